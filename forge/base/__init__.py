@@ -1,0 +1,1 @@
+"""Tier 0, standard library only: errors, origins, files, places, spelling, secrets."""

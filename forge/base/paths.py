@@ -1,0 +1,39 @@
+"""Paths of config values: tuples of keys inside, dotted text outside."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+__all__ = ["Key", "Path", "dotted", "parse_dotted"]
+
+Key: TypeAlias = "str | int | float | bool | None"
+Path: TypeAlias = "tuple[Key, ...]"
+
+_PLAIN = re.compile(r"[^\s.\[\]'\"]+\Z")
+_STEP = re.compile(r"""\.?(?:\[(?:(-?\d+)|'([^']*)'|"([^"]*)")\]|([^.\[\]]+))""")
+
+
+def dotted(path: Path) -> str:
+    """``("a", "b", 0)`` as ``a.b[0]``; keys that are not plain words are quoted in brackets."""
+    parts: list[str] = []
+    for key in path:
+        if isinstance(key, str) and _PLAIN.match(key):
+            parts.append(f".{key}" if parts else key)
+        else:
+            parts.append(f"[{key!r}]")
+    return "".join(parts)
+
+
+def parse_dotted(text: str) -> Path:
+    """The inverse of `dotted`; also reads ``a.0.b`` with the number kept as text. Raises ValueError on other text."""
+    path: list[Key] = []
+    position = 0
+    while position < len(text):
+        match = _STEP.match(text, position)
+        if match is None:
+            raise ValueError(text)
+        index, single, double, word = match.groups()
+        path.append(int(index) if index is not None else next(s for s in (single, double, word) if s is not None))
+        position = match.end()
+    return tuple(path)

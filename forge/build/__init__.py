@@ -1,0 +1,1 @@
+"""Tier 3: graph to live objects, the policy asked before any import."""

@@ -1,0 +1,1 @@
+"""Tier 4: where and how a run is started."""

@@ -1,0 +1,1 @@
+"""Tier 3: graph to text, never importing user code."""
