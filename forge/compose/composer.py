@@ -1,0 +1,264 @@
+"""Composition: the files along a project's search path and the overrides become one `Composed`.
+
+Which configs take part, in which order and under which keys, is decided by Hydra's own defaults-list algorithm; reading
+and merging are forge's, on plain data.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+from forge.base.errors import ConfigError, ConfigNotFoundError, OverrideError
+from forge.base.origin import Origin
+from forge.base.spelling import did_you_mean
+from forge.compose.arguments import arguments_of
+from forge.compose.composed import Composed, UsedFile
+from forge.compose.document import ConfigList, ConfigMap, Setting
+from forge.compose.lookups import Lookups
+from forge.compose.merge import MISSING, embed, merge
+from forge.compose.overrides import apply_override, parse_overrides
+from forge.compose.reference import lookup
+from forge.compose.repository import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from forge.base.errors import ForgeError
+    from forge.compose.overrides import Override
+    from forge.compose.project import Project
+
+__all__ = ["compose_fresh"]
+
+_MAX_PROBLEMS: Final = 100
+
+
+def compose_fresh(
+    project: Project,
+    name: str,
+    overrides: Sequence[str | tuple[str, str]] = (),
+    *,
+    lookups: Lookups | None = None,
+    problems: list[ForgeError] | None = None,
+) -> Composed:
+    """Compose without looking at any cache.
+
+    With ``problems`` given, mistakes that leave something to go on with are put there instead of being raised.
+    """
+    lookups = lookups if lookups is not None else Lookups()
+    lookups.add_files(project.project_files)
+    return _Composer(project, name, lookups, problems).compose(overrides)
+
+
+class _Composer:
+    def __init__(self, project: Project, name: str, lookups: Lookups, problems: list[ForgeError] | None) -> None:
+        self.project = project
+        self.name = name
+        self.lookups = lookups
+        self.problems = problems
+        self.repository = Repository(project.roots, lookups)
+
+    def compose(self, given: Sequence[str | tuple[str, str]]) -> Composed:
+        overrides = [override for override in self._parsed(given) if not _is_hydras_own(override)]
+        listed = self._defaults_list(overrides)
+        tree = ConfigMap()
+        files = []
+        for default in listed.defaults:
+            self._lay(tree, default)
+            files.append(self._used(default))
+        groups = self.repository.group_names()
+        applied = {id(parsed) for parsed in listed.config_overrides}
+        for override in overrides:
+            if id(override.parsed) in applied:
+                self._attempt(lambda override=override: apply_override(tree, override, groups))
+        tree.pop("hydra", None)
+        tree.settings.pop("hydra", None)
+        self._attempt(lambda: _apply_argument_defaults(tree))
+        return Composed(
+            name=self.name,
+            project=self.project,
+            tree=tree,
+            files=tuple(files),
+            choices=dict(listed.overrides.known_choices),
+            overrides=tuple(override.expression for override in overrides),
+            variables=dict(self.lookups.variables),
+        )
+
+    def _parsed(self, given: Sequence[str | tuple[str, str]]) -> list[Override]:
+        if self.problems is None:
+            return parse_overrides(given)
+        found: list[Override] = []
+        for one in given:
+            self._attempt(lambda one=one: found.extend(parse_overrides([one])))
+        return found
+
+    def _attempt(self, step: Any) -> None:
+        """Do one step; a mistake in it is collected when the caller collects, raised otherwise."""
+        try:
+            step()
+        except ConfigError as error:
+            if self.problems is None:
+                raise
+            self.problems.append(error)
+
+    def _defaults_list(self, overrides: list[Override]) -> Any:
+        """Hydra's defaults list. When mistakes are collected, each is mended in the least way and it is made again."""
+        while True:
+            try:
+                return _hydras_defaults_list(self.repository, self.name, [override.parsed for override in overrides])
+            except _hydra_errors() as error:
+                problem = _Diagnosis(self.repository, self.name, overrides, error)
+                if self.problems is None or len(self.problems) > _MAX_PROBLEMS or not problem.mend():
+                    raise problem.error from error
+                self.problems.append(problem.error)
+
+    def _lay(self, tree: ConfigMap, default: Any) -> None:
+        document = self.repository.document(default.config_path)
+        if document is None:
+            return  # pretended, or optional
+        content = document.tree
+        if default.package:
+            content = embed(content, default.package, Setting(Origin(document.file, 1, 1, _layer_of(content)), content))
+        if isinstance(content, ConfigList):
+            raise ConfigNotFoundError(
+                "this file holds a list, which has no place at the root",
+                origin=Origin(document.file, 1),
+                hint="write keys, or give it a package: '# @package name'",
+            )
+        merge(tree, tree, content)
+
+    def _used(self, default: Any) -> UsedFile:
+        document = self.repository.document(default.config_path)
+        file = document.file if document is not None else ""
+        layer = next((root.layer for root in self.project.roots if file.startswith(root.folder + os.sep)), "project")
+        return UsedFile(default.config_path, file, default.package or "", default.parent, layer, default.override_key)
+
+
+def _layer_of(content: ConfigMap | ConfigList) -> Any:
+    settings = list(content.settings.values()) if isinstance(content, ConfigMap) else content.settings
+    return settings[0].origin.layer if settings else "project"
+
+
+def _is_hydras_own(override: Override) -> bool:
+    """Whether the override is about Hydra's run-time, which forge does not have."""
+    return bool(override.parsed.is_hydra_override())
+
+
+def _hydra_errors() -> tuple[type[Exception], ...]:
+    from hydra.errors import ConfigCompositionException, MissingConfigException  # noqa: PLC0415 - see overrides.py
+
+    return (ConfigCompositionException, MissingConfigException, ValueError)
+
+
+def _hydras_defaults_list(repository: Repository, name: str, overrides: list[Any]) -> Any:
+    import hydra.version  # noqa: PLC0415 - see overrides.py
+    from hydra._internal.defaults_list import create_defaults_list  # noqa: PLC0415
+
+    hydra.version.setbase("1.3")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice on moving from Hydra 1.0 is of no use here
+        return create_defaults_list(repository, name, overrides, prepend_hydra=False, skip_missing=False)
+
+
+def _apply_argument_defaults(tree: ConfigMap) -> None:
+    """Set each flag's default where the config leaves its key open."""
+    for argument in arguments_of(tree):
+        if argument.default is None:
+            continue
+        *parents, last = argument.key.split(".")
+        into: Any = lookup(tree, tuple(parents))
+        if isinstance(into, ConfigMap) and into.get(last, MISSING) in (MISSING,):
+            origin = argument.origin._replace(layer="default") if argument.origin else Origin("", layer="default")
+            into[last] = argument.default
+            into.settings[last] = Setting(origin, argument.default, into.settings.get(last))
+
+
+class _Diagnosis:
+    """Finds, for an error of Hydra's defaults list, the line that caused it and what the user may have meant."""
+
+    def __init__(self, repository: Repository, name: str, overrides: list[Override], error: Exception) -> None:
+        self.repository = repository
+        self.name = name
+        self.overrides = overrides
+        self.missing = getattr(error, "missing_cfg_file", None)
+        self.message = str(error).split("\nConfig search path")[0]
+        self._mended_override: Override | None = None
+        self._mended_default: str | None = None
+        self.error = self._missing_config() if self.missing else self._other()
+
+    def mend(self) -> bool:
+        """Make the mistake go away so that the next one can be found; False when there is no way."""
+        if self._mended_override is not None:
+            self.overrides.remove(self._mended_override)
+            return True
+        if self._mended_default is not None:
+            return self.repository.drop_default(self._mended_default)
+        if self.missing and self.missing != self.name:
+            self.repository.pretend(self.missing)
+            return True
+        return False
+
+    def _missing_config(self) -> ConfigError:
+        missing = str(self.missing)
+        group, _, choice = missing.rpartition("/")
+        options = self.repository.get_group_options(group)
+        if group and options:
+            what = f"group {group!r} has no choice {choice!r}"
+            hint = did_you_mean(choice, options) or f"choices: {_shortened(options)}"
+        elif group:
+            what = f"there is no config group {group!r}"
+            hint = did_you_mean(group, self.repository.group_names())
+        else:
+            what = f"there is no config {missing!r}"
+            hint = did_you_mean(choice, self.repository.get_group_options(""))
+        return ConfigNotFoundError(what, origin=self._origin_of(missing, group, choice), hint=hint or None)
+
+    def _origin_of(self, missing: str, group: str, choice: str) -> Origin | None:
+        for override in self.overrides:
+            value = override.parsed.value()
+            if override.parsed.key_or_group == group and (value == choice or isinstance(value, list)):
+                self._mended_override = override
+                return override.origin
+        written = [default for defaults in self.repository.defaults.values() for default in defaults]
+        found = next((default for default in written if default.config == missing), None)
+        found = found or next((d for d in written if d.config and missing.endswith(d.config)), None)
+        found = found or next((d for d in written if choice and choice in d.text), None)
+        return found.origin if found else None
+
+    def _other(self) -> ConfigError:
+        """An override that matches nothing, a choice made twice, a list out of order: Hydra's own words, with a place."""
+        lines = [line.strip() for line in self.message.splitlines() if line.strip()]
+        what = lines[0] if lines else "the defaults list cannot be resolved"
+        what = what.partition("': ")[2] if what.startswith("In '") else what
+        for override in self.overrides:
+            key = override.parsed.get_key_element().lstrip("+~")
+            if f"'{key}'" in what or f"'{key}=" in what or f"{override.typed}'" in what:
+                self._mended_override = override
+                choices = [line for line in lines[1:] if line.startswith("Did you mean")]
+                return OverrideError(_plain(what), origin=override.origin, hint=_plain(choices[0]) if choices else None)
+        for defaults in self.repository.defaults.values():
+            for default in defaults:
+                word, _, key = default.text.partition(":")[0].rpartition(" ")
+                if word.endswith("override") and f"'{key.lstrip('/')}'" in what:
+                    self._mended_default = default.text
+                    known = [d.text.partition(":")[0].lstrip("/") for ds in self.repository.defaults.values() for d in ds]
+                    hint = did_you_mean(key.lstrip("/"), [k for k in known if " " not in k])
+                    return ConfigNotFoundError(_plain(what), origin=default.origin, hint=hint or None)
+        return ConfigNotFoundError(_plain(what), origin=self._root_origin(), hint=" ".join(map(_plain, lines[1:3])) or None)
+
+    def _root_origin(self) -> Origin | None:
+        document = self.repository.document(self.name)
+        return Origin(document.file, 1) if document is not None else None
+
+
+def _plain(text: str) -> str:
+    """Hydra's sentence in the form of forge's own messages."""
+    text = text.strip().rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _shortened(options: list[str], most: int = 12) -> str:
+    return ", ".join(options[:most]) + (f" and {len(options) - most} more" if len(options) > most else "")
+
+

@@ -1,0 +1,30 @@
+"""Which environment variables a config may read: an allow-list of names, so that no secret leaves through a config."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+from forge.base.errors import InterpolationError
+from forge.base.secrets import is_secret_name
+
+__all__ = ["read_variable"]
+
+# Where a run happens and how it is launched: what the schedulers and launchers set, and plain locations.
+_ALLOWED: Final = re.compile(
+    r"HOME|USER|LOGNAME|HOSTNAME|PWD|TMPDIR|SCRATCH|WORK|LANG|TZ"
+    r"|(?:LOCAL_|GROUP_|NODE_)?RANK|(?:LOCAL_)?WORLD_SIZE|MASTER_(?:ADDR|PORT)|NNODES|NPROC_PER_NODE|NODE_RANK"
+    r"|CUDA_VISIBLE_DEVICES|OMP_NUM_THREADS|(?:SLURM|PET|TORCHELASTIC|SKYPILOT|NCCL|GLOO|FORGE|XDG)_[A-Z0-9_]+"
+    r"|HF_(?:HOME|HUB_CACHE|DATASETS_CACHE|HUB_OFFLINE)|(?:MODELS|DATA|OUTPUT|CACHE|DATASETS)_DIR"
+)
+
+
+def read_variable(name: str) -> str | None:
+    """The value of an environment variable a config may read, None when it is not set; InterpolationError otherwise."""
+    if not _ALLOWED.fullmatch(name) or is_secret_name(name):
+        raise InterpolationError(
+            f"the environment variable {name!r} may not be read from a config",
+            hint="configs read HOME, USER, *_DIR, FORGE_*, SLURM_*, ...; give other values on the command line",
+        )
+    return os.environ.get(name)

@@ -1,0 +1,74 @@
+"""Laying one config over another, with OmegaConf's rules, on plain data that keeps every setting.
+
+Mappings merge, everything else replaces; ``???`` replaces nothing; a mapping laid over a reference to a mapping lays
+itself over a copy of what the reference points to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from forge.compose.document import ConfigList, ConfigMap, Setting
+from forge.compose.reference import follow, is_interpolation
+
+if TYPE_CHECKING:
+    from forge.base.paths import Key, Path
+
+__all__ = ["MISSING", "embed", "merge", "put", "thaw"]
+
+MISSING: Final = "???"
+
+
+def thaw(value: Any) -> Any:
+    """A copy whose mappings and lists may be changed; scalars and settings are shared."""
+    if isinstance(value, ConfigMap):
+        copy = ConfigMap()
+        copy.settings.update(value.settings)
+        for key, item in value.items():
+            copy[key] = thaw(item) if isinstance(item, (ConfigMap, ConfigList)) else item
+        return copy
+    if isinstance(value, ConfigList):
+        items = ConfigList()
+        items.settings.extend(value.settings)
+        items.extend(thaw(item) if isinstance(item, (ConfigMap, ConfigList)) else item for item in value)
+        return items
+    return value
+
+
+def put(into: ConfigMap, key: Key, value: Any, setting: Setting) -> None:
+    """Set a key; the setting that was there before becomes the new one's past."""
+    past = into.settings.get(key)
+    into[key] = value
+    into.settings[key] = setting if past is None else Setting(setting.origin, setting.value, past)
+
+
+def merge(root: ConfigMap, into: ConfigMap, over: ConfigMap, path: Path = ()) -> None:
+    """Lay ``over`` on ``into``, which stands at ``path`` below ``root``; ``over`` itself is not changed."""
+    for key, value in over.items():
+        setting = over.settings[key]
+        if key not in into:
+            put(into, key, thaw(value), setting)
+            continue
+        present = into[key]
+        if is_interpolation(present):
+            target = follow(root, (*path, key), present)
+            if isinstance(target, (ConfigMap, ConfigList)):
+                present = into[key] = thaw(target)
+        if isinstance(value, str) and value == MISSING:
+            continue
+        if isinstance(value, ConfigMap) and isinstance(present, ConfigMap):
+            merge(root, present, value, (*path, key))
+            into.settings[key] = Setting(setting.origin, present, into.settings.get(key))
+        else:
+            put(into, key, thaw(value), setting)
+
+
+def embed(tree: ConfigMap | ConfigList, package: str, setting: Setting) -> ConfigMap | ConfigList:
+    """The tree below the keys of its package: ``a.b`` puts it at ``{a: {b: tree}}``."""
+    result: ConfigMap | ConfigList = tree
+    for name in reversed(package.split(".")):
+        outer = ConfigMap()
+        outer[name] = result
+        outer.settings[name] = setting
+        result = outer
+    return result

@@ -1,0 +1,226 @@
+"""Overrides from the command line, in Hydra's grammar: ``a.b=1``, ``+a.b=1``, ``++a.b=1``, ``~a.b``, ``group=choice``.
+
+Parsing is Hydra's own parser; applying them to plain data follows `OmegaConf.update` in struct mode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from forge.base.errors import ConfigSyntaxError, OverrideError
+from forge.base.origin import Origin
+from forge.base.spelling import did_you_mean
+from forge.compose.document import ConfigList, ConfigMap, Setting
+from forge.compose.merge import MISSING, merge, put, thaw
+from forge.compose.reference import NOT_FOUND, follow, is_interpolation, lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from forge.base.paths import Path
+
+__all__ = ["Override", "apply_override", "parse_overrides"]
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One override: its expression in Hydra's grammar, the text the user typed, and Hydra's parsed form of it.
+
+    A config's own flag is an override too: then ``typed`` is ``--max-steps 10`` and the origin says so.
+    """
+
+    expression: str
+    typed: str
+    origin: Origin
+    parsed: Any
+
+
+def parse_overrides(overrides: Iterable[str | tuple[str, str]]) -> list[Override]:
+    """Parse override texts; a pair is (expression, the flag as typed)."""
+    # Hydra takes a tenth of a second to import; a cached config never comes here.
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
+    from hydra.errors import HydraException  # noqa: PLC0415
+
+    parser = OverridesParser.create()
+    found = []
+    for one in overrides:
+        expression, typed = (one, one) if isinstance(one, str) else one
+        origin = Origin("", layer="override" if isinstance(one, str) else "flag", text=typed)
+        try:
+            parsed = parser.parse_override(expression)
+        except HydraException as error:
+            raise _syntax_error(expression, origin) from error
+        if parsed.is_sweep_override():
+            raise OverrideError(
+                "several values make a sweep, a config takes one",
+                origin=origin,
+                hint="write a list as key=[a,b], or quote a text with commas: key='a,b' (with quotes for the shell)",
+            )
+        found.append(Override(expression, typed, origin, parsed))
+    return found
+
+
+def apply_override(root: ConfigMap, override: Override, groups: Sequence[str]) -> None:
+    """Change ``root`` as the override says; ``groups`` are the config groups a misspelt name may have meant."""
+    parsed = override.parsed
+    if parsed.package is not None:
+        group = parsed.key_or_group
+        raise OverrideError(
+            f"there is no config group {group!r}", origin=override.origin, hint=did_you_mean(group, groups) or None
+        )
+    path: Path = tuple(parsed.key_or_group.split("."))
+    if parsed.is_delete():
+        _delete(root, path, override)
+        return
+    value = _located(parsed.value(), override.origin)
+    adds = parsed.is_add() or parsed.is_force_add()
+    if parsed.is_add() and not isinstance(value, (ConfigMap, ConfigList)) and _exists(root, path):
+        raise OverrideError(
+            f"{parsed.key_or_group!r} has a value already",
+            origin=override.origin,
+            hint=f"change it with {override.expression[1:]!r}",
+        )
+    _set(root, path, value, override, adds=adds, groups=groups)
+
+
+def _exists(root: ConfigMap, path: Path) -> bool:
+    """Whether `OmegaConf.select` would find a value: neither absent, nor null, nor ``???``."""
+    value = lookup(root, path)
+    if is_interpolation(value):
+        value = follow(root, path, value)
+    return value is not NOT_FOUND and value is not None and value != MISSING
+
+
+def _set(
+    root: ConfigMap, path: Path, value: Any, override: Override, *, adds: bool, groups: Sequence[str]
+) -> None:
+    into: Any = root
+    for depth, key in enumerate(path[:-1]):
+        following = _child(into, key)
+        if not isinstance(following, (ConfigMap, ConfigList)):
+            if following is NOT_FOUND and not adds:
+                raise _unknown_key(root, path, depth, override, groups)
+            following = ConfigMap()
+            _assign(into, key, following, Setting(override.origin, following), override)
+        into = following
+    last = path[-1]
+    present = _child(into, last)
+    if present is NOT_FOUND and not adds and isinstance(into, ConfigMap):
+        raise _unknown_key(root, path, len(path) - 1, override, groups)
+    if isinstance(present, ConfigMap) and isinstance(value, ConfigMap):
+        if not adds:
+            _refuse_new_keys(root, path, present, value, override, groups)
+        merge(root, present, value, path)
+        settings = into.settings
+        key = last if isinstance(into, ConfigMap) else int(str(last))
+        settings[key] = Setting(override.origin, present, settings[key])
+        return
+    _assign(into, last, value, Setting(override.origin, value), override)
+
+
+def _refuse_new_keys(
+    root: ConfigMap, path: Path, into: ConfigMap, over: ConfigMap, override: Override, groups: Sequence[str]
+) -> None:
+    for key, value in over.items():
+        if key not in into:
+            raise _unknown_key(root, (*path, key), len(path), override, groups)
+        if isinstance(value, ConfigMap) and isinstance(into[key], ConfigMap):
+            _refuse_new_keys(root, (*path, key), into[key], value, override, groups)
+
+
+def _child(into: Any, key: Any) -> Any:
+    if isinstance(into, ConfigMap):
+        return into.get(key, NOT_FOUND)
+    try:
+        index = int(key)
+    except ValueError:
+        return NOT_FOUND
+    return into[index] if 0 <= index < len(into) else NOT_FOUND
+
+
+def _assign(into: Any, key: Any, value: Any, setting: Setting, override: Override) -> None:
+    if isinstance(into, ConfigMap):
+        put(into, key, value, setting)
+        return
+    if _child(into, key) is NOT_FOUND:
+        raise OverrideError(
+            f"the list has {len(into)} items and no item {key!r}",
+            origin=override.origin,
+            hint="replace the list as a whole: key=[a,b]",
+        )
+    index = int(key)
+    into[index] = value
+    into.settings[index] = Setting(setting.origin, value, into.settings[index])
+
+
+def _delete(root: ConfigMap, path: Path, override: Override) -> None:
+    key = override.parsed.key_or_group
+    value = lookup(root, path)
+    shown = follow(root, path, value) if is_interpolation(value) else value
+    if not _exists(root, path):
+        known = [str(name) for name in _keys(lookup(root, path[:-1]))]
+        hint = did_you_mean(str(path[-1]), known)
+        raise OverrideError(f"there is no {key!r} to delete", origin=override.origin, hint=hint or None)
+    wanted = override.parsed.value()
+    if wanted is not None and wanted != shown:
+        raise OverrideError(f"{key!r} is {shown!r}, not {wanted!r}; nothing is deleted", origin=override.origin)
+    parent = lookup(root, path[:-1])
+    if is_interpolation(parent):
+        parent = follow(root, path[:-1], parent)
+    if not isinstance(parent, ConfigMap):
+        raise OverrideError(
+            f"{key!r} is an item of a list and cannot be deleted",
+            origin=override.origin,
+            hint="replace the list as a whole, or give its items names with _list_: true",
+        )
+    del parent[path[-1]]
+    parent.settings.pop(path[-1], None)
+
+
+def _keys(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, dict) else []
+
+
+def _unknown_key(root: ConfigMap, path: Path, depth: int, override: Override, groups: Sequence[str]) -> OverrideError:
+    """The error for a key the config does not have, with what it has there."""
+    key = str(path[depth])
+    known = [str(name) for name in _keys(lookup(root, path[:depth]))]
+    if depth == 0:
+        known += groups
+    parent = ".".join(map(str, path[:depth]))
+    what = f"{parent!r} has no key {key!r}" if parent else f"the config has no key {key!r}"
+    hint = did_you_mean(key, known) or f"to add a key write +{override.expression.lstrip('+')}"
+    return OverrideError(what, origin=override.origin, hint=hint)
+
+
+def _located(value: Any, origin: Origin) -> Any:
+    """A parsed override value as config data, every part of it with the override as its origin."""
+    if isinstance(value, dict):
+        found = ConfigMap()
+        for key, item in value.items():
+            # The override grammar gives quoted keys as text already; numbers and booleans stay what they are.
+            put(found, key, part := _located(item, origin), Setting(origin, part))
+        return found
+    if isinstance(value, list):
+        items = ConfigList()
+        for item in value:
+            items.append(part := _located(item, origin))
+            items.settings.append(Setting(origin, part))
+        return items
+    # Hydra wraps quoted texts in a class of its own; a config holds plain text.
+    return thaw(str(value.text) if type(value).__name__ == "QuotedString" else value)
+
+
+def _syntax_error(expression: str, origin: Origin) -> ConfigSyntaxError:
+    key, equals, value = expression.partition("=")
+    if not equals and not expression.startswith("~"):
+        return ConfigSyntaxError(
+            "an override sets a value", origin=origin, hint=f"write {key}=VALUE, or ~{key} to delete it"
+        )
+    opened = [char for char in "[{(" if value.count(char) != value.count({"[": "]", "{": "}", "(": ")"}[char])]
+    if opened:
+        return ConfigSyntaxError(f"{opened[0]!r} is not closed", origin=origin, hint="quote the whole override for the shell")
+    return ConfigSyntaxError(
+        "the override does not parse", origin=origin, hint=f"quote the value: {key}='\"{value}\"'" if value else None
+    )
