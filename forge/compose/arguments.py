@@ -1,9 +1,9 @@
 """A config's own command-line flags, declared under its ``args:`` key.
 
-    args:
-      max_steps: {key: trainer.max_steps, type: int, min: 1, help: Stop after this many optimizer steps.}
-      model:     {key: model.path, aliases: [-M], help: A model folder.}
-      optimizer: {key: optimizer, help: A choice of the group.}      # the key of a group makes it a choice
+args:
+  max_steps: {key: trainer.max_steps, type: int, min: 1, help: Stop after this many optimizer steps.}
+  model:     {key: model.path, aliases: [-M], help: A model folder.}
+  optimizer: {key: optimizer, help: A choice of the group.}      # the key of a group makes it a choice
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ConfigSyntaxError, UsageError
-from forge.base.origin import Origin
 from forge.base.spelling import did_you_mean
 from forge.compose.document import ConfigMap
 
 if TYPE_CHECKING:
     from collections.abc import Container
+
+    from forge.base.origin import Origin
 
 __all__ = ["Argument", "arguments_of", "flag_override", "quote"]
 
@@ -70,7 +71,11 @@ def arguments_of(tree: ConfigMap) -> tuple[Argument, ...]:
         return ()
     if not isinstance(declared, ConfigMap):
         raise ConfigSyntaxError("'args' maps flag names to what they set", origin=tree.settings["args"].origin)
-    return tuple(_argument(str(name), declared[name], declared.settings[name].origin) for name in declared if declared[name] is not None)
+    return tuple(
+        _argument(str(name), declared[name], declared.settings[name].origin)
+        for name in declared
+        if declared[name] is not None
+    )
 
 
 def flag_override(argument: Argument, flag: str, text: str, groups: Container[str] = ()) -> tuple[str, str]:
@@ -119,11 +124,15 @@ def _argument(name: str, declared: Any, origin: Origin) -> Argument:
     for field in declared:
         if field not in _FIELDS:
             hint = did_you_mean(str(field), _FIELDS) or f"known: {', '.join(_FIELDS)}"
-            raise ConfigSyntaxError(f"a flag has no {field!r}", origin=declared.settings[field].origin, key=key, hint=hint)
+            raise ConfigSyntaxError(
+                f"a flag has no {field!r}", origin=declared.settings[field].origin, key=key, hint=hint
+            )
     kind = declared.get("type") or "str"
     if kind not in _TYPES:
         hint = did_you_mean(str(kind), _TYPES) or f"known: {', '.join(_TYPES)}"
-        raise ConfigSyntaxError(f"there is no flag type {kind!r}", origin=declared.settings["type"].origin, key=key, hint=hint)
+        raise ConfigSyntaxError(
+            f"there is no flag type {kind!r}", origin=declared.settings["type"].origin, key=key, hint=hint
+        )
     if not isinstance(declared.get("key"), str):
         raise ConfigSyntaxError("a flag needs the 'key' it sets", origin=origin, key=key)
     return Argument(

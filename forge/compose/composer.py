@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from forge.base.errors import ConfigError, ConfigNotFoundError, OverrideError
 from forge.base.origin import Origin
@@ -158,7 +158,7 @@ def _hydras_defaults_list(repository: Repository, name: str, overrides: list[Any
     hydra.version.setbase("1.3")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice on moving from Hydra 1.0 is of no use here
-        return create_defaults_list(repository, name, overrides, prepend_hydra=False, skip_missing=False)
+        return create_defaults_list(cast("Any", repository), name, overrides, prepend_hydra=False, skip_missing=False)
 
 
 def _apply_argument_defaults(tree: ConfigMap) -> None:
@@ -168,7 +168,7 @@ def _apply_argument_defaults(tree: ConfigMap) -> None:
             continue
         *parents, last = argument.key.split(".")
         into: Any = lookup(tree, tuple(parents))
-        if isinstance(into, ConfigMap) and into.get(last, MISSING) in (MISSING,):
+        if isinstance(into, ConfigMap) and into.get(last, MISSING) == MISSING:
             origin = argument.origin._replace(layer="default") if argument.origin else Origin("", layer="default")
             into[last] = argument.default
             into.settings[last] = Setting(origin, argument.default, into.settings.get(last))
@@ -242,10 +242,14 @@ class _Diagnosis:
                 word, _, key = default.text.partition(":")[0].rpartition(" ")
                 if word.endswith("override") and f"'{key.lstrip('/')}'" in what:
                     self._mended_default = default.text
-                    known = [d.text.partition(":")[0].lstrip("/") for ds in self.repository.defaults.values() for d in ds]
+                    known = [
+                        d.text.partition(":")[0].lstrip("/") for ds in self.repository.defaults.values() for d in ds
+                    ]
                     hint = did_you_mean(key.lstrip("/"), [k for k in known if " " not in k])
                     return ConfigNotFoundError(_plain(what), origin=default.origin, hint=hint or None)
-        return ConfigNotFoundError(_plain(what), origin=self._root_origin(), hint=" ".join(map(_plain, lines[1:3])) or None)
+        return ConfigNotFoundError(
+            _plain(what), origin=self._root_origin(), hint=" ".join(map(_plain, lines[1:3])) or None
+        )
 
     def _root_origin(self) -> Origin | None:
         document = self.repository.document(self.name)
@@ -260,5 +264,3 @@ def _plain(text: str) -> str:
 
 def _shortened(options: list[str], most: int = 12) -> str:
     return ", ".join(options[:most]) + (f" and {len(options) - most} more" if len(options) > most else "")
-
-

@@ -92,9 +92,7 @@ def _exists(root: ConfigMap, path: Path) -> bool:
     return value is not NOT_FOUND and value is not None and value != MISSING
 
 
-def _set(
-    root: ConfigMap, path: Path, value: Any, override: Override, *, adds: bool, groups: Sequence[str]
-) -> None:
+def _set(root: ConfigMap, path: Path, value: Any, override: Override, *, adds: bool, groups: Sequence[str]) -> None:
     into: Any = root
     for depth, key in enumerate(path[:-1]):
         following = _child(into, key)
@@ -220,7 +218,9 @@ def _syntax_error(expression: str, origin: Origin) -> ConfigSyntaxError:
         )
     opened = [char for char in "[{(" if value.count(char) != value.count({"[": "]", "{": "}", "(": ")"}[char])]
     if opened:
-        return ConfigSyntaxError(f"{opened[0]!r} is not closed", origin=origin, hint="quote the whole override for the shell")
+        return ConfigSyntaxError(
+            f"{opened[0]!r} is not closed", origin=origin, hint="quote the whole override for the shell"
+        )
     return ConfigSyntaxError(
         "the override does not parse", origin=origin, hint=f"quote the value: {key}='\"{value}\"'" if value else None
     )

@@ -1,11 +1,11 @@
 """A project: the folder with a ``project.yaml``, what it stands on, and the configs it offers.
 
-    name: samantha
-    description: Teach a model to be Samantha.
-    default_config: llama3_1b/1gpu_default
-    search_path: [samantha_data, ./shared]   # other projects by name, folders of config groups by path
-    source: src                              # the project's own Python packages
-    groups: [prompt]                         # folders of configs/ that hold choices, beside the library's groups
+name: samantha
+description: Teach a model to be Samantha.
+default_config: llama3_1b/1gpu_default
+search_path: [samantha_data, ./shared]   # other projects by name, folders of config groups by path
+source: src                              # the project's own Python packages
+groups: [prompt]                         # folders of configs/ that hold choices, beside the library's groups
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ __all__ = ["DEFAULT_PROJECT", "PROJECT_FILE", "ConfigFile", "Project", "Root", "
 PROJECT_FILE: Final = "project.yaml"
 DEFAULT_PROJECT: Final = "pydoc"
 _SUFFIX: Final = ".yaml"
-_KEYS: Final = {"name": str, "description": str, "default_config": str, "search_path": list, "source": str, "groups": list}
+_KEYS: Final = {
+    "name": str,
+    "description": str,
+    "default_config": str,
+    "search_path": list,
+    "source": str,
+    "groups": list,
+}
 
 
 class Root(NamedTuple):
@@ -73,7 +80,9 @@ class Project:
         for folder in self.source_folders:
             for entry in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
                 name, suffix = os.path.splitext(entry)
-                if name.isidentifier() and (suffix == ".py" or (not suffix and os.path.isdir(os.path.join(folder, entry)))):
+                if name.isidentifier() and (
+                    suffix == ".py" or (not suffix and os.path.isdir(os.path.join(folder, entry)))
+                ):
                     found.setdefault(name)
         found.pop("__pycache__", None)
         return tuple(found)
@@ -132,7 +141,9 @@ def find_project(start: str | None = None) -> Project:
         return _open(folder if folder is not None else os.path.join(shipped_projects(), DEFAULT_PROJECT))
     folder = _upward(os.path.abspath(start)) if os.path.exists(start) else _by_name(start, os.getcwd())
     if folder is None:
-        near = sorted({os.path.basename(found) for found in projects_below(os.getcwd())} | set(_entries(shipped_projects())))
+        near = sorted(
+            {os.path.basename(found) for found in projects_below(os.getcwd())} | set(_entries(shipped_projects()))
+        )
         hint = did_you_mean(os.path.basename(start.rstrip("/")), near) or "a project is a folder with a project.yaml"
         raise ConfigNotFoundError(f"there is no project {start!r}", hint=f"{hint}; 'forge new project' makes one")
     return _open(folder)
@@ -164,7 +175,9 @@ def _by_name(name: str, beside: str) -> str | None:
     if os.sep in name or name in ("", ".", ".."):
         return None
     places = (beside, os.path.join(beside, "projects"), os.path.dirname(beside), shipped_projects())
-    return next((os.path.join(place, name) for place in places if os.path.isfile(os.path.join(place, name, PROJECT_FILE))), None)
+    return next(
+        (os.path.join(place, name) for place in places if os.path.isfile(os.path.join(place, name, PROJECT_FILE))), None
+    )
 
 
 def _open(folder: str) -> Project:

@@ -82,7 +82,9 @@ def _step(value: Any, key: Any) -> Any:
         if key in value:
             return value[key]
         # A path is text: `1` in it may mean the number that YAML made of a key.
-        return next((item for name, item in value.items() if not isinstance(name, str) and str(name) == str(key)), NOT_FOUND)
+        return next(
+            (item for name, item in value.items() if not isinstance(name, str) and str(name) == str(key)), NOT_FOUND
+        )
     if isinstance(value, list):
         try:
             return value[int(key)]

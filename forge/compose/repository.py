@@ -60,7 +60,9 @@ class Repository:
             if document is None:
                 self._loaded[config_path] = _Loaded({"package": None}, []) if config_path in self.pretended else None
             else:
-                self._loaded[config_path] = _Loaded({"package": document.package}, self._elements(config_path, document))
+                self._loaded[config_path] = _Loaded(
+                    {"package": document.package}, self._elements(config_path, document)
+                )
         return self._loaded[config_path]
 
     def document(self, config_path: str) -> Document | None:
@@ -97,7 +99,7 @@ class Repository:
     def get_group_options(self, group_name: str, results_filter: Any = None) -> list[str]:
         """Hydra's question: the choices of a group, from all roots."""
         del results_filter
-        found = set()
+        found: set[str] = set()
         for root in self.roots:
             folder = os.path.join(root.folder, group_name)
             for entry in os.listdir(folder) if os.path.isdir(folder) else ():
@@ -108,7 +110,7 @@ class Repository:
 
     def group_names(self) -> list[str]:
         """The groups at the top of the search path, for suggestions."""
-        found = set()
+        found: set[str] = set()
         for root in self.roots:
             if os.path.isdir(root.folder):
                 found.update(entry.name for entry in os.scandir(root.folder) if entry.is_dir())

@@ -1,0 +1,250 @@
+"""Interpolations that are more than a reference: text around it, resolvers, one inside another.
+
+The grammar is OmegaConf's, parsed by OmegaConf; what may be called is a closed set, and environment variables are read
+by an allow-list of names.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from forge.base.errors import ForgeError, InterpolationError
+from forge.base.paths import dotted
+from forge.base.spelling import did_you_mean
+from forge.compose.environment import read_variable
+from forge.compose.merge import MISSING
+from forge.compose.reference import NOT_FOUND, absolute, is_interpolation, reference_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forge.base.paths import Path
+
+__all__ = ["RESOLVERS", "Evaluator", "canonical"]
+
+_SIMPLE = re.compile(r"\$\{([^\s${}:'\",\\]+)\}")
+_TARGETS: Final = frozenset({"_target_", "_symbol_"})
+
+
+def canonical(root: Any, path: Path) -> Path:
+    """The place where the value at ``path`` really stands, references on the way followed.
+
+    Raises InterpolationError that says which part of the path is not there.
+    """
+    value: Any = root
+    at: Path = ()
+    for key in path:
+        at, value = _through(root, at, value)
+        at, value = _step(at, value, key, path)
+    return at
+
+
+def _through(root: Any, at: Path, value: Any) -> tuple[Path, Any]:
+    """From a reference to the place it leads to; other values stay where they are."""
+    for _ in range(100):
+        reference = reference_of(value)
+        if reference is None:
+            return at, value
+        at = canonical(root, _absolute(at, reference))
+        value = _raw(root, at)
+    raise InterpolationError(f"the references at {dotted(at)!r} lead in a circle")
+
+
+def _step(at: Path, value: Any, key: Any, path: Path) -> tuple[Path, Any]:
+    if isinstance(value, dict):
+        found: Any = key if key in value else next((k for k in value if str(k) == str(key)), NOT_FOUND)
+        if found is not NOT_FOUND:
+            return (*at, found), value[found]
+        known = [str(name) for name in value]
+        place = f"{dotted(at)!r} has no key {str(key)!r}" if at else f"there is no {dotted(path)!r}"
+        raise InterpolationError(place, hint=did_you_mean(str(key), known) or None)
+    if isinstance(value, list):
+        try:
+            return (*at, int(key)), value[int(key)]
+        except (ValueError, IndexError, TypeError) as error:
+            raise InterpolationError(f"{dotted(at)!r} has {len(value)} items and no {str(key)!r}") from error
+    raise InterpolationError(f"{dotted(at)!r} is {value!r} and has no keys")
+
+
+def _raw(root: Any, at: Path) -> Any:
+    value = root
+    for key in at:
+        value = value[key]
+    return value
+
+
+def _absolute(at: Path, reference: str) -> Path:
+    try:
+        return absolute(at, reference)
+    except ValueError as error:
+        raise InterpolationError(f"'${{{reference}}}' leads out of the config") from error
+
+
+class Evaluator:
+    """Computes interpolations on the raw tree of one config; each value once."""
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        self._done: dict[Path, Any] = {}
+        self._open: list[Path] = []
+
+    def evaluate(self, text: str, at: Path) -> tuple[Any, list[Path]]:
+        """The value of a text at path ``at``, and the places it read."""
+        read: list[Path] = []
+
+        def node(reference: str) -> Any:
+            place = canonical(self.root, _absolute(at, reference))
+            read.append(place)
+            return self.value(place)
+
+        if "\\" not in text and text.count("${") == len(_SIMPLE.findall(text)):
+            if reference_of(text) is not None:
+                return node(text[2:-1]), read
+            return _SIMPLE.sub(lambda match: _text(node(match.group(1)), match.group(0)), text), read
+        return self._full_grammar(text, at, node), read
+
+    def value(self, place: Path) -> Any:
+        """The plain value at a canonical place, everything in it resolved."""
+        if place in self._done:
+            return self._done[place]
+        if place in self._open:
+            circle = " → ".join(dotted(step) for step in [*self._open[self._open.index(place) :], place])
+            raise InterpolationError(f"values need each other: {circle}")
+        self._open.append(place)
+        try:
+            result = self._done[place] = self._resolved(_raw(self.root, place), place)
+        except RecursionError:
+            raise InterpolationError(f"the interpolations behind {dotted(place)!r} are chained too deeply") from None
+        finally:
+            self._open.pop()
+        return result
+
+    def _resolved(self, value: Any, place: Path) -> Any:
+        if is_interpolation(value):
+            return self.evaluate(value, place)[0]
+        if isinstance(value, dict):
+            if _TARGETS & value.keys():
+                raise InterpolationError(
+                    f"{dotted(place)!r} is an object, which cannot be part of a text",
+                    hint="refer to it alone, as ${" + dotted(place) + "}",
+                )
+            return {key: self._resolved(item, (*place, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._resolved(item, (*place, index)) for index, item in enumerate(value)]
+        if value == MISSING:
+            raise InterpolationError(f"{dotted(place)!r} is still ???", hint=f"set it: {dotted(place)}=VALUE")
+        return value
+
+    def _full_grammar(self, text: str, at: Path, node: Callable[[str], Any]) -> Any:
+        from omegaconf.errors import GrammarParseError, OmegaConfBaseException  # noqa: PLC0415 - rarely needed, 50 ms
+        from omegaconf.grammar_parser import parse  # noqa: PLC0415
+        from omegaconf.grammar_visitor import GrammarVisitor  # noqa: PLC0415
+
+        def reference(key: str, _memo: Any) -> Any:
+            return _Plain(node(key))
+
+        def resolver(name: str, args: tuple[Any, ...], args_str: tuple[str, ...]) -> Any:
+            del args_str
+            function = RESOLVERS.get(name)
+            if function is None:
+                hint = did_you_mean(name, RESOLVERS) or f"known: {', '.join(RESOLVERS)}"
+                raise InterpolationError(f"there is no resolver {name!r}", hint=hint)
+            return function(self, at, *[arg.value if isinstance(arg, _Plain) else arg for arg in args])
+
+        try:
+            result = GrammarVisitor(reference, resolver, memo=None).visit(parse(text))
+        except ForgeError:
+            raise
+        except GrammarParseError as error:
+            raise InterpolationError(f"{text!r} does not parse: {str(error).splitlines()[0]}") from error
+        except (OmegaConfBaseException, TypeError, ValueError) as error:
+            raise InterpolationError(f"{text!r}: {str(error).splitlines()[0]}") from error
+        return result.value if isinstance(result, _Plain) else result
+
+
+class _Plain:
+    """A value on its way through OmegaConf's visitor, which asks its nodes for `_value()`."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def _value(self) -> Any:
+        return self.value
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+def _text(value: Any, written: str) -> str:
+    if isinstance(value, (dict, list)):
+        raise InterpolationError(f"{written} is a {type(value).__name__}, which cannot be part of a text")
+    return str(value)
+
+
+_NO_DEFAULT: Final = object()
+
+
+def _env(_: Evaluator, _at: Path, name: str, default: Any = _NO_DEFAULT) -> Any:
+    found = read_variable(str(name))
+    if found is not None:
+        return found
+    if default is _NO_DEFAULT:
+        raise InterpolationError(
+            f"the environment variable {name!r} is not set", hint=f"set it, or give a default: ${{oc.env:{name},VALUE}}"
+        )
+    return None if default is None else str(default)
+
+
+def _select(evaluator: Evaluator, at: Path, key: str, default: Any = None) -> Any:
+    try:
+        return evaluator.value(canonical(evaluator.root, _absolute(at, str(key))))
+    except InterpolationError:
+        return default
+
+
+def _decode(evaluator: Evaluator, at: Path, text: Any) -> Any:
+    if text is None:
+        return None
+    from omegaconf.grammar_parser import parse  # noqa: PLC0415 - see above
+    from omegaconf.grammar_visitor import GrammarVisitor  # noqa: PLC0415
+
+    def nested(key: str, _memo: Any) -> Any:
+        return _Plain(evaluator.value(canonical(evaluator.root, _absolute(at, key))))
+
+    def refused(name: str, args: Any, args_str: Any) -> Any:
+        del args, args_str
+        raise InterpolationError(f"a decoded text may not call the resolver {name!r}")
+
+    result = GrammarVisitor(nested, refused, memo=None).visit(parse(str(text), parser_rule="singleElement"))
+    return result.value if isinstance(result, _Plain) else result
+
+
+def _mapping(evaluator: Evaluator, at: Path, key: Any) -> dict[Any, Any]:
+    found = key if isinstance(key, dict) else _select(evaluator, at, str(key))
+    if not isinstance(found, dict):
+        raise InterpolationError(f"{key!r} is not a mapping")
+    return found
+
+
+def _keys(evaluator: Evaluator, at: Path, key: Any) -> list[Any]:
+    return list(_mapping(evaluator, at, key))
+
+
+def _values(evaluator: Evaluator, at: Path, key: Any) -> list[Any]:
+    return list(_mapping(evaluator, at, key).values())
+
+
+def _create(_: Evaluator, _at: Path, value: Any) -> Any:
+    return value
+
+
+RESOLVERS: Final[dict[str, Callable[..., Any]]] = {
+    "oc.env": _env,
+    "oc.select": _select,
+    "oc.decode": _decode,
+    "oc.dict.keys": _keys,
+    "oc.dict.values": _values,
+    "oc.create": _create,
+}
+"""What an interpolation may call. The set is closed: a config cannot add to it."""
