@@ -176,19 +176,17 @@ def _plain(value: Any) -> Any:
 
 
 def _unpack_value(packed: Any, origins: list[Origin]) -> Any:
-    if type(packed) is not tuple:
-        return packed
+    """The container again; its settings are unpacked when they are asked for, which most verbs never do."""
     keys, values, settings = packed
     items = [_unpack_value(item, origins) if type(item) is tuple else item for item in values]
-    found = [_unpack_setting(setting, item, origins) for setting, item in zip(settings, items, strict=True)]
     if keys is None:
-        result = ConfigList()
+        result = ConfigList(lambda made: [_unpack_setting(*pair, origins) for pair in zip(settings, made, strict=True)])
         result.extend(items)
-        result.settings.extend(found)
         return result
-    mapping = ConfigMap()
+    mapping = ConfigMap(
+        lambda made: {key: _unpack_setting(one, made[key], origins) for key, one in zip(keys, settings, strict=True)}
+    )
     mapping.update(zip(keys, items, strict=True))
-    mapping.settings.update(zip(keys, found, strict=True))
     return mapping
 
 

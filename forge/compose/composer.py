@@ -10,7 +10,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from forge.base.errors import ConfigError, ConfigNotFoundError, OverrideError
+from forge.base.errors import ConfigError, ConfigNotFoundError, ConfigSyntaxError, OverrideError
 from forge.base.origin import Origin
 from forge.base.spelling import did_you_mean
 from forge.compose.arguments import arguments_of
@@ -19,6 +19,7 @@ from forge.compose.document import ConfigList, ConfigMap, Setting
 from forge.compose.lookups import Lookups
 from forge.compose.merge import MISSING, embed, merge
 from forge.compose.overrides import apply_override, parse_overrides
+from forge.compose.project import Root
 from forge.compose.reference import lookup
 from forge.compose.repository import Repository
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from forge.base.errors import ForgeError
     from forge.compose.overrides import Override
     from forge.compose.project import Project
+    from forge.compose.repository import Default
 
 __all__ = ["compose_fresh"]
 
@@ -61,6 +63,7 @@ class _Composer:
 
     def compose(self, given: Sequence[str | tuple[str, str]]) -> Composed:
         overrides = [override for override in self._parsed(given) if not _is_hydras_own(override)]
+        self.repository.roots = (*self.project.roots, *self._own_search_path())
         listed = self._defaults_list(overrides)
         tree = ConfigMap()
         files = []
@@ -84,6 +87,20 @@ class _Composer:
             overrides=tuple(override.expression for override in overrides),
             variables=dict(self.lookups.variables),
         )
+
+    def _own_search_path(self) -> list[Root]:
+        """The folders of a ``hydra.searchpath`` in the primary config, as Hydra takes them: below the current folder."""
+        document = self.repository.document(self.name)
+        own = document.tree.get("hydra") if document is not None and isinstance(document.tree, ConfigMap) else None
+        if not isinstance(own, ConfigMap) or "searchpath" not in own:
+            return []
+        folders = own["searchpath"]
+        origin = own.settings["searchpath"].origin
+        if not (isinstance(folders, list) and all(isinstance(folder, str) for folder in folders)):
+            raise ConfigSyntaxError("hydra.searchpath must be a list of folders", origin=origin)
+        if any("://" in folder and not folder.startswith("file://") for folder in folders):
+            raise ConfigSyntaxError("hydra.searchpath may name folders only, not Python packages", origin=origin)
+        return [Root(os.path.abspath(folder.removeprefix("file://")), "search path") for folder in folders]
 
     def _parsed(self, given: Sequence[str | tuple[str, str]]) -> list[Override]:
         if self.problems is None:
@@ -146,9 +163,11 @@ def _is_hydras_own(override: Override) -> bool:
 
 
 def _hydra_errors() -> tuple[type[Exception], ...]:
-    from hydra.errors import ConfigCompositionException, MissingConfigException  # noqa: PLC0415 - see overrides.py
+    """What Hydra's algorithm raises for a defaults list that makes no sense; for some it fails in its own assertions."""
+    from hydra.errors import HydraException  # noqa: PLC0415 - see overrides.py
+    from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 
-    return (ConfigCompositionException, MissingConfigException, ValueError)
+    return (HydraException, OmegaConfBaseException, ValueError, AssertionError, RecursionError, OSError)
 
 
 def _hydras_defaults_list(repository: Repository, name: str, overrides: list[Any]) -> Any:
@@ -185,7 +204,10 @@ class _Diagnosis:
         self.message = str(error).split("\nConfig search path")[0]
         self._mended_override: Override | None = None
         self._mended_default: str | None = None
-        self.error = self._missing_config() if self.missing else self._other()
+        if isinstance(error, RecursionError):
+            self.error = self._circle()
+        else:
+            self.error = self._missing_config() if self.missing else self._other()
 
     def mend(self) -> bool:
         """Make the mistake go away so that the next one can be found; False when there is no way."""
@@ -225,6 +247,21 @@ class _Diagnosis:
         found = found or next((d for d in written if d.config and missing.endswith(d.config)), None)
         found = found or next((d for d in written if choice and choice in d.text), None)
         return found.origin if found else None
+
+    def _circle(self) -> ConfigError:
+        """The defaults that lead back to the config they stand in."""
+        path: list[str] = [self.name]
+        taken: list[Default] = []
+        while True:
+            for default in self.repository.defaults.get(path[-1], ()):
+                if default.config in path:
+                    circle = " → ".join([*path[path.index(default.config) :], default.config])
+                    return ConfigNotFoundError(f"configs include each other: {circle}", origin=default.origin)
+            following = [d for d in self.repository.defaults.get(path[-1], ()) if d.config and d not in taken]
+            if not following:
+                return ConfigNotFoundError("the defaults lists are nested too deeply", origin=self._root_origin())
+            taken.append(following[0])
+            path.append(str(following[0].config))
 
     def _other(self) -> ConfigError:
         """An override that matches nothing, a choice made twice, a list out of order: Hydra's own words, with a place."""

@@ -55,23 +55,37 @@ class Setting(NamedTuple):
 class ConfigMap(dict[Any, Any]):
     """A mapping that remembers, for each key, the setting its value comes from."""
 
-    __slots__ = ("settings",)
-    settings: dict[Key, Setting]
+    __slots__ = ("_deferred", "_settings")
 
-    def __init__(self) -> None:
+    def __init__(self, deferred: Callable[[ConfigMap], dict[Key, Setting]] | None = None) -> None:
         super().__init__()
-        self.settings = {}
+        self._deferred = deferred
+        self._settings: dict[Key, Setting] | None = {} if deferred is None else None
+
+    @property
+    def settings(self) -> dict[Key, Setting]:
+        """The newest setting of each key; a cached config makes them only when somebody asks."""
+        if self._settings is None:
+            self._settings = self._deferred(self) if self._deferred is not None else {}
+        return self._settings
 
 
 class ConfigList(list[Any]):
     """A list that remembers, for each item, the setting it comes from."""
 
-    __slots__ = ("settings",)
-    settings: list[Setting]
+    __slots__ = ("_deferred", "_settings")
 
-    def __init__(self) -> None:
+    def __init__(self, deferred: Callable[[ConfigList], list[Setting]] | None = None) -> None:
         super().__init__()
-        self.settings = []
+        self._deferred = deferred
+        self._settings: list[Setting] | None = [] if deferred is None else None
+
+    @property
+    def settings(self) -> list[Setting]:
+        """The newest setting of each item."""
+        if self._settings is None:
+            self._settings = self._deferred(self) if self._deferred is not None else []
+        return self._settings
 
 
 class Document(NamedTuple):

@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from forge.base.errors import ConfigSyntaxError, OverrideError
+from forge.base.errors import ConfigSyntaxError, InterpolationError, OverrideError
 from forge.base.origin import Origin
+from forge.base.paths import dotted
 from forge.base.spelling import did_you_mean
 from forge.compose.document import ConfigList, ConfigMap, Setting
+from forge.compose.interpolation import Evaluator
 from forge.compose.merge import MISSING, merge, put, thaw
-from forge.compose.reference import NOT_FOUND, follow, is_interpolation, lookup
+from forge.compose.reference import NOT_FOUND, follow, is_interpolation, lookup, reference_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -86,9 +88,16 @@ def apply_override(root: ConfigMap, override: Override, groups: Sequence[str]) -
 
 def _exists(root: ConfigMap, path: Path) -> bool:
     """Whether `OmegaConf.select` would find a value: neither absent, nor null, nor ``???``."""
-    value = lookup(root, path)
-    if is_interpolation(value):
-        value = follow(root, path, value)
+    value: Any = root
+    for depth, key in enumerate(path):
+        value = _child(value, key)
+        if is_interpolation(value):
+            here = path[: depth + 1]
+            pure = reference_of(value) is not None
+            target = follow(root, here, value) if pure else Evaluator(root).evaluate(value, here)[0]
+            if target is NOT_FOUND:
+                raise InterpolationError(f"{value} leads nowhere", origin=Origin("", text=dotted(path)), key=dotted(here))
+            value = target
     return value is not NOT_FOUND and value is not None and value != MISSING
 
 
@@ -130,6 +139,8 @@ def _refuse_new_keys(
 def _child(into: Any, key: Any) -> Any:
     if isinstance(into, ConfigMap):
         return into.get(key, NOT_FOUND)
+    if not isinstance(into, list):
+        return NOT_FOUND
     try:
         index = int(key)
     except ValueError:

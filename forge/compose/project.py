@@ -88,15 +88,21 @@ class Project:
         return tuple(found)
 
     def configs(self) -> list[ConfigFile]:
-        """The configs of this project, without the choices of groups and without files that begin with ``_``."""
+        """The configs of this project, without the choices of groups and without files that begin with ``_``.
+
+        A file in a folder is a choice of the group of that name, unless its ``# @package _global_`` header says that it
+        speaks for the whole config.
+        """
         groups = set(self.own_groups)
         for root in self.roots[1:]:
             groups.update(name for name in _entries(root.folder) if os.path.isdir(os.path.join(root.folder, name)))
         found = []
         for name in _config_names(self.config_folder):
             top, slash, _ = name.partition("/")
-            if not ((slash and top in groups) or any(part.startswith("_") for part in name.split("/"))):
-                found.append(ConfigFile(name, os.path.join(self.config_folder, name + _SUFFIX)))
+            file = os.path.join(self.config_folder, name + _SUFFIX)
+            is_choice = slash and (top in groups or not _speaks_for_all(file))
+            if not is_choice and not any(part.startswith("_") for part in name.split("/")):
+                found.append(ConfigFile(name, file))
         return found
 
     def groups(self) -> dict[str, list[str]]:
@@ -251,6 +257,13 @@ def _read_settings(file: str) -> ConfigMap:
         if value is not None and not isinstance(value, _expected := _KEYS[key]):
             raise ConfigSyntaxError(f"{key!r} must be a {_expected.__name__}", origin=origin)
     return tree
+
+
+def _speaks_for_all(file: str) -> bool:
+    """Whether the file begins with ``# @package _global_``."""
+    with open(file, "rb") as opened:
+        first = opened.readline(200)
+    return first.split()[-2:] == [b"@package", b"_global_"]
 
 
 def _entries(folder: str) -> list[str]:

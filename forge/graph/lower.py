@@ -188,30 +188,30 @@ class _Lowering:
         if isinstance(value, list):
             origins = [setting.origin for setting in value.settings]  # type: ignore[attr-defined]
             return Seq(
-                path, (yield from self.items(path, list(enumerate(value)), origins, recursive, at)), origin=origin
+                path, (yield from self.items(path, list(enumerate(value)), origins, at, recursive=recursive)), origin=origin
             )
         settings = value.settings
         special = [key for key in value if isinstance(key, str) and key[:1] == "_" == key[-1:]]
         if not recursive or not special:
             pairs = list(value.items())
-            edges = yield from self.items(path, pairs, [settings[key].origin for key, _ in pairs], recursive, at)
+            edges = yield from self.items(path, pairs, [settings[key].origin for key, _ in pairs], at, recursive=recursive)
             return Map(path, edges, origin=origin)
         self.check_special(path, value, special)
         pairs = [(key, item) for key, item in value.items() if key not in SPECIAL_KEYS]
         if value.get("_list_") is True:
             pairs = [(key, item) for key, item in pairs if item is not None]
-            edges = yield from self.items(path, pairs, [settings[key].origin for key, _ in pairs], recursive, at)
+            edges = yield from self.items(path, pairs, [settings[key].origin for key, _ in pairs], at, recursive=recursive)
             return Seq(path, edges, origin=origin)
         origins = [settings[key].origin for key, _ in pairs]
         deep = self.constant(value, "_recursive_", at, default=True) is not False
-        kwargs = yield from self.items(path, pairs, origins, deep, at)
+        kwargs = yield from self.items(path, pairs, origins, at, recursive=deep)
         if "_target_" not in value and "_symbol_" not in value:
             return Map(path, kwargs, origin=origin)
         args: tuple[Edge, ...] = ()
         given = value.get("_args_")
         if isinstance(given, list):
             places = [setting.origin for setting in given.settings]  # type: ignore[attr-defined]
-            args = yield from self.items((*path, "_args_"), list(enumerate(given)), places, deep, (*at, "_args_"))
+            args = yield from self.items((*path, "_args_"), list(enumerate(given)), places, (*at, "_args_"), recursive=deep)
         return self.call(path, value, origin, args, kwargs, at)
 
     def items(
@@ -219,8 +219,9 @@ class _Lowering:
         path: Path,
         pairs: Sequence[tuple[Any, Any]],
         origins: Sequence[Origin],
-        recursive: bool,
         at: Path,
+        *,
+        recursive: bool,
     ) -> Generator[Any, Any, tuple[Edge, ...]]:
         edges = []
         for (key, item), origin in zip(pairs, origins, strict=True):
