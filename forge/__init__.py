@@ -5,4 +5,21 @@ configs/*.yaml ──> compose ──> graph ──┬──> render ──> tre
              cli, shell ──> all of the above      launch ──> train      control <──> train, serve
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    from forge.api import ProjectHandle
+
+__all__ = ["__version__", "open"]
 __version__ = "0.1.0"
+
+
+def open(folder_or_name: str | os.PathLike[str] | None = None) -> ProjectHandle:  # noqa: A001 - read as forge.open
+    """The project in or around a folder, or with a name; with nothing given, the one around the current folder."""
+    from forge.api import open_project  # noqa: PLC0415 - `import forge` costs nothing
+
+    return open_project(folder_or_name)

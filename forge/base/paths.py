@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TypeAlias
 
 __all__ = ["Key", "Path", "dotted", "parse_dotted"]
@@ -25,6 +26,7 @@ def dotted(path: Path) -> str:
     return "".join(parts)
 
 
+@lru_cache(maxsize=4096)
 def parse_dotted(text: str) -> Path:
     """The inverse of `dotted`; also reads ``a.0.b`` with the number kept as text. Raises ValueError on other text."""
     path: list[Key] = []

@@ -59,7 +59,7 @@ class _Composer:
         self.name = name
         self.lookups = lookups
         self.problems = problems
-        self.repository = Repository(project.roots, lookups)
+        self.repository = Repository(project.roots, lookups, problems)
 
     def compose(self, given: Sequence[str | tuple[str, str]]) -> Composed:
         overrides = [override for override in self._parsed(given) if not _is_hydras_own(override)]
@@ -68,7 +68,7 @@ class _Composer:
         tree = ConfigMap()
         files = []
         for default in listed.defaults:
-            self._lay(tree, default)
+            self._attempt(lambda default=default: self._lay(tree, default))
             files.append(self._used(default))
         groups = self.repository.group_names()
         applied = {id(parsed) for parsed in listed.config_overrides}

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from forge.base.errors import OverrideError
+from forge.base.paths import dotted
 from forge.compose.document import ConfigList, ConfigMap, Setting
 from forge.compose.reference import follow, is_interpolation
 
 if TYPE_CHECKING:
     from forge.base.paths import Key, Path
 
-__all__ = ["MISSING", "embed", "merge", "put", "thaw"]
+__all__ = ["MISSING", "check_kinds", "embed", "merge", "put", "thaw"]
 
 MISSING: Final = "???"
 
@@ -60,7 +62,21 @@ def merge(root: ConfigMap, into: ConfigMap, over: ConfigMap, path: Path = ()) ->
             merge(root, present, value, (*path, key))
             into.settings[key] = Setting(setting.origin, present, into.settings.get(key))
         else:
+            check_kinds(present, value, into.settings[key], setting, (*path, key))
             put(into, key, thaw(value), setting)
+
+
+def check_kinds(present: Any, value: Any, past: Setting, setting: Setting, path: Path) -> None:
+    """Refuse to lay a mapping over a list or a list over a mapping, as OmegaConf does."""
+    if isinstance(present, (ConfigMap, ConfigList)) and isinstance(value, (ConfigMap, ConfigList)):
+        if type(present) is type(value):
+            return
+        kinds = {ConfigMap: "a mapping", ConfigList: "a list"}
+        raise OverrideError(
+            f"this is {kinds[type(value)]}, but {past.origin} made it {kinds[type(present)]}",
+            origin=setting.origin,
+            key=dotted(path),
+        )
 
 
 def embed(tree: ConfigMap | ConfigList, package: str, setting: Setting) -> ConfigMap | ConfigList:

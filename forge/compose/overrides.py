@@ -14,7 +14,7 @@ from forge.base.paths import dotted
 from forge.base.spelling import did_you_mean
 from forge.compose.document import ConfigList, ConfigMap, Setting
 from forge.compose.interpolation import Evaluator
-from forge.compose.merge import MISSING, merge, put, thaw
+from forge.compose.merge import MISSING, check_kinds, merge, put, thaw
 from forge.compose.reference import NOT_FOUND, follow, is_interpolation, lookup, reference_of
 
 if TYPE_CHECKING:
@@ -119,10 +119,11 @@ def _set(root: ConfigMap, path: Path, value: Any, override: Override, *, adds: b
         if not adds:
             _refuse_new_keys(root, path, present, value, override, groups)
         merge(root, present, value, path)
-        settings = into.settings
-        key = last if isinstance(into, ConfigMap) else int(str(last))
+        settings, key = into.settings, _key(into, last)
         settings[key] = Setting(override.origin, present, settings[key])
         return
+    if present is not NOT_FOUND:
+        check_kinds(present, value, into.settings[_key(into, last)], Setting(override.origin, value), path)
     _assign(into, last, value, Setting(override.origin, value), override)
 
 
@@ -146,6 +147,10 @@ def _child(into: Any, key: Any) -> Any:
     except ValueError:
         return NOT_FOUND
     return into[index] if 0 <= index < len(into) else NOT_FOUND
+
+
+def _key(into: Any, key: Any) -> Any:
+    return key if isinstance(into, ConfigMap) else int(key)
 
 
 def _assign(into: Any, key: Any, value: Any, setting: Setting, override: Override) -> None:

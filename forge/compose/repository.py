@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.errors import ConfigNotFoundError, ConfigSyntaxError
+from forge.base.errors import ConfigError, ConfigNotFoundError, ConfigSyntaxError
 from forge.compose.document import ConfigList, ConfigMap, Document, parse_document
 from forge.compose.environment import read_variable
 from forge.compose.reference import is_interpolation
@@ -17,11 +17,15 @@ from forge.compose.reference import is_interpolation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from forge.base.errors import ForgeError
     from forge.base.origin import Origin
     from forge.compose.lookups import Lookups
     from forge.compose.project import Root
 
 __all__ = ["Default", "Repository"]
+
+_MAX_ASKED: Final = 1_000
+"""Configs that include each other under ever longer packages would keep Hydra's algorithm busy for hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +49,21 @@ class _Loaded:
 class Repository:
     """Finds and reads configs along the search path; the first root that has a file wins."""
 
-    def __init__(self, roots: Sequence[Root], lookups: Lookups) -> None:
+    def __init__(self, roots: Sequence[Root], lookups: Lookups, problems: list[ForgeError] | None = None) -> None:
         self.roots = roots
+        self.problems = problems  # with a list, a file that does not parse is put there and counts as empty
         self.lookups = lookups
         self.documents: dict[str, Document | None] = {}
         self.defaults: dict[str, list[Default]] = {}
         self.pretended: set[str] = set()
         self._loaded: dict[str, _Loaded | None] = {}
+        self._asked = 0
 
     def load_config(self, config_path: str) -> _Loaded | None:
         """Hydra's question: the header and defaults list of a config, None when there is no such config."""
+        self._asked += 1
+        if self._asked > _MAX_ASKED:
+            raise RecursionError
         if config_path not in self._loaded:
             document = self.document(config_path)
             if document is None:
@@ -69,7 +78,14 @@ class Repository:
         """The parsed file of a config."""
         if config_path not in self.documents:
             found = self._find(config_path + ".yaml")
-            self.documents[config_path] = parse_document(self.lookups.read(found[0]), *found) if found else None
+            try:
+                self.documents[config_path] = parse_document(self.lookups.read(found[0]), *found) if found else None
+            except ConfigError as error:
+                if self.problems is None:
+                    raise
+                self.problems.append(error)
+                self.documents[config_path] = None
+                self.pretend(config_path)
         return self.documents[config_path]
 
     def pretend(self, config_path: str) -> None:

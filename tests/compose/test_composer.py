@@ -16,7 +16,7 @@ from forge.compose.composer import compose_fresh
 from forge.compose.project import Project, Root
 
 sys.path.insert(0, os.path.dirname(__file__))
-from hydra_oracle import HydraRefuses, hydras_answer, override_texts, trees, write_tree
+from hydra_oracle import HydraRefusesError, hydras_answer, override_texts, trees, write_tree
 
 EXAMPLES = 4000 if os.environ.get("FORGE_FULL") else 300
 
@@ -43,10 +43,10 @@ def test_composes_what_hydra_composes_and_refuses_what_it_refuses(files: dict[st
         write_tree(folder, files)
         try:
             wanted = hydras_answer(folder, "config", overrides)
-        except HydraRefuses as error:
+        except HydraRefusesError:
             event("refused by Hydra")
             with pytest.raises(ForgeError):
-                print(compose_fresh(project_of(folder), "config", overrides).tree, "but Hydra:", error)
+                compose_fresh(project_of(folder), "config", overrides)
             return
         event("composed")
         composed = compose_fresh(project_of(folder), "config", overrides)

@@ -1,0 +1,432 @@
+"""Forge in Python: everything the verbs do, in a few lines.
+
+    project = forge.open("projects/pydoc")
+    config = project.config("pretrain/tiny", "optimizer=adafactor")
+    print(config.show(), config.why("optimizer.lr"))
+    config.graph                 # in a notebook: the picture
+    config.check()               # every mistake, with file and line
+    model = config.build("model")
+    print(config.diff(project.config("chat/full")))
+
+A handle is a snapshot: it reads the files when it is first asked and keeps what it found. Open it again to see changes.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from forge.base.errors import ForgeError
+from forge.graph.node import Graph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from forge.compose.arguments import Argument
+    from forge.compose.composed import Composed
+    from forge.compose.project import Project
+    from forge.graph.change import Change
+    from forge.graph.check import Finding
+    from forge.graph.policy import Policy
+    from forge.render.sources import Source
+    from forge.render.why import Reason
+
+__all__ = [
+    "IMPORTS",
+    "ConfigHandle",
+    "ConfigInfo",
+    "Difference",
+    "DrawnGraph",
+    "ProjectHandle",
+    "Target",
+    "all_projects",
+    "open_project",
+]
+
+IMPORTS: Final = 2
+"""The depth of `ConfigHandle.check` at which targets are imported, in a process of their own."""
+
+_README: Final = ("README.md", "readme.md")
+
+
+class ConfigInfo(NamedTuple):
+    """A config as a list of configs shows it; ``problem`` says why it cannot be composed, empty when it can."""
+
+    name: str
+    description: str = ""
+    default: bool = False
+    problem: str = ""
+
+
+class Target(NamedTuple):
+    """Something a config can build: its path, what makes it, and whether it is the config's main object."""
+
+    key: str
+    target: str
+    main: bool
+
+
+def open_project(folder_or_name: str | os.PathLike[str] | None = None) -> ProjectHandle:
+    """The project in or around a folder, or with a name; with nothing given, the one around the current folder."""
+    from forge.compose.project import find_project  # noqa: PLC0415 - `import forge` stays light
+
+    return ProjectHandle(find_project(None if folder_or_name is None else os.fspath(folder_or_name)))
+
+
+def all_projects(below: str | None = None) -> list[ProjectHandle]:
+    """Every project at or below a folder (the current one by default), and those that come with forge."""
+    from forge.base.places import shipped_projects  # noqa: PLC0415 - as above
+    from forge.compose.project import find_project, projects_below  # noqa: PLC0415 - as above
+
+    found: dict[str, None] = {}
+    for start in (below or os.getcwd(), shipped_projects()):
+        found |= dict.fromkeys(os.path.realpath(folder) for folder in projects_below(start))
+    return [ProjectHandle(find_project(folder)) for folder in found]
+
+
+class ProjectHandle:
+    """A project: its configs, its groups, and what it says about itself."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.name = project.name
+        self.description = project.description
+        self.folder = project.folder
+
+    def __repr__(self) -> str:
+        return f"<forge project {self.name} in {self.folder}>"
+
+    def config(self, name: str | None = None, *overrides: str | tuple[str, str]) -> ConfigHandle:
+        """One config, changed by overrides; without a name, the project's default config."""
+        return ConfigHandle(self, self.project.config_name(name), overrides)
+
+    def configs(self, *, examine: bool = True) -> list[ConfigInfo]:
+        """The project's configs; with ``examine``, each is composed to read its description and to find what is broken."""
+        names = [config.name for config in self.project.configs()]
+        return [self._info(name) if examine else ConfigInfo(name, default=self._is_default(name)) for name in names]
+
+    @cached_property
+    def _groups(self) -> dict[str, list[str]]:
+        return self.project.groups()
+
+    def groups(self) -> dict[str, list[str]]:
+        """Every config group with its choices."""
+        return self._groups
+
+    @property
+    def readme(self) -> str:
+        """The head of the project's README: its text up to the second heading, without the title."""
+        for name in _README:
+            path = os.path.join(self.folder, name)
+            if os.path.isfile(path):
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    return _head(file.read(100_000))
+        return ""
+
+    @property
+    def source_folders(self) -> tuple[str, ...]:
+        """The folders with Python code that the project may import from: its own and those of projects it stands on."""
+        return tuple(folder for folder in self.project.source_folders if os.path.isdir(folder))
+
+    def trust(self) -> list[str]:
+        """Allow the project's own code to be imported, as it is now; the folders are returned."""
+        from forge.base.trust import trust  # noqa: PLC0415 - as above
+
+        own = [folder for folder in self.source_folders if self.owns(folder)]
+        for folder in own:
+            trust(folder)
+        return own
+
+    def distrust(self) -> list[str]:
+        """Take that back; the folders that were trusted are returned."""
+        from forge.base.trust import distrust  # noqa: PLC0415 - as above
+
+        return [folder for folder in self.source_folders if self.owns(folder) and distrust(folder)]
+
+    def owns(self, file: str) -> bool:
+        """Whether a file lies in the project's own folder."""
+        return os.path.abspath(file).startswith(os.path.join(self.folder, ""))
+
+    def _is_default(self, name: str) -> bool:
+        return name == self.project.default_config
+
+    def _info(self, name: str) -> ConfigInfo:
+        handle = self.config(name)
+        try:
+            description = str(handle.composed.meta.get("description") or handle.composed.meta.get("name") or "")
+            problem = ""
+            handle.graph  # noqa: B018 - a config whose references lead nowhere is broken too
+        except ForgeError as error:
+            description, problem = "", str(error).splitlines()[0]
+        return ConfigInfo(name, " ".join(description.split()), self._is_default(name), problem)
+
+
+class ConfigHandle:
+    """A config with its overrides: what it says, where that comes from, what is wrong with it, and what it builds."""
+
+    def __init__(self, project: ProjectHandle, name: str, overrides: Sequence[str | tuple[str, str]] = ()) -> None:
+        self.project = project
+        self.name = name
+        self.overrides = tuple(overrides)
+
+    def __repr__(self) -> str:
+        changed = f" with {' '.join(map(_shown_change, self.overrides))}" if self.overrides else ""
+        return f"<forge config {self.name} of {self.project.name}{changed}>"
+
+    def override(self, *more: str | tuple[str, str]) -> ConfigHandle:
+        """The same config with further overrides."""
+        return ConfigHandle(self.project, self.name, (*self.overrides, *more))
+
+    @cached_property
+    def composed(self) -> Composed:
+        """The composed config: plain data and, for every value, where it comes from."""
+        return self._compose()
+
+    @property
+    def arguments(self) -> tuple[Argument, ...]:
+        """The command-line flags that the config declares for itself."""
+        return self.composed.arguments
+
+    @property
+    def files(self) -> list[str]:
+        """The files that took part, the config's own first."""
+        found = dict.fromkeys(used.file for used in reversed(self.composed.files))
+        own = [used.file for used in self.composed.files if used.config == self.name]
+        return list(dict.fromkeys([*own, *found]))
+
+    @property
+    def main(self) -> str | None:
+        """The key of the config's main object; None when the config has no such key."""
+        return self.composed.main if self.composed.main in self.composed.tree else None
+
+    def data(self, *, resolve: bool = False, path: str | None = None) -> Any:
+        """The config, or a part of it, as plain dicts and lists; secrets are masked."""
+        from forge.render.config import config_data  # noqa: PLC0415 - as above
+
+        value, secret = self._part(path, resolve=resolve)
+        return config_data(value, secret=secret)
+
+    def show(self, *, resolve: bool = False, origins: bool = False, path: str | None = None) -> str:
+        """The config, or a part of it, as YAML."""
+        from forge.render.config import config_yaml  # noqa: PLC0415 - as above
+
+        value, secret = self._part(path, resolve=resolve)
+        return config_yaml(value, origins=origins, secret=secret)
+
+    def _part(self, path: str | None, *, resolve: bool) -> tuple[Any, bool]:
+        """A part of the tree, and whether a key on the way to it says that it is secret."""
+        from forge.compose.resolved import resolved  # noqa: PLC0415 - as above
+
+        tree = resolved(self.composed) if resolve else self.composed.tree
+        if not path:
+            return tree, False
+        from forge.base.paths import parse_dotted  # noqa: PLC0415 - as above
+        from forge.base.secrets import is_secret_name  # noqa: PLC0415 - as above
+        from forge.compose.reference import NOT_FOUND, lookup  # noqa: PLC0415 - as above
+
+        try:
+            keys = parse_dotted(path)
+            value = lookup(tree, keys)
+        except ValueError:
+            keys, value = (), NOT_FOUND
+        if value is NOT_FOUND:
+            from forge.render.why import no_such_key  # noqa: PLC0415 - only after a mistake
+
+            raise no_such_key(self.name, path, tree)
+        return value, any(is_secret_name(key) for key in keys)
+
+    def why(self, key: str) -> Reason:
+        """Who set the value at a dotted path, and what it replaced; print it, or ask its ``steps``."""
+        from forge.render.why import why  # noqa: PLC0415 - as above
+
+        return why(self.composed, key)
+
+    @cached_property
+    def graph(self) -> DrawnGraph:
+        """The whole config as a graph of objects."""
+        return self.graph_of(None)
+
+    def graph_of(self, target: str | None) -> DrawnGraph:
+        """The graph below one part of the config, named by its dotted path."""
+        from forge.graph.lower import lower  # noqa: PLC0415 - as above
+
+        found = lower(self.composed, target)
+        return DrawnGraph(found.name, found.root)
+
+    def targets(self) -> list[Target]:
+        """Every object that the config describes, in the order of its top-level keys."""
+        from forge.graph.node import Call  # noqa: PLC0415 - as above
+        from forge.graph.walk import walk  # noqa: PLC0415 - as above
+
+        order = {key: position for position, key in enumerate(self.composed.tree)}
+        calls = [node for node in walk(self.graph.root) if isinstance(node, Call) and node.mode != "symbol"]
+        calls.sort(key=lambda node: (order.get(node.path[0], len(order)), node.name))
+        return [Target(node.name, node.target, node.name == self.main) for node in calls]
+
+    def draw(
+        self,
+        form: str = "tree",
+        *,
+        target: str | None = None,
+        depth: int | None = None,
+        focus: str | None = None,
+        color: bool = False,
+    ) -> str:
+        """The graph as ``tree``, ``yaml``, ``json``, ``python``, ``dot``, ``mermaid``, ``svg`` or ``html``.
+
+        ``depth`` folds what lies deeper, ``focus`` shows one node with its neighbours; ``color`` is for terminals.
+        """
+        from forge.render.forms import draw  # noqa: PLC0415 - as above
+
+        return draw(self.graph_of(target), form, depth=depth, focus=focus, color=color)
+
+    def code(self, target: str | None = None, *, origins: bool = False) -> str:
+        """A Python program that builds the config's main object, or the part named by ``target``."""
+        from forge.render.python import python  # noqa: PLC0415 - as above
+
+        return python(self.graph_of(target or self.main), origins=origins)
+
+    def build(self, target: str | None = None) -> Any:
+        """Build the config's main object, or the part named by ``target``; this imports what the config names."""
+        from forge.build.build import build  # noqa: PLC0415 - as above
+
+        return build(self.graph_of(target or self.main).root, source_folders=self.project.source_folders)
+
+    def check(self, depth: int = 1, *, hydra_compat: bool = False) -> list[Finding]:
+        """Everything that is wrong, found without importing what the config names; at depth 2 that is imported too.
+
+        ``hydra_compat`` adds what plain Hydra would make of the same files in another way.
+        """
+        from forge.graph.check import check_graph, finding_of, in_order  # noqa: PLC0415 - as above
+        from forge.graph.lower import lower  # noqa: PLC0415 - as above
+        from forge.graph.policy import default_policy  # noqa: PLC0415 - as above
+
+        problems: list[ForgeError] = []
+        project = self.project.project
+        try:
+            composed = self._compose(problems)
+            graph = lower(composed, problems=problems)
+            arguments = composed.arguments
+        except ForgeError as error:
+            return in_order([finding_of(one) for one in (*problems, error)])
+        found = check_graph(
+            graph,
+            policy=default_policy(project.source_packages),
+            source_folders=self.project.source_folders,
+            arguments=arguments,
+            main=composed.meta.get("main"),
+            problems=problems,
+        )
+        if depth >= IMPORTS:
+            from forge.build.imported import imported_findings  # noqa: PLC0415 - as above
+
+            found += imported_findings(self.project.folder, self.name, self.overrides)
+        if hydra_compat:
+            from forge.graph.hydra_compat import hydra_differences  # noqa: PLC0415 - as above
+
+            found += hydra_differences(composed, graph)
+        return in_order(found)
+
+    def _compose(self, problems: list[ForgeError] | None = None) -> Composed:
+        from forge.compose.cache import compose  # noqa: PLC0415 - as above
+
+        return compose(self.project.project, self.name, self.overrides, problems=problems)
+
+    @property
+    def sources(self) -> list[Source]:
+        """The files that took part as a tree in depth-first order, each with the config that named it."""
+        from forge.render.sources import sources  # noqa: PLC0415 - as above
+
+        return sources(self.composed)
+
+    def draw_sources(self, form: str = "tree") -> str:
+        """Which files made the config, as ``tree``, ``files``, ``md``, ``dot`` or ``svg``."""
+        from forge.render.sources import draw_sources  # noqa: PLC0415 - as above
+
+        return draw_sources(self.composed, form)
+
+    def diff(self, other: ConfigHandle) -> Difference:
+        """What turns this config into another one."""
+        return Difference(self, other)
+
+    def _repr_svg_(self) -> str:
+        return self.graph._repr_svg_()  # noqa: SLF001 - the name is Jupyter's
+
+
+class DrawnGraph(Graph):
+    """A graph that a notebook shows as its picture."""
+
+    __slots__ = ()
+
+    def _repr_svg_(self) -> str:
+        from forge.render.svg import svg  # noqa: PLC0415 - as above
+
+        return svg(self)
+
+
+class Difference:
+    """What turns one config into another: the changes, and how to show them. True when there are any."""
+
+    def __init__(self, before: ConfigHandle, after: ConfigHandle) -> None:
+        from forge.graph.diff import diff  # noqa: PLC0415 - as above
+
+        self.before = before
+        self.after = after
+        self.changes: tuple[Change, ...] = diff(before.graph, after.graph)
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, color: bool = False) -> str:
+        """One line a change."""
+        from forge.render.difference import text  # noqa: PLC0415 - as above
+
+        return text(self.changes, color=color)
+
+    def overrides(self) -> list[str]:
+        """The overrides that turn the earlier config into the later one: group choices first, then values."""
+        from forge.render.difference import overrides, shortest  # noqa: PLC0415 - as above
+
+        chosen = shortest(self.changes, self.before.composed.choices, self.after.composed.choices)
+        if not chosen:
+            return overrides(self.changes)
+        try:
+            closer = Difference(self.before.override(*chosen), self.after)
+        except ForgeError:  # the choices do not compose with what else was changed: say everything by value
+            return overrides(self.changes)
+        return [*chosen, *overrides(closer.changes)]
+
+    def svg(self) -> str:
+        """The later graph as a picture with the changes marked in it."""
+        from forge.render.difference import overlay  # noqa: PLC0415 - as above
+
+        return overlay(self.before.graph, self.after.graph, self.changes)
+
+    def data(self) -> list[dict[str, Any]]:
+        """The changes for programs."""
+        from forge.render.forms import change_data  # noqa: PLC0415 - as above
+
+        return [change_data(change) for change in self.changes]
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
+
+def _shown_change(change: str | tuple[str, str]) -> str:
+    return change if isinstance(change, str) else change[1]
+
+
+def _head(text: str) -> str:
+    """The part of a README between its title and its second heading."""
+    lines: list[str] = []
+    for line in text.strip().splitlines():
+        if line.startswith("#"):
+            if lines and any(lines):
+                break
+            continue
+        lines.append(line)
+    return "\n".join(lines).strip()

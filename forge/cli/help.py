@@ -1,0 +1,139 @@
+"""The texts of ``forge --help`` and ``forge VERB --help``, made from what the verbs declare."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from typing import TYPE_CHECKING, Final
+
+from forge.base.errors import ForgeError
+from forge.cli.registry import all_verbs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from forge.cli.options import Option
+    from forge.cli.registry import Verb
+    from forge.cli.session import Session
+    from forge.compose.arguments import Argument
+
+__all__ = ["argument_help", "overview", "verb_help"]
+
+_GLOBAL_FLAGS: Final = (
+    ("-p, --project PROJECT", "a project's folder or name; by default the one around the current folder"),
+    ("-t, --config CONFIG", "a config of the project, with or without .yaml; by default the project's default config"),
+    ("--debug", "show a traceback with every error (also FORGE_DEBUG=1)"),
+    ("--version", "print the version"),
+    ("-h, --help", "show this help; `forge VERB --help` explains a verb"),
+)
+_WIDEST: Final = 100
+_LEFT: Final = 30
+
+
+def overview() -> str:
+    """All verbs in a line each, and the flags that stand before a verb."""
+    rows = [(", ".join((verb.name, *verb.aliases)), verb.summary) for verb in all_verbs() if not verb.hidden]
+    return "\n".join(
+        [
+            "usage: forge [-p PROJECT] [-t CONFIG] VERB ...",
+            "",
+            *_table("verbs", rows),
+            "",
+            *_table("flags before the verb", _GLOBAL_FLAGS),
+        ]
+    )
+
+
+def verb_help(session: Session, verb: Verb) -> str:
+    """How one verb is used, and, when a config can be chosen, the flags which that config adds."""
+    lines = [_usage(verb), "", *_paragraphs(verb.help)]
+    if words := [(positional.shown, positional.help) for positional in verb.positionals]:
+        lines += ["", *_table("words", words)]
+    rows = [(_shown(option), _explained(option)) for option in verb.options]
+    lines += ["", *_table("flags", [*rows, ("-h, --help", "show this help")])]
+    if verb.takes_config:
+        lines += ["", *_config_part(session, verb)]
+    return "\n".join(lines)
+
+
+def _usage(verb: Verb) -> str:
+    words = [positional.shown for positional in verb.positionals]
+    if verb.takes_config:
+        words.append("[OVERRIDE ...]")
+    start = "usage: forge [-p PROJECT] [-t CONFIG]" if verb.takes_config else "usage: forge [-p PROJECT]"
+    return " ".join([start, "|".join((verb.name, *verb.aliases)), "[FLAG ...]", *words])
+
+
+def _config_part(session: Session, verb: Verb) -> list[str]:
+    from forge.cli.session import project_of  # noqa: PLC0415 - session names this module
+
+    try:
+        handle = project_of(session).config(session.config, *session.overrides)
+        arguments = handle.arguments
+    except ForgeError as error:
+        return [f"The config's own flags are not known: {str(error).splitlines()[0]}"]
+    taken = {name for option in verb.options for name in option.names}
+    rows = []
+    for argument in arguments:
+        names = [name for name in argument.flags if name not in taken]
+        if names:
+            value = "" if argument.type == "bool" else f" {argument.type.upper()}"
+            rows.append((", ".join(names) + value, argument_help(argument)))
+    title = f"flags of {handle.name}"
+    return _table(title, rows) if rows else [f"{handle.name} declares no flags of its own."]
+
+
+def argument_help(argument: Argument) -> str:
+    """What one of the config's own flags means: its help, the key it sets, and which values it takes."""
+    extra = [f"sets {argument.key}"]
+    if argument.choices:
+        extra.append(f"one of {', '.join(map(str, argument.choices))}")
+    if argument.min is not None:
+        extra.append(f"at least {argument.min:g}")
+    if argument.max is not None:
+        extra.append(f"at most {argument.max:g}")
+    if argument.default is not None:
+        extra.append(f"default {argument.default}")
+    return f"{argument.help} ({'; '.join(extra)})".strip()
+
+
+def _shown(option: Option) -> str:
+    return ", ".join(option.names) + (f" {option.value}" if option.value else "")
+
+
+def _explained(option: Option) -> str:
+    extra = [f"one of {', '.join(option.choices)}"] if option.choices else []
+    if option.value and option.default is not None:
+        extra.append(f"default {option.default}")
+    return f"{option.help} ({'; '.join(extra)})" if extra else option.help
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size((_WIDEST, 24)).columns, _WIDEST)
+
+
+def _table(title: str, rows: Iterable[tuple[str, str]]) -> list[str]:
+    rows = list(rows)
+    left = min(max(len(name) for name, _ in rows), _LEFT)
+    lines = [f"{title}:"]
+    for name, meaning in rows:
+        wrapped = textwrap.wrap(meaning, max(_width() - left - 4, 30)) or [""]
+        if len(name) > left:
+            lines.append(f"  {name}")
+            name = ""  # noqa: PLW2901 - the meaning starts on a line of its own
+        lines.append(f"  {name:<{left}}  {wrapped[0]}".rstrip())
+        lines += [f"  {'':<{left}}  {line}" for line in wrapped[1:]]
+    return lines
+
+
+def _paragraphs(text: str) -> list[str]:
+    """Wrap prose; lines that begin with spaces are examples and stay as they are."""
+    lines: list[str] = []
+    for paragraph in text.strip().split("\n\n"):
+        if lines:
+            lines.append("")
+        if paragraph.startswith(" "):
+            lines += paragraph.splitlines()
+        else:
+            lines += textwrap.wrap(" ".join(paragraph.split()), _width())
+    return lines

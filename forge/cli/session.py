@@ -1,0 +1,154 @@
+"""What one line of forge knows: the chosen project and config, and, for one verb, its options and where results go."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from forge.base.errors import UsageError
+from forge.cli.output import Output, standard_output
+from forge.cli.parse import UnknownFlagError, is_override, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from forge.api import ConfigHandle, ProjectHandle
+    from forge.cli.parse import Item, Parsed
+    from forge.cli.registry import Verb
+    from forge.compose.arguments import Argument
+
+__all__ = ["Context", "Session", "execute", "project_of", "understand", "write_result"]
+
+
+@dataclass(slots=True)
+class Session:
+    """The choices that stand before a verb: the global flags of the command line, or the state of a shell."""
+
+    project: str | None = None
+    config: str | None = None
+    overrides: tuple[str, ...] = ()
+    debug: bool = False
+    output: Output = field(default_factory=standard_output)
+
+
+class Context:
+    """What a verb runs with."""
+
+    def __init__(self, session: Session, verb: Verb, parsed: Parsed) -> None:
+        self.session = session
+        self.verb = verb
+        self.options = SimpleNamespace(**parsed.options)
+        self.items = parsed.items
+        self.words = parsed.words
+
+    @property
+    def output(self) -> Output:
+        """The streams to print to."""
+        return self.session.output
+
+    @cached_property
+    def project(self) -> ProjectHandle:
+        """The chosen project, or the one around the current folder."""
+        return project_of(self.session)
+
+    @cached_property
+    def config(self) -> ConfigHandle:
+        """The chosen config with everything the line changes in it."""
+        return self.config_with(self.session.config, self.items)
+
+    def config_with(self, name: str | None, items: Iterable[Item]) -> ConfigHandle:
+        """A config (None: the chosen or the default one) with the overrides and flags among ``items``."""
+        changes = [change for item in items if (change := self._change(item)) is not None]
+        return self.project.config(name or self.session.config, *self.session.overrides, *changes)
+
+    def _change(self, item: Item) -> str | tuple[str, str] | None:
+        """What one item changes in the config: an override, for a flag together with what was typed."""
+        if item.argument is None:
+            return item.text if item.kind == "override" else None
+        from forge.compose.arguments import flag_override  # noqa: PLC0415 - only when a config's flag is used
+
+        return flag_override(item.argument, item.flag, item.text, self.project.groups())
+
+    def emit(self, text: str, name: str, suffix: str) -> None:
+        """Hand the result to where the line wants it: ``-o FILE``, ``-e``, both, or the terminal.
+
+        ``name`` and ``suffix`` are those of the temporary file that an editor opens.
+        """
+        path: str | None = getattr(self.options, "output", None)
+        edit: bool = getattr(self.options, "edit", False)
+        text = text if text.endswith("\n") else text + "\n"
+        if path is not None:
+            write_result(path, text)
+        if edit:
+            from forge.cli.editor import edit_text, open_files  # noqa: PLC0415 - only with -e
+
+            if path is None:
+                edit_text(text, name, suffix)
+            else:
+                open_files([path])
+        elif path is None:
+            self.output.write(text, suffix)
+
+    def emit_json(self, value: object, name: str) -> None:
+        """Hand a result to programs: JSON with two spaces of indent."""
+        import json  # noqa: PLC0415 - only with --json
+
+        self.emit(json.dumps(value, indent=2, ensure_ascii=False, default=str), name, ".json")
+
+
+def project_of(session: Session) -> ProjectHandle:
+    """The project that a session works on."""
+    from forge.api import open_project  # noqa: PLC0415 - `forge --help` needs no project
+
+    return open_project(session.project)
+
+
+def execute(session: Session, words: Sequence[str]) -> int:
+    """Run one line, the verb and what follows it, and return its exit code; errors are raised."""
+    from forge.cli.registry import find_verb  # noqa: PLC0415 - registry and verbs name this module
+
+    verb = find_verb(words[0])
+    parsed = understand(session, verb, words[1:])
+    if parsed.help:
+        from forge.cli.help import verb_help  # noqa: PLC0415 - only with --help
+
+        session.output.write(verb_help(session, verb))
+        return 0
+    return verb.run(Context(session, verb, parsed))
+
+
+def understand(session: Session, verb: Verb, words: Sequence[str]) -> Parsed:
+    """Parse the words; the config is composed for its flags only when a word is a flag that the verb does not have."""
+    try:
+        return parse(verb, words)
+    except UnknownFlagError as error:
+        if not verb.takes_config or error.misplaced:
+            raise
+    try:
+        return parse(verb, words, _arguments(session))
+    except UnknownFlagError:
+        overrides = tuple(word for word in words if not word.startswith("-") and is_override(word))
+        if not overrides:
+            raise
+    # The choice of a group may bring flags of its own.
+    return parse(verb, words, _arguments(session, overrides))
+
+
+def _arguments(session: Session, overrides: tuple[str, ...] = ()) -> Sequence[Argument]:
+    return project_of(session).config(session.config, *session.overrides, *overrides).arguments
+
+
+def write_result(path: str, text: str) -> None:
+    """Write a file that the user named: atomically, or straight into a pipe or device."""
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a folder", hint="Name a file: -o FILE")
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "w", encoding="utf-8") as device:
+            device.write(text)
+        return
+    from forge.base.files import write_atomic  # noqa: PLC0415 - only with -o
+
+    write_atomic(path, text)

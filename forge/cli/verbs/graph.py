@@ -1,0 +1,47 @@
+"""``forge graph``: the object graph of a config."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forge.cli.options import DEPTH, EDIT, JSON, OUTPUT, TARGET, Option
+from forge.cli.registry import Verb
+from forge.render.forms import FORMS
+
+if TYPE_CHECKING:
+    from forge.cli.session import Context
+
+__all__ = ["VERB"]
+
+def _run(context: Context) -> int:
+    options, config = context.options, context.config
+    form = "json" if options.json else options.format
+    color = context.output.colour and form == "tree" and not (options.output or options.edit)
+    text = config.draw(form, target=options.target, depth=options.depth, focus=options.focus, color=color)
+    context.emit(text, config.name, FORMS[form])
+    return 0
+
+
+VERB = Verb(
+    name="graph",
+    summary="draw the graph of objects that the config describes",
+    help="""\
+Draw the graph of objects that a config describes. An object that several others use is one node. Nothing is imported
+and nothing is built.
+
+  forge graph
+  forge graph --format svg -o graph.svg
+  forge graph --format html -e --focus optimizer
+""",
+    run=_run,
+    options=(
+        Option(("--format",), "what to make of it", "FORM", choices=tuple(FORMS), default="tree"),
+        TARGET,
+        DEPTH,
+        Option(("--focus",), "show this node and what stands next to it", "NODE", completes="node"),
+        JSON,
+        OUTPUT,
+        EDIT,
+    ),
+    takes_config=True,
+)

@@ -1,0 +1,73 @@
+"""``forge ls``: which configs there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forge.cli.options import EDIT, JSON, OUTPUT, RECURSIVE
+from forge.cli.registry import Verb
+
+if TYPE_CHECKING:
+    from forge.api import ConfigInfo, ProjectHandle
+    from forge.cli.session import Context
+
+__all__ = ["VERB"]
+
+
+def _run(context: Context) -> int:
+    projects = projects_of(context)
+    listed = [(project, project.configs()) for project in projects]
+    if context.options.json:
+        context.emit_json([_data(project, configs) for project, configs in listed], "configs")
+    else:
+        context.emit("\n\n".join(_text(project, configs) for project, configs in listed), "configs", ".txt")
+    return 0
+
+
+def projects_of(context: Context) -> list[ProjectHandle]:
+    """The chosen project, or with ``-r`` all projects below the current folder and those that are part of forge."""
+    if not context.options.recursive:
+        return [context.project]
+    from forge.api import all_projects  # noqa: PLC0415 - `forge --help` needs no project
+
+    return all_projects(context.session.project)
+
+
+def _text(project: ProjectHandle, configs: list[ConfigInfo]) -> str:
+    from forge.base.origin import shown_path  # noqa: PLC0415 - as above
+
+    title = f"{project.name}: {project.description}" if project.description else project.name
+    width = max((len(config.name) for config in configs), default=0)
+    lines = [f"{title}  ({shown_path(project.folder)})"]
+    for config in configs:
+        mark = "*" if config.default else " "
+        meaning = f"broken: {config.problem}" if config.problem else config.description
+        lines.append(f" {mark} {config.name:<{width}}  {meaning}".rstrip())
+    if not configs:
+        lines.append("   no configs yet; `forge new config NAME` makes one")
+    return "\n".join(lines)
+
+
+def _data(project: ProjectHandle, configs: list[ConfigInfo]) -> dict[str, object]:
+    return {
+        "project": project.name,
+        "description": project.description,
+        "folder": project.folder,
+        "configs": [config._asdict() for config in configs],
+    }
+
+
+VERB = Verb(
+    name="ls",
+    summary="list the configs of a project, with those that are broken",
+    help="""\
+List the configs of the project, or with -r of every project below the current folder and of those that come with
+forge. The project's default config is marked with a star; a config that cannot be composed is marked as broken, with
+the reason.
+
+  forge ls
+  forge ls -r --json
+""",
+    run=_run,
+    options=(RECURSIVE, JSON, OUTPUT, EDIT),
+)

@@ -1,0 +1,222 @@
+"""One call of a config against the signature of its target: what is sure to fail, and what looks like a slip."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from forge.base.paths import dotted
+from forge.base.secrets import Secret
+from forge.base.spelling import did_you_mean
+from forge.graph.literal_types import Wanted, fits, wanted
+from forge.graph.misspelt import surely_meant
+from forge.graph.node import Call, Const, Expr, Map, Seq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from forge.base.origin import Origin
+    from forge.graph.node import Edge, Node
+    from forge.graph.signature import Lookup, Parameter, Signature
+
+__all__ = ["Finding", "Severity", "call_findings", "target_findings"]
+
+Severity = Literal["error", "warning"]
+
+_LONGEST_VALUE: Final = 60
+_MOST_NAMES: Final = 12
+_NUMBER: Final = re.compile(r"-?\d[\d_]*(\.\d*)?(e-?\d+)?")
+_KINDS: Final = {bool: "bool", int: "int", float: "float", str: "str", list: "list", dict: "dict", type(None): "None"}
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong or looks wrong in a config, with its place and what to do about it."""
+
+    origin: Origin | None
+    key: str
+    message: str
+    hint: str = ""
+    severity: Severity = "error"
+    code: str = ""
+
+    def __str__(self) -> str:
+        """``configs/optimizer/adamw.yaml:3: optimizer.beta: AdamW has no argument 'beta', did you mean 'betas'?``."""
+        place = str(self.origin) if self.origin is not None else ""
+        text = f"{self.message}, {self.hint}" if self.hint else self.message
+        return ": ".join(part for part in (place, self.key, text) if part)
+
+
+class _Value(NamedTuple):
+    """What is known of an argument without building it: its kind, its value if it is plain, and how to show it."""
+
+    kind: str
+    value: object
+    shown: str
+
+
+def target_findings(call: Call, found: Lookup) -> list[Finding]:
+    """What is wrong with a call's target itself."""
+    origin = call.target_origin or call.origin
+    if found.status == "absent":
+        hint = did_you_mean(found.part, found.candidates)
+        return [Finding(origin, call.name, f"{found.where} has no {found.part!r}", hint, "error", "no-target")]
+    if call.mode == "symbol" and (call.args or call.kwargs):
+        edge = (call.args + call.kwargs)[0]
+        message = f"{_label(call.target)} is taken as it is, so it takes no arguments"
+        hint = "write _target_ instead of _symbol_ to call it"
+        return [Finding(edge.origin or origin, _key(call, edge), message, hint, "error", "symbol-arguments")]
+    return []
+
+
+def call_findings(call: Call, signature: Signature, look_up: Callable[[str], Lookup]) -> Iterator[Finding]:
+    """What is wrong with the arguments of a call."""
+    named = {parameter.name: parameter for parameter in signature.parameters}
+    positional = [parameter for parameter in signature.parameters if parameter.kind != "keyword_only"]
+    label = _label(call.target)
+    taken = {parameter.name for parameter in positional[: len(call.args)]}
+    if len(call.args) > len(positional) and not signature.var_positional:
+        yield _too_many(call, label, len(positional))
+    for parameter, edge in zip(positional, call.args, strict=False):
+        yield from _type_findings(call, edge, parameter, look_up)
+    for edge in call.kwargs:
+        name = str(edge.key)
+        known = named.get(name)
+        by_name = known is not None and (known.kind != "positional_only")
+        if known is not None and by_name and name in taken:
+            message = f"{label} gets {name!r} twice: in _args_ and by its name"
+            yield Finding(edge.origin, _key(call, edge), message, "remove one of them", "error", "argument-twice")
+        elif known is not None and by_name:
+            taken.add(name)
+            yield from _type_findings(call, edge, known, look_up)
+        else:
+            yield from _unknown_argument(call, edge, signature, named)
+    if call.mode == "call":
+        yield from _missing_arguments(call, label, signature, taken)
+
+
+def _too_many(call: Call, label: str, most: int) -> Finding:
+    edge = call.args[most]
+    takes = f"{most} positional argument{'' if most == 1 else 's'}" if most else "no positional arguments"
+    message = f"{label} takes {takes}, {len(call.args)} given"
+    return Finding(edge.origin or call.origin, _key(call, edge), message, "", "error", "too-many-arguments")
+
+
+def _unknown_argument(call: Call, edge: Edge, signature: Signature, named: dict[str, Parameter]) -> Iterator[Finding]:
+    name, label = str(edge.key), _label(call.target)
+    origin, key = edge.origin or edge.node.origin, _key(call, edge)
+    if not signature.var_keyword:
+        names = [parameter.name for parameter in named.values() if parameter.kind != "positional_only"]
+        hint = did_you_mean(name, names) or _listed(names)
+        yield Finding(origin, key, f"{label} has no argument {name!r}", hint, "error", "unknown-argument")
+        return
+    given = {str(other.key) for other in call.kwargs}
+    near = surely_meant(name, [other for other in named if other not in given])
+    if near is not None:
+        message = f"{label} accepts any argument, but {name!r} looks like a slip"
+        yield Finding(origin, key, message, f"did you mean {near!r}?", "warning", "near-argument")
+
+
+def _missing_arguments(call: Call, label: str, signature: Signature, taken: set[str]) -> Iterator[Finding]:
+    origin = call.target_origin or call.origin
+    for parameter in signature.parameters:
+        if parameter.required and parameter.name not in taken:
+            message = f"{label} needs the argument {parameter.name!r}"
+            wants = f" ({parameter.annotation})" if 0 < len(parameter.annotation) <= _LONGEST_VALUE else ""
+            hint = f"add {parameter.name}:{wants}, or write _partial_: true"
+            yield Finding(origin, call.name, message, hint, "error", "missing-argument")
+
+
+def _type_findings(call: Call, edge: Edge, parameter: Parameter, look_up: Callable[[str], Lookup]) -> Iterator[Finding]:
+    admitted = _admitted(parameter)
+    given = _value_of(edge.node, look_up) if admitted is not None else None
+    if admitted is None or given is None:
+        return
+    origin, key, label = edge.origin or edge.node.origin, _key(call, edge), _label(call.target)
+    wants = parameter.annotation.strip("'\"")
+    if fits(admitted, given.kind, given.value):
+        if given.kind == "bool" and "bool" not in admitted.kinds and given.value not in admitted.literals:
+            message = f"{parameter.name!r} of {label} is a number ({wants}), and {given.shown} is a yes or no"
+            yield Finding(origin, key, message, "", "warning", "bool-for-number")
+        return
+    if (
+        given.kind == "float"
+        and "int" in admitted.kinds
+        and isinstance(given.value, float)
+        and given.value.is_integer()
+    ):
+        message = f"{parameter.name!r} of {label} is a whole number, and {given.shown} is not written as one"
+        yield Finding(origin, key, message, f"write {int(given.value)}", "warning", "float-for-int")
+        return
+    texts = [literal for literal in admitted.literals if isinstance(literal, str)]
+    hint = did_you_mean(given.value, texts) if isinstance(given.value, str) else ""
+    message = f"{parameter.name!r} of {label} must be {wants}, not {given.shown}"
+    yield Finding(origin, key, message, hint, "error", "wrong-type")
+
+
+def _admitted(parameter: Parameter) -> Wanted | None:
+    """What a parameter admits; an annotation that its own default contradicts says nothing."""
+    admitted = wanted(parameter.annotation) if parameter.annotation else None
+    if admitted is None or parameter.default is None:
+        return admitted
+    if parameter.default == "None":
+        return admitted | Wanted(frozenset({"None"}))
+    default = _written(parameter.default)
+    return None if default is not None and not fits(admitted, default.kind, default.value) else admitted
+
+
+def _written(text: str) -> _Value | None:
+    """The kind of a default written as Python text."""
+    if text in ("True", "False"):
+        return _Value("bool", text == "True", text)
+    if text[:1] in "'\"" and "\\" not in text:
+        return _Value("str", text[1:-1], text)
+    if _NUMBER.fullmatch(text):
+        number = float(text) if set(text) & set(".e") else int(text)
+        return _Value(_KINDS[type(number)], number, text)
+    return _Value("list", None, text) if text == "[]" else _Value("dict", None, text) if text == "{}" else None
+
+
+def _value_of(node: Node, look_up: Callable[[str], Lookup]) -> _Value | None:
+    """What is surely known of an argument; None when that is nothing."""
+    if isinstance(node, (Const, Expr)):
+        kind = _KINDS.get(type(node.value))
+        return None if kind is None or isinstance(node.value, Secret) else _Value(kind, node.value, _shown(node.value))
+    if isinstance(node, Seq):
+        return _Value("list", None, "a list")
+    if isinstance(node, Map):
+        return _Value("dict", None, "a mapping")
+    return _object(node, look_up(node.target)) if isinstance(node, Call) else None
+
+
+def _object(call: Call, found: Lookup) -> _Value | None:
+    """An object that is surely no plain value: a function or class itself, a partial, or an instance of a plain class."""
+    if found.status != "found":
+        return None
+    label = _label(call.target)
+    if call.mode == "symbol":
+        return _Value("object", None, f"the object {label}")
+    if call.mode == "partial":
+        return _Value("object", None, f"a partial call of {label}")
+    plain = found.signature is not None and found.signature.plain
+    return _Value("object", None, f"an object of {label}") if plain else None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    text = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+    return f"the text {text}" if isinstance(value, str) else text
+
+
+def _listed(names: list[str]) -> str:
+    if not names:
+        return "it takes none by name"
+    more = ", ..." if len(names) > _MOST_NAMES else ""
+    return f"it takes {', '.join(names[:_MOST_NAMES])}{more}"
+
+
+def _label(target: str) -> str:
+    return target.rpartition(".")[2]
+
+
+def _key(call: Call, edge: Edge) -> str:
+    return dotted((*call.path, "_args_", edge.key) if edge in call.args else (*call.path, edge.key))

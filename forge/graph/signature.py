@@ -1,0 +1,244 @@
+"""The parameters of a dotted name, read from source files, without importing anything.
+
+``lookup`` keeps three answers apart: found, surely absent, and unknown. What was found is kept on disk together with the
+time and size of every file that took part, so that the next check costs a few file looks instead of a parse.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+from forge import __version__
+from forge.base.places import user_cache
+from forge.graph.files_read import Disk, Fact, fact_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from forge.graph.source import Source
+
+__all__ = ["Lookup", "Parameter", "ParameterKind", "Signature", "Signatures", "lookup", "signature_of"]
+
+ParameterKind: TypeAlias = Literal["positional_only", "positional_or_keyword", "keyword_only"]
+
+_FILE: Final = "signatures.json"
+# Raise it when the same files would give other answers.
+_FORMAT: Final = 1
+_MOST_TARGETS: Final = 2000
+
+
+class Parameter(NamedTuple):
+    """One parameter of a call; ``annotation`` and ``default`` are Python text, the default None when there is none."""
+
+    name: str
+    kind: ParameterKind
+    required: bool
+    annotation: str = ""
+    default: str | None = None
+
+
+class Signature(NamedTuple):
+    """How a class or function is called, and where it is defined.
+
+    ``var_positional`` and ``var_keyword`` say whether it takes arguments beyond ``parameters``. ``plain`` is true for a
+    class whose instances are surely no text, number, list or dict.
+    """
+
+    target: str
+    parameters: tuple[Parameter, ...]
+    var_positional: bool
+    var_keyword: bool
+    doc: str
+    file: str
+    line: int
+    is_class: bool
+    plain: bool = False
+
+
+class Lookup(NamedTuple):
+    """What reading the sources says about a target.
+
+    ``found``: it is a class or function, though its signature may be beyond telling. ``absent``: ``part`` surely is not
+    in ``where``; ``candidates`` are the names there that look like it. ``unknown``: it cannot be told.
+    """
+
+    status: Literal["found", "absent", "unknown"]
+    signature: Signature | None = None
+    part: str = ""
+    where: str = ""
+    candidates: tuple[str, ...] = ()
+
+
+_UNKNOWN: Final = Lookup("unknown")
+
+
+def lookup(target: str, source_folders: Sequence[str] = ()) -> Lookup:
+    """What reading the sources says about a dotted name; source folders are looked at after ``sys.path``."""
+    signatures = Signatures(source_folders)
+    found = signatures.lookup(target)
+    signatures.save()
+    return found
+
+
+def signature_of(target: str, source_folders: Sequence[str] = ()) -> Signature | None:
+    """The signature of a dotted name, None when it cannot be told or the name does not exist."""
+    return lookup(target, source_folders).signature
+
+
+class Signatures:
+    """Looks up many targets and remembers the answers, in this object and on disk."""
+
+    def __init__(self, source_folders: Sequence[str] = ()) -> None:
+        self._folders = tuple(os.path.abspath(folder) for folder in source_folders)
+        self._known: dict[str, Lookup] = {}
+        self._facts: dict[str, Fact] = {}
+        self._store: dict[str, Any] | None = None
+        self._source: Source | None = None
+        self._is_new = False
+
+    def lookup(self, target: str) -> Lookup:
+        """What reading the sources says about a dotted name."""
+        found = self._known.get(target)
+        if found is None:
+            found = self._stored(target)
+            if found is None:
+                found = self._read(target)
+            self._known[target] = found
+        return found
+
+    def save(self) -> None:
+        """Write what was found anew; a cache that cannot be written is no reason to fail."""
+        if not self._is_new or self._store is None:
+            return
+        self._is_new = False
+        from forge.base.errors import FileError  # noqa: PLC0415 - most checks write nothing
+        from forge.base.files import make_folder, write_atomic  # noqa: PLC0415 - as above
+
+        targets = self._store["targets"]
+        for key in list(targets)[: max(0, len(targets) - _MOST_TARGETS)]:
+            del targets[key]
+        try:
+            make_folder(user_cache())
+            write_atomic(_path(), json.dumps(self._packed(), separators=(",", ":")), 0o600, durable=False)
+        except FileError:
+            return
+
+    def _stored(self, target: str) -> Lookup | None:
+        """The answer on disk, if every file that took part is as it was."""
+        store = self._loaded()
+        entry = store["targets"].get(self._key(target))
+        if entry is None:
+            return None
+        files = store["files"]
+        if any(self._fact(files[number][0]) != tuple(files[number]) for number in entry[1]):
+            return None
+        return _unpacked(entry[0])
+
+    def _read(self, target: str) -> Lookup:
+        if self._source is None:
+            from forge.graph.source import Source  # noqa: PLC0415 - imports ast, which a cached check does without
+
+            self._source = Source(Disk(self._folders))
+        disk = self._source.disk
+        disk.touched.clear()
+        with _without_collections():
+            found = _look_up(self._source, target)
+        store = self._loaded()
+        numbers = store["numbers"]
+        used = []
+        for path in sorted(disk.touched):
+            fact = disk.facts[path]
+            self._facts[path] = fact
+            if fact not in numbers:
+                numbers[fact] = len(store["files"])
+                store["files"].append(list(fact))
+            used.append(numbers[fact])
+        store["targets"][self._key(target)] = [list(found), used]
+        self._is_new = True
+        return found
+
+    def _fact(self, path: str) -> Fact:
+        fact = self._facts.get(path)
+        if fact is None:
+            fact = self._facts[path] = fact_of(path)
+        return fact
+
+    def _key(self, target: str) -> str:
+        return "|".join((target, *self._folders))
+
+    def _loaded(self) -> dict[str, Any]:
+        if self._store is None:
+            self._store = _load()
+            self._store["numbers"] = {Fact(*fact): number for number, fact in enumerate(self._store["files"])}
+        return self._store
+
+    def _packed(self) -> dict[str, Any]:
+        """The store without the files that no target uses any more."""
+        store = self._loaded()
+        used = sorted({number for entry in store["targets"].values() for number in entry[1]})
+        renumbered = {number: index for index, number in enumerate(used)}
+        return {
+            "made_by": _maker(),
+            "files": [store["files"][number] for number in used],
+            "targets": {key: [e[0], [renumbered[n] for n in e[1]]] for key, e in store["targets"].items()},
+        }
+
+
+def _look_up(source: Source, target: str) -> Lookup:
+    from forge.base.spelling import nearest  # noqa: PLC0415 - imports difflib
+    from forge.graph.found import Absent, Definition  # noqa: PLC0415 - imports ast
+    from forge.graph.parameters import signature_from  # noqa: PLC0415 - imports ast
+
+    if not all(part.isidentifier() for part in target.split(".")):
+        return _UNKNOWN
+    found = source.resolve(target)
+    if isinstance(found, Definition):
+        return Lookup("found", signature_from(source, found, target))
+    if isinstance(found, Absent):
+        near = [name for name in found.candidates if abs(len(name) - len(found.part)) <= max(3, len(found.part) // 2)]
+        return Lookup("absent", None, found.part, found.where, tuple(nearest(found.part, near)))
+    return _UNKNOWN
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Syntax trees are many small objects that stay: searching them for garbage takes as long as parsing does."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _unpacked(entry: list[Any]) -> Lookup:
+    status, signature, part, where, candidates = entry
+    if signature is not None:
+        target, parameters, *rest = signature
+        signature = Signature(target, tuple(Parameter(*one) for one in parameters), *rest)
+    return Lookup(status, signature, part, where, tuple(candidates))
+
+
+def _path() -> str:
+    return os.path.join(user_cache(), _FILE)
+
+
+def _maker() -> list[object]:
+    """Answers of another forge, another Python or another search path are not ours."""
+    return [_FORMAT, __version__, list(sys.version_info[:3]), sys.path]
+
+
+def _load() -> dict[str, Any]:
+    empty: dict[str, Any] = {"files": [], "targets": {}}
+    try:
+        with open(_path(), "rb") as file:
+            store = json.loads(file.read())
+    except (OSError, ValueError):
+        return empty
+    return store if isinstance(store, dict) and store.get("made_by") == _maker() else empty

@@ -1,0 +1,180 @@
+"""Where the processes of a run are: one value for a laptop, for hosts reached by ssh, for Slurm and for Kubernetes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Kind", "Mount", "Topology"]
+
+Kind = Literal["local", "ssh", "slurm", "k8s_pytorchjob", "k8s_pytorchjob_elastic", "k8s_trainjob", "k8s_job"]
+
+_KUBERNETES: Final = ("k8s_pytorchjob", "k8s_pytorchjob_elastic", "k8s_trainjob", "k8s_job")
+_KINDS: Final = ("local", "ssh", "slurm", *_KUBERNETES)
+_ELASTIC: Final = ("local", "ssh", "k8s_pytorchjob_elastic")
+# What only some kinds can use: a value there that would have no effect is a mistake, so it is refused.
+_BELONGS_TO: Final[Mapping[str, tuple[str, ...]]] = {
+    "min_nodes": _ELASTIC,
+    "max_nodes": _ELASTIC,
+    "rdzv_id": ("local", "ssh", "slurm", "k8s_pytorchjob_elastic"),
+    "rdzv_endpoint": ("local", "ssh", "slurm"),
+    "hosts": ("ssh",),
+    "folder": ("ssh", "slurm"),
+    "partition": ("slurm",),
+    "account": ("slurm",),
+    "qos": ("slurm",),
+    "constraint": ("slurm",),
+    "setup": ("ssh", "slurm"),
+    "requeue": ("slurm",),
+    "time": ("slurm", *_KUBERNETES),
+    "image": _KUBERNETES,
+    "namespace": _KUBERNETES,
+    "mounts": _KUBERNETES,
+    "queue": _KUBERNETES,
+    "runtime": ("k8s_trainjob",),
+}
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DNS_LABEL: Final = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_TIME: Final = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
+_ENDPOINT: Final = re.compile(r"[^\s:/]+(:\d{1,5})?")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A Kubernetes volume claim and the absolute path at which containers see it."""
+
+    claim: str
+    path: str
+    read_only: bool = False
+
+    def __post_init__(self) -> None:
+        if not _DNS_LABEL.fullmatch(self.claim):
+            raise ValueError(f"a volume claim is a name of small letters, digits and -, not {self.claim!r}")
+        if not self.path.startswith("/"):
+            raise ValueError(f"a volume is mounted at an absolute path, not {self.path!r}")
+
+
+@dataclass(frozen=True)
+class Topology:
+    """How many processes run on how many nodes, how they find each other, and what the cluster has to know.
+
+    `nodes` counts machines and `nproc_per_node` the processes on each. An elastic run has `min_nodes` and `max_nodes`.
+    `signal_seconds` is how long before its end a job is told to save, `time` is written ``hours:minutes:seconds``, and `env` holds
+    plain variables only: secrets stay in the environment or in the cluster's own store.
+    """
+
+    kind: Kind = "local"
+    nodes: int = 1
+    nproc_per_node: int = 1
+    min_nodes: int | None = None
+    max_nodes: int | None = None
+    max_restarts: int = 0
+    rdzv_backend: Literal["c10d", "static"] = "c10d"
+    rdzv_endpoint: str | None = None
+    rdzv_id: str | None = None
+    job_name: str = "forge"
+    env: Mapping[str, str] = field(default_factory=dict)
+    signal_seconds: int = 180
+    gpus_per_node: int | None = None
+    cpus_per_node: int | None = None
+    memory_per_node: str | None = None
+    time: str | None = None
+    hosts: tuple[str, ...] = ()
+    folder: str | None = None
+    setup: tuple[str, ...] = ()
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    requeue: bool = False
+    image: str | None = None
+    namespace: str | None = None
+    mounts: tuple[Mount, ...] = ()
+    queue: str | None = None
+    runtime: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise ValueError(f"kind is one of {', '.join(_KINDS)}, not {self.kind!r}")
+        # A config gives lists; a frozen value holds tuples.
+        for name in ("hosts", "setup", "mounts"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._check_belonging()
+        self._check_numbers()
+        self._check_elastic()
+        self._check_rendezvous()
+        self._check_names()
+
+    @property
+    def ranks(self) -> int:
+        """The number of processes of the whole run."""
+        return self.nodes * self.nproc_per_node
+
+    @property
+    def elastic(self) -> bool:
+        """Whether nodes may join and leave."""
+        return self.min_nodes is not None
+
+    def _check_belonging(self) -> None:
+        defaults = {entry.name: entry.default for entry in fields(self)}
+        for name, kinds in _BELONGS_TO.items():
+            if self.kind not in kinds and getattr(self, name) != defaults[name]:
+                raise ValueError(f"{name} belongs to {', '.join(kinds)}; it means nothing to {self.kind}")
+
+    def _check_numbers(self) -> None:
+        for name, least in (("nodes", 1), ("nproc_per_node", 1), ("max_restarts", 0), ("signal_seconds", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is at least {least}, not {getattr(self, name)}")
+        for name in ("gpus_per_node", "cpus_per_node"):
+            count = getattr(self, name)
+            if count is not None and count < 0:
+                raise ValueError(f"{name} is at least 0, or null for what the cluster gives, not {count}")
+        if self.kind == "local" and self.nodes > 1 and self.rdzv_backend == "static":
+            raise ValueError(
+                "several local nodes find each other through the c10d rendezvous: set rdzv_backend to c10d"
+            )
+
+    def _check_elastic(self) -> None:
+        if (self.min_nodes is None) != (self.max_nodes is None):
+            raise ValueError("an elastic run needs both min_nodes and max_nodes")
+        if self.kind == "k8s_pytorchjob_elastic" and self.min_nodes is None:
+            raise ValueError("k8s_pytorchjob_elastic needs min_nodes and max_nodes")
+        if self.min_nodes is None or self.max_nodes is None:
+            return
+        if not 1 <= self.min_nodes <= self.nodes <= self.max_nodes:
+            raise ValueError(
+                f"min_nodes ({self.min_nodes}), nodes ({self.nodes}) and max_nodes ({self.max_nodes}) have to ascend from 1"
+            )
+        if self.rdzv_backend != "c10d":
+            raise ValueError("an elastic run needs rdzv_backend c10d")
+
+    def _check_rendezvous(self) -> None:
+        if self.rdzv_backend not in ("c10d", "static"):
+            raise ValueError(f"rdzv_backend is c10d or static, not {self.rdzv_backend!r}")
+        if self.rdzv_endpoint is not None and not _ENDPOINT.fullmatch(self.rdzv_endpoint):
+            raise ValueError(f"rdzv_endpoint is a host or host:port, not {self.rdzv_endpoint!r}")
+        if self.kind == "ssh" and len(self.hosts) != self.nodes:
+            raise ValueError(f"ssh needs one host for each of {self.nodes} nodes, and hosts has {len(self.hosts)}")
+        if any(not host or host.startswith("-") or any(mark.isspace() for mark in host) for host in self.hosts):
+            raise ValueError("a host is a name without spaces that does not begin with a dash")
+
+    def _check_names(self) -> None:
+        if self.kind in _KUBERNETES and not self.image:
+            raise ValueError(f"{self.kind} needs the container image to run: set image")
+        if self.kind in _KUBERNETES and not _DNS_LABEL.fullmatch(self.job_name):
+            raise ValueError(
+                f"job_name is at most 63 small letters, digits and -, beginning with a letter, not {self.job_name!r}"
+            )
+        if not self.job_name or any(mark.isspace() for mark in self.job_name):
+            raise ValueError(f"job_name is a word without spaces, not {self.job_name!r}")
+        if self.time is not None and not _TIME.fullmatch(self.time):
+            raise ValueError(f"time is written hours:minutes:seconds or days-hours:minutes:seconds, not {self.time!r}")
+        for name, value in self.env.items():
+            if not _VARIABLE.fullmatch(name):
+                raise ValueError(f"{name!r} is not a name of an environment variable")
+            if not isinstance(value, str):
+                raise TypeError(f"env.{name} is text: write it in quotes, as '{value}'")

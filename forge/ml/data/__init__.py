@@ -1,0 +1,1 @@
+"""Data: where text comes from, and the tokenizers that read it."""

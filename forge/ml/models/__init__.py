@@ -1,0 +1,7 @@
+"""Models: Hugging Face decoders used as they are."""
+
+from __future__ import annotations
+
+from forge.ml.models.causal import causal_lm
+
+__all__ = ["causal_lm"]

@@ -1,0 +1,7 @@
+"""Layouts: how a model and its data are spread over processes."""
+
+from __future__ import annotations
+
+from forge.ml.parallel.layout import Layout
+
+__all__ = ["Layout"]

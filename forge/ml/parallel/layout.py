@@ -1,0 +1,138 @@
+"""One mesh, ``pp x dp_replicate x dp_shard x cp x tp``, as a value that can be checked without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+__all__ = ["Layout", "PipelineSchedule"]
+
+PipelineSchedule = Literal[
+    "gpipe", "1f1b", "interleaved_1f1b", "looped_bfs", "interleaved_zero_bubble", "zbv", "dualpipev"
+]
+
+_ONE_STAGE: Final = ("gpipe", "1f1b")
+_TWO_STAGES: Final = ("zbv", "dualpipev")
+_MANY_STAGES: Final = ("interleaved_1f1b", "looped_bfs", "interleaved_zero_bubble")
+_REST: Final = -1
+_WHOLE_WEIGHTS_SHARDED: Final = 3
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a model and its data are spread over the processes of a run.
+
+    `pp` counts the processes of a pipeline, `dp_replicate` the copies of the model, `dp_shard` the processes that share one
+    copy, `cp` the pieces of a sequence, `tp` the pieces of a matrix. One of the two data-parallel degrees may be -1: all
+    processes that remain. `zero_stage` says what `dp_shard` divides: 1 optimizer state, 2 gradients too, 3 weights too.
+    """
+
+    pp: int = 1
+    dp_replicate: int = 1
+    dp_shard: int = 1
+    cp: int = 1
+    tp: int = 1
+    pp_schedule: PipelineSchedule | None = None
+    microbatches: int = 1
+    stages_per_rank: int = 1
+    zero_stage: int = 0
+    reshard_after_forward: bool = True
+    cpu_offload: bool = False
+    sequence_parallel: bool = False
+    loss_parallel: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_degrees()
+        self._check_pipeline()
+        self._check_sharding()
+        self._check_tensor()
+
+    @property
+    def fixed_ranks(self) -> int:
+        """The number of processes that the degrees multiply to, without one that is -1."""
+        ranks = 1
+        for degree in (self.pp, self.dp_replicate, self.dp_shard, self.cp, self.tp):
+            ranks *= degree if degree != _REST else 1
+        return ranks
+
+    def for_ranks(self, ranks: int) -> Layout:
+        """The same layout on a given number of processes, with -1 replaced by the processes that remain."""
+        rest, left_over = divmod(ranks, self.fixed_ranks)
+        if _REST not in (self.dp_replicate, self.dp_shard):
+            rest, left_over = 1, ranks - self.fixed_ranks
+        if left_over or not rest:
+            raise ValueError(f"{self._degrees()} does not fit {ranks} processes: it needs {self._needs()}")
+        return replace(
+            self,
+            dp_replicate=rest if self.dp_replicate == _REST else self.dp_replicate,
+            dp_shard=rest if self.dp_shard == _REST else self.dp_shard,
+        )
+
+    def _degrees(self) -> str:
+        names = ("pp", "dp_replicate", "dp_shard", "cp", "tp")
+        named = [f"{name}={getattr(self, name)}" for name in names if getattr(self, name) != 1]
+        return " x ".join(named) or "one process"
+
+    def _needs(self) -> str:
+        many = _REST in (self.dp_replicate, self.dp_shard)
+        return f"a multiple of {self.fixed_ranks}" if many else f"exactly {self.fixed_ranks}"
+
+    def _check_degrees(self) -> None:
+        for name in ("pp", "cp", "tp", "microbatches", "stages_per_rank"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
+        for name in ("dp_replicate", "dp_shard"):
+            degree = getattr(self, name)
+            if degree < 1 and degree != _REST:
+                raise ValueError(f"{name} is at least 1, or -1 for all processes that remain, not {degree}")
+        if self.dp_replicate == self.dp_shard == _REST:
+            raise ValueError("only one of dp_replicate and dp_shard can be -1")
+
+    def _check_pipeline(self) -> None:
+        if self.pp == 1:
+            if self.pp_schedule or self.microbatches > 1 or self.stages_per_rank > 1:
+                raise ValueError("pp_schedule, microbatches and stages_per_rank belong to a pipeline: set pp above 1")
+            return
+        needed = _stages_needed(self.pp_schedule)
+        if self.stages_per_rank not in needed:
+            raise ValueError(f"{self.pp_schedule} has {_counted(needed)} on each rank, not {self.stages_per_rank}")
+        fewest = self.pp * 2 if self.pp_schedule in _TWO_STAGES else self.pp
+        if self.microbatches < fewest:
+            raise ValueError(
+                f"{self.microbatches} microbatches leave a pipeline of {self.pp} idle: {self.pp_schedule} needs {fewest} or more"
+            )
+
+    def _check_sharding(self) -> None:
+        if self.zero_stage not in (0, 1, 2, 3):
+            raise ValueError(f"zero_stage is 0, 1, 2 or 3, not {self.zero_stage}")
+        if self.zero_stage == 0 and self.dp_shard != 1:
+            raise ValueError("dp_shard needs a zero_stage from 1 to 3, which says what is divided")
+        if self.zero_stage > 0 and self.dp_shard == 1:
+            raise ValueError(
+                f"zero_stage={self.zero_stage} divides nothing over dp_shard=1: raise dp_shard, or set it to -1"
+            )
+        if self.cpu_offload and self.zero_stage != _WHOLE_WEIGHTS_SHARDED:
+            raise ValueError("cpu_offload keeps sharded weights in host memory: it needs zero_stage=3")
+
+    def _check_tensor(self) -> None:
+        for name in ("sequence_parallel", "loss_parallel"):
+            if getattr(self, name) and self.tp == 1:
+                raise ValueError(f"{name} is a part of tensor parallelism: set tp above 1")
+
+
+def _stages_needed(schedule: str | None) -> range:
+    """The numbers of stages per rank that a schedule can run."""
+    if schedule in _ONE_STAGE:
+        return range(1, 2)
+    if schedule in _TWO_STAGES:
+        return range(2, 3)
+    if schedule in _MANY_STAGES:
+        return range(2, 1000)
+    known = ", ".join((*_ONE_STAGE, *_MANY_STAGES, *_TWO_STAGES))
+    raise ValueError(f"a pipeline needs a pp_schedule, one of {known}, not {schedule}")
+
+
+def _counted(numbers: range) -> str:
+    if len(numbers) > 1:
+        return f"{numbers[0]} or more stages"
+    return "exactly 1 stage" if numbers[0] == 1 else f"exactly {numbers[0]} stages"

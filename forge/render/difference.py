@@ -1,0 +1,242 @@
+"""Changes between two graphs as text, as a picture, and as the overrides that turn one config into the other."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from forge.base.errors import UsageError
+from forge.base.paths import dotted
+from forge.base.secrets import MASK, Secret
+from forge.graph.align import named
+from forge.graph.change import Add, Move, Remove, Reorder, Retarget, Set, Share, Unshare, as_config
+from forge.graph.node import Call, Edge, Map, Seq
+from forge.render.label import printable, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from forge.base.origin import Origin
+    from forge.base.paths import Path
+    from forge.graph.change import Change, Holder
+    from forge.graph.node import Node
+
+__all__ = ["overlay", "overrides", "quote_value", "shortest", "text"]
+
+_WIDEST_PATH: Final = 48
+_COLORS: Final = {"+": "32", "-": "31", "~": "33", ">": "36", "=": "36"}
+
+# What Hydra's grammar reads back as the same text without quotes, and what only looks like it.
+_BARE = re.compile(r"[A-Za-z_/][A-Za-z0-9_\-./+@%]*\Z", re.ASCII)
+_NUMBER = r"(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:e[+-]?[0-9_]+)?"
+_OTHER_TYPE = re.compile(rf"(?:true|false|null|[+-]?(?:inf|nan|{_NUMBER}))\Z", re.IGNORECASE)
+_KEY_STEP = re.compile(r"[A-Za-z_$][A-Za-z0-9_$\-]*\Z", re.ASCII)
+_DICT_KEY = re.compile(r"(?:[A-Za-z0-9_/\-+.$%*@?|]|[\\()\[\]{}:=, \t])+\Z", re.ASCII)
+_ESCAPED = re.compile(r"[\\()\[\]{}:=, \t]")
+_BEFORE_QUOTE = re.compile(r"(\\*)('|\Z)")
+
+
+# ---- text
+
+
+def text(changes: Sequence[Change], *, color: bool = False) -> str:
+    """One line a change: what, from which value to which, and where it is written; empty without changes."""
+    rows = [_row(change) for change in changes]
+    first = min(_WIDEST_PATH, max((len(row[1]) for row in rows), default=0))
+    second = max((len(row[2]) for row in rows), default=0)
+    lines: list[str] = []
+    group = object()
+    for change, (sign, path, what, origin) in zip(changes, rows, strict=True):
+        if lines and change.path[:1] != group:
+            lines.append("")
+        group = change.path[:1]
+        line = f"{sign} {path:<{first}}  {what:<{second}}   {origin or ''}".rstrip()
+        lines.append(f"\x1b[{_COLORS[sign]}m{line}\x1b[0m" if color else line)
+    return "\n".join(lines)
+
+
+def _row(change: Change) -> tuple[str, str, str, Origin | None]:
+    path = printable(dotted(change.path)) or "(root)"
+    if isinstance(change, Add):
+        return "+", path, shown(change.value), change.origin
+    if isinstance(change, Remove):
+        return "-", path, shown(change.value), change.origin
+    origin = change.origins[1]
+    if isinstance(change, Move):
+        return ">", path, printable(f"moved from {dotted(change.old)}"), origin
+    if isinstance(change, Share):
+        return "=", path, printable(f"now the same object as {dotted(change.other)}"), origin
+    if isinstance(change, (Set, Retarget, Reorder)):
+        show = printable if isinstance(change, Retarget) else shown
+        return "~", path, f"{show(change.old)} → {show(change.new)}", origin
+    return "=", path, printable(f"no longer the same object as {dotted(change.other)}"), origin
+
+
+# ---- overrides
+
+
+def overrides(changes: Iterable[Change]) -> list[str]:
+    """The value overrides that turn the earlier config into the later one, in the order they have to be given."""
+    whole: dict[Path, Holder] = {}
+    parts: list[str] = []
+    for change in changes:
+        holder = _rewritten(change.holder)
+        if isinstance(change, Move):
+            holder_before = _rewritten(change.old_holder)
+            parts += [] if holder_before else [f"~{_override_key(change.old)}"]
+            whole |= {holder_before.old.path: holder_before} if holder_before else {}
+        if holder is None:
+            parts += _override(_earlier_path(change), change)
+        elif not holder.moved:
+            whole[holder.old.path] = holder
+    lines: list[str] = []
+    for path, holder in whole.items():
+        lines += _replaced(path, as_config(holder.old), as_config(holder.new), ordered=_in_named_list(holder.outer))
+    return lines + parts
+
+
+def shortest(changes: Sequence[Change], before: Mapping[str, str | None], after: Mapping[str, str | None]) -> list[str]:
+    """The group overrides for the groups whose choice differs, none when nothing changed.
+
+    Compose the earlier config again with these and add the `overrides` of what still differs then.
+    """
+    if not changes:
+        return []
+    lines: list[str] = []
+    for group in sorted({*before, *after}):
+        if group not in after:
+            lines.append(f"~{group}")
+        elif group not in before:
+            lines.append(f"+{group}={quote_value(after[group])}")
+        elif before[group] != after[group]:
+            lines.append(f"{group}={quote_value(after[group])}")
+    return lines
+
+
+def quote_value(value: object) -> str:
+    """A value in Hydra's override grammar, quoted where it has to be, so that the parser gives the same value back."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_dict_key(key)}:{quote_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(quote_value, value)) + "]"
+    if value is None or isinstance(value, (bool, int, float)):
+        return _literal(value)
+    plain = MASK if isinstance(value, Secret) else str(value)
+    return plain if _BARE.match(plain) and not _OTHER_TYPE.match(plain) else _quoted(plain)
+
+
+def _literal(value: float | None) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _quoted(plain: str) -> str:
+    """In single quotes; Hydra reads backslashes as escapes only where they stand before a quote."""
+    return "'" + _BEFORE_QUOTE.sub(lambda run: run[1] * 2 + ("\\'" if run[2] else ""), plain) + "'"
+
+
+def _dict_key(key: object) -> str:
+    if key is None or isinstance(key, (bool, int, float)):
+        return _literal(key)
+    plain = str(key)
+    if not _DICT_KEY.match(plain) or _OTHER_TYPE.match(plain):
+        raise UsageError(f"Hydra has no override for the key {plain!r}", hint="Change it in the config file.")
+    return _ESCAPED.sub(lambda special: "\\" + special[0], plain)
+
+
+def _override(path: Path, change: Change) -> list[str]:
+    if isinstance(change, Set):
+        if path[-1:] == ("_partial_",):  # the earlier config need not have the key
+            return [f"++{_override_key(path)}={quote_value(change.new)}"]
+        ordered = _in_named_list(change.holder)
+        return [] if change.computed else _replaced(path, change.old, change.text, ordered=ordered)
+    if isinstance(change, Add):
+        return [f"+{_override_key(path)}={quote_value(change.value)}"]
+    if isinstance(change, Remove):
+        return _removed(_override_key(path), change.value)
+    if isinstance(change, Retarget):
+        name = "_symbol_" if change.mode == "symbol" else "_target_"
+        return [f"{_override_key((*path, name))}={quote_value(change.new)}"]
+    if isinstance(change, Share):
+        return [f"{_override_key(path)}={quote_value(_reference(change.other))}"]
+    if isinstance(change, Unshare):
+        return [f"{_override_key(path)}={quote_value(change.value)}"]
+    if isinstance(change, Move):
+        users = [f"{_override_key(user)}={quote_value(_reference(change.path))}" for user in change.users]
+        return [f"+{_override_key(path)}={quote_value(change.value)}", *users]
+    return []  # an order is written with the list it belongs to
+
+
+def _removed(key: str, value: object) -> list[str]:
+    """Hydra does not find what is null, open or leads to such a value, and so does not remove it: give it a value."""
+    unseen = value is None or (isinstance(value, str) and (value == "???" or "${" in value))
+    return [f"{key}=0", f"~{key}"] if unseen else [f"~{key}"]
+
+
+def _replaced(path: Path, old: object, new: object, *, ordered: bool) -> list[str]:
+    """Hydra merges a mapping into a mapping and refuses a list beside a mapping: there the old value goes first."""
+    key, value = _override_key(path), quote_value(new)
+    containers = isinstance(old, (dict, list)) and isinstance(new, (dict, list))
+    if not containers or (isinstance(old, list) and isinstance(new, list)):
+        return [f"{key}={value}"]
+    if isinstance(path[-1], int):  # a list does not give up an item
+        ordered = True
+    return [f"{key}=null", f"{key}={value}"] if ordered else [f"~{key}", f"+{key}={value}"]
+
+
+def _override_key(path: Path) -> str:
+    if not path or not all(_writable(key) for key in path):
+        raise UsageError(f"Hydra has no override for the key {dotted(path)!r}", hint="Change it in the config file.")
+    return ".".join(map(str, path))
+
+
+def _writable(key: object) -> bool:
+    return type(key) is int or (isinstance(key, str) and _KEY_STEP.match(key) is not None)
+
+
+def _reference(path: Path) -> str:
+    return f"${{{dotted(path)}}}"
+
+
+def _earlier_path(change: Change) -> Path:
+    """The path of a change in the earlier config, to which overrides are applied."""
+    holder = change.holder
+    if holder is None or isinstance(change, Remove):
+        return change.path
+    return holder.old.path + change.path[len(holder.new.path) :]
+
+
+def _rewritten(holder: Holder | None) -> Holder | None:
+    """The outermost of the containers around a change that has to be written as a whole."""
+    found = None
+    while holder is not None:
+        if holder.moved or (holder.new.path and _only_as_a_whole(holder.old, holder.new)):
+            found = holder
+        holder = holder.outer
+    return found
+
+
+def _only_as_a_whole(old: Node, new: Node) -> bool:
+    """Whether Hydra has no override for a part: lists do not grow, and not each key has a spelling."""
+    if isinstance(old, Call) and isinstance(new, Call) and len(old.args) != len(new.args):
+        return True
+    if isinstance(old, Seq) and isinstance(new, Seq):
+        ours, theirs = ([edge.key for edge in seq.items] for seq in (old, new))
+        if named(old) and named(new):  # what overrides add comes last, in their order
+            kept = [key for key in ours if key in set(theirs)]
+            return kept + sorted(set(theirs) - set(kept), key=str) != theirs
+        return named(old) or named(new) or len(ours) != len(theirs)
+    return not all(isinstance(edge.key, str) and _writable(edge.key) for edge in (*_keyed(old), *_keyed(new)))
+
+
+def _keyed(node: Node) -> tuple[Edge, ...]:
+    return node.kwargs if isinstance(node, Call) else node.items if isinstance(node, Map) else ()
+
+
+def _in_named_list(holder: Holder | None) -> bool:
+    return holder is not None and isinstance(holder.new, Seq) and named(holder.new)
+
+
+def overlay(before: Graph, after: Graph, changes: Sequence[Change]) -> str:
+    return ""

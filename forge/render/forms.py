@@ -1,0 +1,77 @@
+"""All forms of a graph by name, and a difference as data: what the verbs and the Python interface offer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from forge.base.paths import dotted
+
+if TYPE_CHECKING:
+    from forge.base.origin import Origin
+    from forge.graph.change import Change
+    from forge.graph.node import Graph
+
+__all__ = ["FORMS", "change_data", "draw"]
+
+FORMS: Final = {
+    "tree": ".txt",
+    "yaml": ".yaml",
+    "json": ".json",
+    "python": ".py",
+    "dot": ".dot",
+    "mermaid": ".mmd",
+    "svg": ".svg",
+    "html": ".html",
+}
+"""The names of the forms, each with the suffix of a file in that form."""
+
+
+def draw(
+    graph: Graph, form: str, *, depth: int | None = None, focus: str | None = None, color: bool = False
+) -> str:
+    """A graph in one of `FORMS`; ``depth`` folds what lies deeper, ``focus`` shows one node with its neighbours."""
+    # Each renderer is imported where it is asked for: a tree needs none of the pictures.
+    if form == "tree":
+        from forge.render.tree import tree  # noqa: PLC0415
+
+        return tree(graph, depth=depth, focus=focus, color=color)
+    if form == "python":
+        from forge.render.python import python  # noqa: PLC0415
+
+        return python(graph)
+    if form == "dot":
+        from forge.render.dot import dot  # noqa: PLC0415
+
+        return dot(graph, depth=depth, focus=focus)
+    if form == "mermaid":
+        from forge.render.mermaid import mermaid  # noqa: PLC0415
+
+        return mermaid(graph, depth=depth, focus=focus)
+    if form == "svg":
+        from forge.render.svg import svg  # noqa: PLC0415
+
+        return svg(graph, depth=depth, focus=focus)
+    if form == "html":
+        from forge.render.page import page  # noqa: PLC0415
+
+        return page(graph, depth=depth, focus=focus)
+    from forge.render.data import to_json, to_yaml  # noqa: PLC0415
+
+    return to_json(graph) if form == "json" else to_yaml(graph)
+
+
+def change_data(change: Change) -> dict[str, Any]:
+    """A change as plain data: what kind it is, where, and the values before and after."""
+    found: dict[str, Any] = {"change": type(change).__name__.lower(), "path": dotted(change.path)}
+    for name in ("old", "new", "value", "other"):
+        if hasattr(change, name):
+            held = getattr(change, name)
+            is_path = name == "other" or (name == "old" and found["change"] == "move")
+            found[name] = dotted(held) if is_path else held
+    places = getattr(change, "origins", None) or (getattr(change, "origin", None),)
+    found["origins"] = [_place(origin) for origin in places]
+    return found
+
+
+def _place(origin: Origin | None) -> dict[str, Any] | None:
+    return {"file": origin.file, "line": origin.line, "text": origin.text} if origin else None

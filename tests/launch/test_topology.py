@@ -1,0 +1,69 @@
+"""Topologies as values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from forge.launch.topology import Mount, Topology
+
+ELASTIC = {"kind": "k8s_pytorchjob_elastic", "image": "forge:1"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"kind": "pbs"}, "kind is one of local, ssh, slurm"),
+        ({"nodes": 0}, "nodes is at least 1"),
+        ({"nproc_per_node": 0}, "nproc_per_node is at least 1"),
+        ({"max_restarts": -1}, "max_restarts is at least 0"),
+        ({"gpus_per_node": -1}, "gpus_per_node is at least 0"),
+        ({"partition": "gpu"}, "partition belongs to slurm; it means nothing to local"),
+        ({"kind": "slurm", "hosts": ["a"]}, "hosts belongs to ssh"),
+        ({"kind": "slurm", "time": "a day"}, "hours:minutes:seconds"),
+        ({"kind": "ssh", "nodes": 2, "hosts": ["a"]}, "one host for each of 2 nodes, and hosts has 1"),
+        ({"kind": "ssh", "hosts": ["-oProxyCommand=x"]}, "does not begin with a dash"),
+        ({"kind": "ssh", "hosts": ["a b"]}, "without spaces"),
+        ({"rdzv_backend": "etcd"}, "c10d or static"),
+        ({"rdzv_endpoint": "http://a"}, "host or host:port"),
+        ({"min_nodes": 1}, "both min_nodes and max_nodes"),
+        ({"nodes": 5, "min_nodes": 1, "max_nodes": 4}, "have to ascend"),
+        ({"min_nodes": 1, "max_nodes": 1, "rdzv_backend": "static"}, "needs rdzv_backend c10d"),
+        ({"nodes": 2, "rdzv_backend": "static"}, "set rdzv_backend to c10d"),
+        (ELASTIC, "needs min_nodes and max_nodes"),
+        ({"kind": "k8s_job"}, "needs the container image"),
+        ({"kind": "k8s_job", "image": "forge:1", "job_name": "My_Job"}, "small letters"),
+        ({"job_name": "a b"}, "without spaces"),
+        ({"env": {"A B": "1"}}, "not a name of an environment variable"),
+    ],
+)
+def test_a_topology_that_cannot_be_is_refused_with_the_reason(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Topology(**wrong)
+
+
+def test_a_variable_that_is_no_text_is_refused_with_the_way_to_write_it() -> None:
+    with pytest.raises(TypeError, match="write it in quotes, as '1'"):
+        Topology(env={"NCCL_DEBUG": 1})
+
+
+@pytest.mark.parametrize("wrong", [{"claim": "My Data", "path": "/data"}, {"claim": "data", "path": "data"}])
+def test_a_mount_needs_a_claim_and_an_absolute_path(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="volume"):
+        Mount(**wrong)
+
+
+def test_a_topology_counts_its_processes() -> None:
+    topology = Topology(kind="slurm", nodes=4, nproc_per_node=8, time="1-00:00:00")
+    assert topology.ranks == 32
+    assert not topology.elastic
+
+
+def test_lists_of_a_config_become_tuples() -> None:
+    topology = Topology(kind="k8s_job", image="forge:1", mounts=[Mount("data", "/data")])
+    assert topology.mounts == (Mount("data", "/data"),)
+
+
+def test_an_elastic_topology_says_so() -> None:
+    assert Topology(**ELASTIC, nodes=2, min_nodes=1, max_nodes=4).elastic

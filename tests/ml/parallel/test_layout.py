@@ -1,0 +1,69 @@
+"""Layouts as values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forge.ml.parallel.layout import Layout
+
+PIPELINE = {"pp": 2, "pp_schedule": "1f1b", "microbatches": 4}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"tp": 0}, "tp is at least 1"),
+        ({"cp": -1}, "cp is at least 1"),
+        ({"dp_shard": 0}, "-1 for all processes that remain"),
+        ({"dp_shard": -1, "dp_replicate": -1, "zero_stage": 3}, "only one of"),
+        ({"pp": 2, "microbatches": 4}, "needs a pp_schedule, one of gpipe"),
+        ({"pp": 2, "pp_schedule": "2f2b", "microbatches": 4}, "not 2f2b"),
+        ({"pp_schedule": "1f1b"}, "set pp above 1"),
+        ({**PIPELINE, "stages_per_rank": 2}, "exactly 1 stage on each rank, not 2"),
+        ({**PIPELINE, "pp_schedule": "interleaved_1f1b"}, "2 or more stages on each rank, not 1"),
+        ({**PIPELINE, "pp_schedule": "zbv", "stages_per_rank": 3}, "exactly 2 stages on each rank"),
+        ({**PIPELINE, "microbatches": 1}, "needs 2 or more"),
+        ({**PIPELINE, "pp_schedule": "dualpipev", "stages_per_rank": 2, "microbatches": 3}, "needs 4 or more"),
+        ({"dp_shard": 2}, "zero_stage from 1 to 3"),
+        ({"zero_stage": 3}, "divides nothing"),
+        ({"zero_stage": 4, "dp_shard": 2}, "0, 1, 2 or 3"),
+        ({"cpu_offload": True}, "needs zero_stage=3"),
+        ({"sequence_parallel": True}, "set tp above 1"),
+        ({"loss_parallel": True}, "set tp above 1"),
+    ],
+)
+def test_a_layout_that_cannot_be_is_refused_with_the_reason(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Layout(**wrong)
+
+
+@given(degrees=st.tuples(*[st.integers(1, 4)] * 4), rest=st.integers(1, 16))
+def test_the_rest_of_the_processes_goes_to_the_degree_that_is_open(degrees: tuple[int, ...], rest: int) -> None:
+    pp, replicate, cp, tp = degrees
+    pipeline = {"pp_schedule": "gpipe", "microbatches": pp} if pp > 1 else {}
+    layout = Layout(pp=pp, dp_replicate=replicate, dp_shard=-1, cp=cp, tp=tp, zero_stage=3, **pipeline)
+    if rest > 1:
+        assert layout.for_ranks(pp * replicate * cp * tp * rest).dp_shard == rest
+
+
+def test_a_share_of_one_process_divides_nothing() -> None:
+    with pytest.raises(ValueError, match="divides nothing"):
+        Layout(dp_shard=-1, zero_stage=3).for_ranks(1)
+
+
+@pytest.mark.parametrize(
+    ("layout", "ranks", "message"),
+    [
+        (Layout(tp=2), 4, "tp=2 does not fit 4 processes: it needs exactly 2"),
+        (Layout(tp=2, dp_shard=-1, zero_stage=3), 3, "it needs a multiple of 2"),
+        (Layout(tp=4, dp_replicate=-1), 2, "it needs a multiple of 4"),
+        (Layout(), 2, "one process does not fit 2 processes: it needs exactly 1"),
+    ],
+)
+def test_a_number_of_processes_that_does_not_fit_is_refused(layout: Layout, ranks: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        layout.for_ranks(ranks)

@@ -1,0 +1,75 @@
+"""What a trainer refuses, and how it binds its parts."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from forge.ml.optim.schedule import linear
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+trainer = pytest.importorskip("forge.ml.train.trainer")
+
+
+def _trainer(**changed: Any) -> Any:
+    parts = {
+        "model": torch.nn.Linear(4, 4),
+        "tokenizer": None,
+        "dataset": None,
+        "optimizer": partial(torch.optim.AdamW, lr=1.0, weight_decay=0.1),
+        "schedule": partial(linear, warmup_steps=4),
+        "max_steps": 10,
+    }
+    return trainer.Trainer(**{**parts, **changed})
+
+
+def test_the_optimizer_has_the_parameters_of_the_model() -> None:
+    run = _trainer()
+    held = [id(parameter) for group in run.optimizer.param_groups for parameter in group["params"]]
+    assert sorted(held) == sorted(id(parameter) for parameter in run.model.parameters())
+    assert [group["weight_decay"] for group in run.optimizer.param_groups] == [0.1, 0.0]
+
+
+def test_the_schedule_drives_that_optimizer_over_the_steps_of_the_run() -> None:
+    run = _trainer()
+    assert run.schedule.optimizer is run.optimizer
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.2)
+    for _ in range(10):
+        run.optimizer.step()
+        run.schedule.step()
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.0)
+
+
+def test_a_run_of_epochs_binds_its_schedule_when_its_steps_are_known() -> None:
+    run = _trainer(max_steps=-1)
+    assert isinstance(run.schedule, partial)
+    run.bind_schedule(20)
+    assert run.schedule.get_last_lr() == [pytest.approx(0.2)] * 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"max_steps": 0}, "max_steps is at least 1, or -1"),
+        ({"num_train_epochs": 0}, "num_train_epochs is above 0"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is at least 1"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is at least 1"),
+        ({"save_total_limit": 0}, "save_total_limit is at least 1"),
+        ({"max_grad_norm": 0.0}, "null for no clipping"),
+        ({"eval_strategy": "sometimes"}, "eval_strategy is no, steps or epoch"),
+        ({"eval_strategy": "steps"}, "eval_steps has to say how many"),
+        ({"save_strategy": "steps", "save_steps": None}, "save_steps has to say how many"),
+        ({"mixed_precision": "int8"}, "no, bf16 or fp16"),
+        ({"fuse_optim_with_backward": True}, "set max_grad_norm to null"),
+        (
+            {"fuse_optim_with_backward": True, "max_grad_norm": None, "gradient_accumulation_steps": 2},
+            "set gradient_accumulation_steps to 1",
+        ),
+    ],
+)
+def test_a_run_that_makes_no_sense_is_refused_with_the_reason(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _trainer(**wrong)

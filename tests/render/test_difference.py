@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from forge.base.errors import UsageError
+from forge.base.origin import Origin
+from forge.base.secrets import Secret
+from forge.graph.change import Add, Move, Remove, Reorder, Retarget, Set, Share, Unshare
+from forge.graph.diff import diff
+from forge.render.difference import overrides, quote_value, shortest, text
+from omegaconf import OmegaConf
+
+if TYPE_CHECKING:
+    from forge.graph.node import Graph
+
+# The generated configs of tests/graph/test_diff.py: test folders are no packages, so the file is loaded by its path.
+_SPEC = importlib.util.spec_from_file_location("diff_tests", Path(__file__).parents[1] / "graph" / "test_diff.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+configs = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(configs)
+graph = configs.graph
+
+PARSER = OverridesParser.create()
+
+
+def parsed(line: str) -> Any:
+    return PARSER.parse_override(line).value()
+
+
+# ---- quoting
+
+TRICKY = st.text(alphabet="ab 0.5eE+-_'\"\\,=:{}[]()$#&!~\n\téinfatrul", max_size=12)
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TRICKY, st.text(max_size=8))
+DICT_KEYS = st.one_of(st.sampled_from(["a", "b_c", "_target_", "a.b", "x y", "k=v", "a:b", "\\"]), st.integers(0, 9))
+NESTED = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(DICT_KEYS, inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+def same(one: Any, two: Any) -> bool:
+    if isinstance(one, float) and isinstance(two, float) and math.isnan(one):
+        return math.isnan(two)
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(same, one, two))
+    if isinstance(one, dict) and isinstance(two, dict):
+        return list(one) == list(two) and all(same(one[key], two[key]) for key in one)
+    return type(one) is type(two) and one == two
+
+
+@settings(max_examples=1500, deadline=None)
+@given(SCALARS)
+@example("1e-3")
+@example("null")
+@example("a\\")
+@example("it's")
+@example("\\'")
+@example("a\\\\'b\\")
+@example("${a.b}")
+@example("$HOME")
+@example("1_000")
+@example("true-ish")
+@example("inf/x")
+def test_hydra_reads_the_same_value_back(value: Any) -> None:
+    assert same(value, parsed(f"a.b={quote_value(value)}"))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(NESTED)
+def test_hydra_reads_the_same_nested_value_back(value: Any) -> None:
+    assert same(value, parsed(f"+a.b={quote_value(value)}"))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("adamw", "adamw"),
+        ("data/train-v2.jsonl", "data/train-v2.jsonl"),
+        ("two words", "'two words'"),
+        ("", "''"),
+        ("12", "'12'"),
+        ("NULL", "'NULL'"),
+        ("True", "'True'"),
+        (True, "true"),
+        (None, "null"),
+        (float("-inf"), "-inf"),
+        (1e-5, "1e-05"),
+        ([1, "a,b"], "[1,'a,b']"),
+        ({"lr": 0.1, "x y": None}, "{lr:0.1,x\\ y:null}"),
+        (Secret("hunter2"), "'********'"),
+    ],
+)
+def test_a_value_is_quoted_only_where_it_has_to_be(value: object, expected: str) -> None:
+    assert quote_value(value) == expected
+
+
+@pytest.mark.parametrize("key", ["1", "null", "it's", "é", ""])
+def test_a_key_that_hydra_cannot_read_is_a_mistake_and_not_another_key(key: str) -> None:
+    with pytest.raises(UsageError, match="Hydra has no override for the key"):
+        quote_value({key: 1})
+
+
+# ---- overrides
+
+
+def recomposed(tree: dict[Any, Any], lines: list[str], folder: Path) -> Graph:
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        composed = compose("config", lines)
+    return graph(OmegaConf.to_container(composed, resolve=False))  # type: ignore[no-any-return]
+
+
+def line_of(before: dict[Any, Any], after: dict[Any, Any]) -> list[str]:
+    return overrides(diff(graph(before), graph(after)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"a": {"b": 1}}, {"a": {"b": 2}}, ["a.b=2"]),
+        ({"a": {}}, {"a": {"b": "x y"}}, ["+a.b='x y'"]),
+        ({"a": {"b": 1}}, {"a": {}}, ["~a.b"]),
+        ({"a": {"_target_": "m.A"}}, {"a": {"_target_": "m.B"}}, ["a._target_=m.B"]),
+        ({"a": {"_symbol_": "m.f"}}, {"a": {"_symbol_": "m.g"}}, ["a._symbol_=m.g"]),
+        ({"a": {"_target_": "m.A"}, "b": 1}, {"a": {"_target_": "m.A"}, "b": "${a}"}, ["b='${a}'"]),
+        ({"a": None}, {"a": {"_target_": "m.A", "x": [1]}}, ["a={_target_:m.A,x:[1]}"]),
+        ({"a": {"x": 1}}, {"a": {"_target_": "m.A"}}, ["~a", "+a={_target_:m.A}"]),
+        ({"a": [1, 2]}, {"a": [1, 2, 3]}, ["a=[1,2,3]"]),
+        ({"a": [{"x": 1}, {"x": 2}]}, {"a": [{"x": 1}, {"x": 3}]}, ["a.1.x=3"]),
+        ({"a": [{"x": 1}]}, {"a": [{"x": 1}, {"x": 3}]}, ["a=[{x:1},{x:3}]"]),
+        ({"a": {"_target_": "m.A", "x": 1}}, {"b": {"_target_": "m.A", "x": 1}}, ["~a", "+b={_target_:m.A,x:1}"]),
+    ],
+)
+def test_the_override_of_each_kind_of_change(
+    before: dict[Any, Any], after: dict[Any, Any], expected: list[str], tmp_path: Path
+) -> None:
+    lines = line_of(before, after)
+    assert lines == expected
+    assert diff(recomposed(before, lines, tmp_path), graph(after)) == ()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(configs.pairs())
+def test_hydra_makes_the_later_config_of_the_earlier_one_and_the_overrides(
+    tmp_path: Path, pair: tuple[dict[Any, Any], dict[Any, Any]]
+) -> None:
+    before, after = pair
+    lines = line_of(before, after)
+    assert diff(recomposed(before, lines, tmp_path), graph(after)) == ()
+
+
+def test_a_key_without_a_spelling_is_written_with_the_mapping_around_it() -> None:
+    assert line_of({"a": {"x y": 1, "n": 1}}, {"a": {"x y": 2, "n": 1}}) == ["~a", "+a={x\\ y:2,n:1}"]
+    with pytest.raises(UsageError, match="x y"):
+        line_of({"x y": 1}, {"x y": 2})
+
+
+def test_what_follows_from_other_values_needs_no_override() -> None:
+    assert overrides([Set(("name",), "run-1", "run-2", computed=True)]) == []
+
+
+def test_groups_whose_choice_differs_come_as_group_overrides() -> None:
+    change = Set(("optimizer", "lr"), 1, 2)
+    before = {"model": "tiny", "optimizer": "adamw", "logging": "wandb"}
+    after = {"model": "tiny", "optimizer": "adafactor", "launch": "slurm", "db@backup": None}
+    assert shortest([change], before, after) == [
+        "+db@backup=null",
+        "+launch=slurm",
+        "~logging",
+        "optimizer=adafactor",
+    ]
+    assert shortest([], before, after) == []
+
+
+# ---- text
+
+X = Origin("configs/exp/x.yaml", 4)
+
+
+def test_changes_are_aligned_and_grouped_by_their_top_key() -> None:
+    shown = text(
+        [
+            Set(("optimizer", "lr"), 0.001, 0.0003, (None, X)),
+            Add(("optimizer", "betas"), [0.9, 0.95], X),
+            Remove(("seed",), 1, X),
+            Retarget(("trainer",), "m.A", "m.B", (None, X)),
+            Share(("trainer", "tok"), ("tokenizer",)),
+            Unshare(("trainer", "model"), ("model",), None),
+            Move(("optim",), ("optimizer",), None),
+            Reorder(("hooks",), ("a", "b"), ("b", "a")),
+        ]
+    )
+    assert shown.splitlines() == [
+        "~ optimizer.lr     0.001 → 0.0003                       configs/exp/x.yaml:4",
+        "+ optimizer.betas  [0.9, 0.95]                          configs/exp/x.yaml:4",
+        "",
+        "- seed             1                                    configs/exp/x.yaml:4",
+        "",
+        "~ trainer          m.A → m.B                            configs/exp/x.yaml:4",
+        "= trainer.tok      now the same object as tokenizer",
+        "= trainer.model    no longer the same object as model",
+        "",
+        "> optim            moved from optimizer",
+        "",
+        '~ hooks            ["a", "b"] → ["b", "a"]',
+    ]
+
+
+def test_no_changes_are_no_text() -> None:
+    assert text([]) == ""
+
+
+def test_color_is_added_only_when_asked() -> None:
+    change = Set(("a",), 1, 2)
+    assert "\x1b" not in text([change])
+    assert text([change], color=True) == "\x1b[33m~ a  1 → 2\x1b[0m"
+
+
+@given(st.text())
+def test_a_hostile_value_stays_on_its_line_and_sends_nothing_to_the_terminal(value: str) -> None:
+    shown = text([Add((value, "k"), value), Set(("k",), value, value + "x"), Retarget(("t",), value, "m.B")])
+    lines = [line for line in shown.split("\n") if line]
+    assert len(lines) == 3
+    assert all(line.isprintable() for line in lines)
+
+
+def test_a_secret_is_masked_everywhere() -> None:
+    changes = [Set(("api_key",), Secret("one"), Secret("two")), Add(("k",), {"token": Secret("three")})]
+    everything = text(changes) + "".join(overrides([changes[1]]))
+    assert not any(word in everything for word in ("one", "two", "three"))
