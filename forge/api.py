@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from forge.compose.project import Project
     from forge.graph.change import Change
     from forge.graph.check import Finding
-    from forge.graph.policy import Policy
     from forge.render.sources import Source
     from forge.render.why import Reason
 
@@ -171,8 +170,8 @@ class ConfigHandle:
         self.overrides = tuple(overrides)
 
     def __repr__(self) -> str:
-        changed = f" with {' '.join(map(_shown_change, self.overrides))}" if self.overrides else ""
-        return f"<forge config {self.name} of {self.project.name}{changed}>"
+        changed = [change if isinstance(change, str) else change[1] for change in self.overrides]
+        return f"<forge config {' '.join([self.name, *changed])} of {self.project.name}>"
 
     def override(self, *more: str | tuple[str, str]) -> ConfigHandle:
         """The same config with further overrides."""
@@ -181,7 +180,9 @@ class ConfigHandle:
     @cached_property
     def composed(self) -> Composed:
         """The composed config: plain data and, for every value, where it comes from."""
-        return self._compose()
+        from forge.compose.cache import compose  # noqa: PLC0415 - a handle costs nothing until it is asked
+
+        return compose(self.project.project, self.name, self.overrides)
 
     @property
     def arguments(self) -> tuple[Argument, ...]:
@@ -290,48 +291,21 @@ class ConfigHandle:
     def build(self, target: str | None = None) -> Any:
         """Build the config's main object, or the part named by ``target``; this imports what the config names."""
         from forge.build.build import build  # noqa: PLC0415 - as above
+        from forge.build.user_policy import policy_of  # noqa: PLC0415 - as above
 
-        return build(self.graph_of(target or self.main).root, source_folders=self.project.source_folders)
+        policy = policy_of(self.project.project)
+        root = self.graph_of(target or self.main).root
+        return build(root, policy=policy, source_folders=self.project.source_folders)
 
     def check(self, depth: int = 1, *, hydra_compat: bool = False) -> list[Finding]:
         """Everything that is wrong, found without importing what the config names; at depth 2 that is imported too.
 
         ``hydra_compat`` adds what plain Hydra would make of the same files in another way.
         """
-        from forge.graph.check import check_graph, finding_of, in_order  # noqa: PLC0415 - as above
-        from forge.graph.lower import lower  # noqa: PLC0415 - as above
-        from forge.graph.policy import default_policy  # noqa: PLC0415 - as above
+        from forge.build.examine import examine  # noqa: PLC0415 - as above
 
-        problems: list[ForgeError] = []
-        project = self.project.project
-        try:
-            composed = self._compose(problems)
-            graph = lower(composed, problems=problems)
-            arguments = composed.arguments
-        except ForgeError as error:
-            return in_order([finding_of(one) for one in (*problems, error)])
-        found = check_graph(
-            graph,
-            policy=default_policy(project.source_packages),
-            source_folders=self.project.source_folders,
-            arguments=arguments,
-            main=composed.meta.get("main"),
-            problems=problems,
-        )
-        if depth >= IMPORTS:
-            from forge.build.imported import imported_findings  # noqa: PLC0415 - as above
-
-            found += imported_findings(self.project.folder, self.name, self.overrides)
-        if hydra_compat:
-            from forge.graph.hydra_compat import hydra_differences  # noqa: PLC0415 - as above
-
-            found += hydra_differences(composed, graph)
-        return in_order(found)
-
-    def _compose(self, problems: list[ForgeError] | None = None) -> Composed:
-        from forge.compose.cache import compose  # noqa: PLC0415 - as above
-
-        return compose(self.project.project, self.name, self.overrides, problems=problems)
+        imports = depth >= IMPORTS
+        return examine(self.project.project, self.name, self.overrides, imports=imports, hydra_compat=hydra_compat)
 
     @property
     def sources(self) -> list[Source]:
@@ -351,7 +325,7 @@ class ConfigHandle:
         return Difference(self, other)
 
     def _repr_svg_(self) -> str:
-        return self.graph._repr_svg_()  # noqa: SLF001 - the name is Jupyter's
+        return self.graph._repr_svg_()
 
 
 class DrawnGraph(Graph):
@@ -414,10 +388,6 @@ class Difference:
 
     def _repr_svg_(self) -> str:
         return self.svg()
-
-
-def _shown_change(change: str | tuple[str, str]) -> str:
-    return change if isinstance(change, str) else change[1]
 
 
 def _head(text: str) -> str:

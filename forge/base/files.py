@@ -52,14 +52,16 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
     """The bytes of a regular file, refused when there are more than ``limit`` of them."""
     try:
         handle = os.open(path, _OLD_FILE)
+        try:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            # One byte more than allowed shows a file that is longer than it says, or grows while it is read.
+            data = _read_up_to(handle, limit + 1) if found.st_size <= limit else None
+        finally:
+            os.close(handle)
     except (OSError, ValueError) as error:
         raise FileError(f"cannot read {shown_path(path)}: {_reason(error)}") from error
-    with open(handle, "rb", buffering=0) as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise FileError(f"cannot read {shown_path(path)}: it is not a regular file")
-        # One byte more than allowed shows a file that grows while it is read.
-        data = _read_up_to(file.fileno(), limit + 1) if found.st_size <= limit else None
     if data is None or len(data) > limit:
         raise ConfigLimitError(f"the file is larger than {limit:,} bytes", origin=Origin(os.fspath(path)))
     return data

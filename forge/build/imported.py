@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 from forge.base.errors import ForgeError, ToolError
 from forge.base.origin import Origin
 from forge.build.locate import locate
+from forge.build.user_policy import policy_of
 from forge.compose.cache import compose
 from forge.compose.project import find_project
 from forge.graph.call_check import Finding
 from forge.graph.check import finding_of
 from forge.graph.lower import lower
 from forge.graph.node import Call
-from forge.graph.policy import default_policy
 from forge.graph.walk import walk
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def imported_findings(folder: str, name: str, overrides: Sequence[str | tuple[st
         answer = os.path.join(place, "findings.json")
         request = json.dumps({"folder": folder, "name": name, "overrides": list(overrides), "answer": answer})
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603 - this very program
                 [sys.executable, "-m", __name__],
                 input=request,
                 capture_output=True,  # what libraries print while they are imported is nobody's result
@@ -74,7 +74,7 @@ def _findings(project: Project, name: str, overrides: Sequence[str | tuple[str, 
     problems: list[ForgeError] = []
     graph = lower(compose(project, name, overrides, problems=problems), problems=problems)
     folders = [folder for folder in project.source_folders if os.path.isdir(folder)]
-    policy = default_policy(project.source_packages)
+    policy = policy_of(project)
     for node in walk(graph.root):
         if isinstance(node, Call):
             yield from _call_findings(node, policy, folders)
@@ -85,11 +85,14 @@ def _call_findings(call: Call, policy: Policy, folders: Sequence[str]) -> Iterat
     try:
         target = locate(call.target, policy, folders, origin=origin, key=call.name)
     except ForgeError as error:
-        yield finding_of(error, code="import")
+        found = finding_of(error, code="import")
+        yield found._replace(origin=found.origin or origin, key=found.key or call.name)
         return
     except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
         reason = (str(error).splitlines() or [""])[0]
-        yield Finding(origin, call.name, f"importing {call.target} raises {type(error).__name__}: {reason}", code="import")
+        yield Finding(
+            origin, call.name, f"importing {call.target} raises {type(error).__name__}: {reason}", code="import"
+        )
         return
     message = _signature_problem(call, target) if call.mode != "symbol" else None
     if message:

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from forge.base.errors import PolicyError, TargetError
+from forge.base.errors import FileError, PolicyError, TargetError
 from forge.base.files import make_private_folder
 from forge.base.origin import shown_path
 from forge.base.places import user_cache
@@ -94,10 +94,15 @@ def _keep_bytecode_apart() -> None:
 
     A stranger's repository could bring compiled files there that differ from the sources which the user has read.
     """
-    if sys.pycache_prefix is None:
-        folder = os.path.join(user_cache(), "pycache")
+    if sys.pycache_prefix is not None:
+        return
+    folder = os.path.join(user_cache(), "pycache")
+    try:
         make_private_folder(folder)
-        sys.pycache_prefix = folder
+    except FileError:
+        # A home that cannot be written, or is not ours: a place that can hold no file means no compiled files at all.
+        folder = os.devnull
+    sys.pycache_prefix = folder
 
 
 def _package_name(entry: os.DirEntry[str]) -> str:

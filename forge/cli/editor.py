@@ -45,7 +45,7 @@ def find_editor(environ: Mapping[str, str]) -> Editor:
     for variable in ("VISUAL", "EDITOR"):
         if text := environ.get(variable, "").strip():
             return _named_editor(variable, text, search)
-    raise ToolError("no editor is known", hint="Set EDITOR, for example: export EDITOR=vim")
+    raise ToolError("no editor is known", hint="set EDITOR, for example: export EDITOR=vim")
 
 
 def open_files(paths: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
@@ -87,5 +87,5 @@ def _named_editor(variable: str, text: str, search: str | None) -> Editor:
     except ValueError:
         words = []
     if not words or shutil.which(words[0], path=search) is None:
-        raise ToolError(f"${variable} is {text!r}, and that is not a program", hint=f"Correct {variable}.")
+        raise ToolError(f"${variable} is {text!r}, and that is not a program", hint=f"correct {variable}")
     return Editor(tuple(words), words[0])

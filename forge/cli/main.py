@@ -106,7 +106,7 @@ def read_global_flags(session: Session, argv: Sequence[str]) -> tuple[list[str],
 def _flag_hint(name: str) -> str:
     from forge.base.spelling import did_you_mean  # noqa: PLC0415 - only after a mistake
 
-    return did_you_mean(name, [*_VALUED, *_SWITCHES]) or "A verb's own flags stand behind the verb: forge VERB --flag"
+    return did_you_mean(name, [*_VALUED, *_SWITCHES]) or "a verb's own flags stand behind the verb: forge VERB --flag"
 
 
 def _overview() -> str:

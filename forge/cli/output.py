@@ -67,7 +67,7 @@ def standard_output(environ: Mapping[str, str] | None = None) -> Output:
 
 
 def _open_stream(stream: TextIO | None) -> TextIO:
-    return stream if stream is not None else open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
+    return stream if stream is not None else open(os.devnull, "w", encoding="utf-8")
 
 
 def _coloured(text: str, suffix: str) -> str:

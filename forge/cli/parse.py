@@ -63,7 +63,7 @@ class UnknownFlagError(UsageError):
         if self.misplaced:
             hint = f"{flag} stands before the verb: forge {self.misplaced} {verb.name} ..."
         else:
-            hint = did_you_mean(flag, known) or f"`forge {verb.name} --help` lists its flags."
+            hint = did_you_mean(flag, known) or f"`forge {verb.name} --help` lists its flags"
         super().__init__(f"{verb.name} has no flag {flag!r}", hint=hint)
         self.flag = flag
 
@@ -143,11 +143,11 @@ def _flag(
 def _option_value(option: Option, name: str, attached: str | None, rest: Iterator[str]) -> object:
     if not option.value:
         if attached is not None:
-            raise UsageError(f"{name} takes no value", hint=f"Write {name} alone.")
+            raise UsageError(f"{name} takes no value", hint=f"write {name} alone")
         return True
     text = attached if attached is not None else _next_value(name, option.value, rest)
     if option.choices and text not in option.choices:
-        hint = did_you_mean(text, option.choices) or f"It is one of: {', '.join(option.choices)}."
+        hint = did_you_mean(text, option.choices) or f"it is one of: {', '.join(option.choices)}"
         raise UsageError(f"{name} cannot be {text!r}", hint=hint)
     try:
         return option.type(text)
@@ -160,7 +160,7 @@ def _next_value(name: str, wanted: str, rest: Iterator[str]) -> str:
     value = next(rest, None)
     if value is None or (value.startswith("-") and value != "-" and not _NUMBER.match(value)):
         found = f", and {value!r} follows" if value is not None else ""
-        raise UsageError(f"{name} needs {wanted}{found}", hint=f"Write {name} {wanted.removeprefix('a ').upper()}.")
+        raise UsageError(f"{name} needs {wanted}{found}", hint=f"write {name} {wanted.removeprefix('a ').upper()}")
     return value
 
 
@@ -174,14 +174,18 @@ def _place(verb: Verb, parsed: Parsed) -> None:
     most = [positional.most for positional in verb.positionals]
     if None not in most and len(words) > (allowed := sum(count or 0 for count in most)):
         extra = words[allowed]
-        hint = "An override is written key=value." if verb.takes_config else _usage_hint(verb)
+        hint = _usage_hint(verb)
+        if verb.takes_config and not verb.positionals:
+            hint = (
+                f"an override is written key=value, and a config stands before the verb: forge -t {extra} {verb.name}"
+            )
         raise UsageError(f"{verb.name} does not know what to do with {extra!r}", hint=hint)
     for positional, word in zip(verb.positionals, words, strict=False):
         if positional.choices and word not in positional.choices:
-            hint = did_you_mean(word, positional.choices) or f"It is one of: {', '.join(positional.choices)}."
+            hint = did_you_mean(word, positional.choices) or f"it is one of: {', '.join(positional.choices)}"
             raise UsageError(f"{verb.name} does not know {word!r}", hint=hint)
 
 
 def _usage_hint(verb: Verb) -> str:
     shown = " ".join(positional.shown for positional in verb.positionals)
-    return f"Write forge {verb.name} {shown}." if shown else f"`forge {verb.name} --help` shows what it takes."
+    return f"write forge {verb.name} {shown}" if shown else f"`forge {verb.name} --help` shows what it takes"

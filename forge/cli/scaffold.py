@@ -63,7 +63,7 @@ dataset:
   max_length: 256
 
 tokenizer:
-  vocab_size: 1024
+  vocab_size: 280  # the one text here holds no more; raise it with the texts
   model_max_length: ${{model.config.max_position_embeddings}}
 
 model:
@@ -122,10 +122,10 @@ def new_project(path: str) -> str:
     name = os.path.basename(os.path.normpath(path))
     if not _NAME.match(name):
         raise UsageError(
-            f"{name!r} cannot be the name of a project", hint="Letters, digits, - and _, beginning with a letter."
+            f"{name!r} cannot be the name of a project", hint="letters, digits, - and _, beginning with a letter"
         )
     if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
-        raise FileError(f"{path} is there already", hint="Choose another name, or an empty folder.")
+        raise FileError(f"{path} is there already", hint="choose another name, or an empty folder")
     # The package gets a name of its own: one called like an installed library would be hidden by it.
     package = f"{name.replace('-', '_').lower()}_text"
     for relative, template in {
@@ -146,13 +146,15 @@ def new_config(project: ProjectHandle, name: str, parent: str | None = None) -> 
     """Write a config that stands on another one (the default config) and return its file."""
     name = name.removesuffix(".yaml")
     if not _CONFIG_NAME.match(name):
-        raise UsageError(f"{name!r} cannot be the name of a config", hint="Write it like tiny or pretrain/tiny.")
+        raise UsageError(f"{name!r} cannot be the name of a config", hint="write it like tiny or pretrain/tiny")
     if name.partition("/")[0] in project.groups() and "/" in name:
         group = name.partition("/")[0]
-        raise UsageError(f"{group!r} is a config group, so {name!r} would be a choice of it", hint="Choose another folder.")
+        raise UsageError(
+            f"{group!r} is a config group, so {name!r} would be a choice of it", hint="choose another folder"
+        )
     path = os.path.join(project.project.config_folder, f"{name}.yaml")
     if os.path.exists(path):
-        raise FileError(f"the config {name!r} is there already", hint=f"Open it: forge -t {name} edit")
+        raise FileError(f"the config {name!r} is there already", hint=f"open it: forge -t {name} edit")
     parent = project.project.config_name(parent)
     text = _CHILD.format(name=name, parent=parent, title=name.rpartition("/")[2].replace("_", " ").capitalize())
     _write(path, (_PACKAGE_HEADER if "/" in name else "") + text)

@@ -144,7 +144,7 @@ def _arguments(session: Session, overrides: tuple[str, ...] = ()) -> Sequence[Ar
 def write_result(path: str, text: str) -> None:
     """Write a file that the user named: atomically, or straight into a pipe or device."""
     if os.path.isdir(path):
-        raise UsageError(f"{path} is a folder", hint="Name a file: -o FILE")
+        raise UsageError(f"{path} is a folder", hint="name a file: -o FILE")
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "w", encoding="utf-8") as device:
             device.write(text)

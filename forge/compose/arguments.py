@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["Argument", "arguments_of", "flag_override", "quote"]
 
 _TYPES: Final = {"int": int, "float": float, "str": str, "path": str, "bool": bool}
+_NAMED: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "path": "a path",
+    "bool": "true or false",
+}
 _FIELDS: Final = ("key", "aliases", "type", "choices", "min", "max", "default", "help")
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
@@ -53,7 +60,7 @@ class Argument:
         if value is None or value == "???":
             return None
         if isinstance(value, bool) != (self.type == "bool") or not isinstance(value, _accepted(self.type)):
-            return f"{value!r} is not a {self.type}" if self.type != "path" else f"{value!r} is not a path"
+            return f"{value!r} is not {_NAMED[self.type]}"
         if self.choices and value not in self.choices:
             return f"{value!r} is not one of {', '.join(map(str, self.choices))}"
         if isinstance(value, (int, float)):
@@ -163,5 +170,4 @@ def _convert(argument: Argument, flag: str, text: str) -> Any:
     try:
         return _TYPES[argument.type](text)
     except ValueError as error:
-        kind = {"int": "a whole number", "float": "a number"}[argument.type]
-        raise UsageError(f"{flag}: {text!r} is not {kind}", hint=argument.help or None) from error
+        raise UsageError(f"{flag}: {text!r} is not {_NAMED[argument.type]}", hint=argument.help or None) from error

@@ -34,7 +34,7 @@ def resolved(composed: Composed) -> ConfigMap:
         raise ConfigLimitError("the config is nested too deeply to be resolved") from None
     if size > MAX_RESOLVED:
         raise ConfigLimitError(
-            f"the resolved config would have more than {MAX_RESOLVED:,} values", hint="Look at it without --resolve."
+            f"the resolved config would have more than {MAX_RESOLVED:,} values", hint="look at it without --resolve"
         )
     return tree
 

@@ -2,12 +2,12 @@
 
 A node that several places share lives at one of them, its home; the other places refer to it. Which one that is does
 not depend on the order of keys, and a later graph follows the choice of the earlier one, so that equal graphs have
-equal layouts even when a reference was turned round.
+equal tables even when a reference was turned round.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -52,17 +52,8 @@ class Slot:
         return self.place[:1] == (_OUTSIDE,)
 
 
-@dataclass(slots=True)
-class PlaceTable:
-    """Every place of a graph, holders before what they hold."""
-
-    slots: dict[Place, Slot] = field(default_factory=dict)
-    homes: set[Place] = field(default_factory=set)
-    paths: dict[Path, Slot] = field(default_factory=dict)  # by the path of the node itself
-
-    def at(self, path: Path) -> Slot | None:
-        """The home of the node whose own path this is."""
-        return self.paths.get(path)
+PlaceTable: TypeAlias = dict[Place, Slot]
+"""Every place of a graph, holders before what they hold."""
 
 
 def lay_out(
@@ -75,7 +66,7 @@ def lay_out(
 
     ``numbers`` are the `contents` by which list items are aligned, ``moved`` gives moved objects their earlier place.
     """
-    layout = PlaceTable()
+    table: PlaceTable = {}
     arrivals = {id(root): [Slot((), root.path, root, ref=False, origin=root.origin)]}
     for node in reversed(list(walk(root))):
         slots = arrivals.pop(id(node), [])
@@ -84,19 +75,17 @@ def lay_out(
         home = _home(node, slots, earlier)
         for slot in slots:
             slot.home = home
-            layout.slots[slot.place] = slot
-        layout.slots.setdefault(home, Slot(home, node.path, node, ref=True, origin=node.origin, home=home))
-        layout.homes.add(home)
-        layout.paths[node.path] = layout.slots[home]
+            table[slot.place] = slot
+        table.setdefault(home, Slot(home, node.path, node, ref=True, origin=node.origin, home=home))
         if isinstance(node, Expr):  # what an expression read shows in its value
             continue
-        old = earlier.slots.get(home) if earlier is not None else None
+        old = earlier.get(home) if earlier is not None else None
         keys = _keys(node, old.node if old is not None else None, numbers or {})
         for key, edge in zip(keys, edges(node), strict=True):
             place = (*home, key)
             place = (moved or {}).get(place, place)
             arrivals.setdefault(id(edge.node), []).append(_arrival(place, home, node, edge, key))
-    return layout
+    return table
 
 
 def _arrival(place: Place, owner: Place, holder: Node, edge: Edge, key: str) -> Slot:
@@ -109,7 +98,7 @@ def _home(node: Node, slots: list[Slot], earlier: PlaceTable | None) -> Place:
     if all(slot.ref for slot in slots):
         return (_OUTSIDE, node.name)
     own = min(slots, key=lambda slot: (slot.ref, len(slot.place), slot.place)).place
-    old = earlier.slots.get(own) if earlier is not None else None
+    old = earlier.get(own) if earlier is not None else None
     turned = old is not None and any(slot.place == old.home for slot in slots)
     return old.home if old is not None and turned else own
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from forge.base.paths import dotted
 from forge.base.secrets import Secret
@@ -13,13 +13,13 @@ from forge.graph.misspelt import surely_meant
 from forge.graph.node import Call, Const, Expr, Map, Seq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from forge.base.origin import Origin
     from forge.graph.node import Edge, Node
     from forge.graph.signature import Lookup, Parameter, Signature
 
-__all__ = ["Finding", "Severity", "call_findings", "target_findings"]
+__all__ = ["Finding", "Severity", "Targets", "call_findings", "target_findings"]
 
 Severity = Literal["error", "warning"]
 
@@ -46,6 +46,16 @@ class Finding(NamedTuple):
         return ": ".join(part for part in (place, self.key, text) if part)
 
 
+class Targets(Protocol):
+    """What is known of other targets; `Signatures` is one."""
+
+    def lookup(self, target: str) -> Lookup:
+        """Whether the target is a class or function."""
+
+    def makes_object(self, target: str) -> bool:
+        """Whether a call of it surely gives an object that is no plain value."""
+
+
 class _Value(NamedTuple):
     """What is known of an argument without building it: its kind, its value if it is plain, and how to show it."""
 
@@ -68,8 +78,8 @@ def target_findings(call: Call, found: Lookup) -> list[Finding]:
     return []
 
 
-def call_findings(call: Call, signature: Signature, look_up: Callable[[str], Lookup]) -> Iterator[Finding]:
-    """What is wrong with the arguments of a call."""
+def call_findings(call: Call, signature: Signature, targets: Targets | None = None) -> Iterator[Finding]:
+    """What is wrong with the arguments of a call; with ``targets``, objects given as arguments are judged too."""
     named = {parameter.name: parameter for parameter in signature.parameters}
     positional = [parameter for parameter in signature.parameters if parameter.kind != "keyword_only"]
     label = _label(call.target)
@@ -77,7 +87,7 @@ def call_findings(call: Call, signature: Signature, look_up: Callable[[str], Loo
     if len(call.args) > len(positional) and not signature.var_positional:
         yield _too_many(call, label, len(positional))
     for parameter, edge in zip(positional, call.args, strict=False):
-        yield from _type_findings(call, edge, parameter, look_up)
+        yield from _type_findings(call, edge, parameter, targets)
     for edge in call.kwargs:
         name = str(edge.key)
         known = named.get(name)
@@ -87,7 +97,7 @@ def call_findings(call: Call, signature: Signature, look_up: Callable[[str], Loo
             yield Finding(edge.origin, _key(call, edge), message, "remove one of them", "error", "argument-twice")
         elif known is not None and by_name:
             taken.add(name)
-            yield from _type_findings(call, edge, known, look_up)
+            yield from _type_findings(call, edge, known, targets)
         else:
             yield from _unknown_argument(call, edge, signature, named)
     if call.mode == "call":
@@ -109,8 +119,7 @@ def _unknown_argument(call: Call, edge: Edge, signature: Signature, named: dict[
         hint = did_you_mean(name, names) or _listed(names)
         yield Finding(origin, key, f"{label} has no argument {name!r}", hint, "error", "unknown-argument")
         return
-    given = {str(other.key) for other in call.kwargs}
-    near = surely_meant(name, [other for other in named if other not in given])
+    near = surely_meant(name, named)
     if near is not None:
         message = f"{label} accepts any argument, but {name!r} looks like a slip"
         yield Finding(origin, key, message, f"did you mean {near!r}?", "warning", "near-argument")
@@ -126,9 +135,9 @@ def _missing_arguments(call: Call, label: str, signature: Signature, taken: set[
             yield Finding(origin, call.name, message, hint, "error", "missing-argument")
 
 
-def _type_findings(call: Call, edge: Edge, parameter: Parameter, look_up: Callable[[str], Lookup]) -> Iterator[Finding]:
+def _type_findings(call: Call, edge: Edge, parameter: Parameter, targets: Targets | None) -> Iterator[Finding]:
     admitted = _admitted(parameter)
-    given = _value_of(edge.node, look_up) if admitted is not None else None
+    given = _value_of(edge.node, targets) if admitted is not None else None
     if admitted is None or given is None:
         return
     origin, key, label = edge.origin or edge.node.origin, _key(call, edge), _label(call.target)
@@ -176,7 +185,7 @@ def _written(text: str) -> _Value | None:
     return _Value("list", None, text) if text == "[]" else _Value("dict", None, text) if text == "{}" else None
 
 
-def _value_of(node: Node, look_up: Callable[[str], Lookup]) -> _Value | None:
+def _value_of(node: Node, targets: Targets | None) -> _Value | None:
     """What is surely known of an argument; None when that is nothing."""
     if isinstance(node, (Const, Expr)):
         kind = _KINDS.get(type(node.value))
@@ -185,20 +194,17 @@ def _value_of(node: Node, look_up: Callable[[str], Lookup]) -> _Value | None:
         return _Value("list", None, "a list")
     if isinstance(node, Map):
         return _Value("dict", None, "a mapping")
-    return _object(node, look_up(node.target)) if isinstance(node, Call) else None
+    return _object(node, targets) if isinstance(node, Call) and targets is not None else None
 
 
-def _object(call: Call, found: Lookup) -> _Value | None:
-    """An object that is surely no plain value: a function or class itself, a partial, or an instance of a plain class."""
-    if found.status != "found":
-        return None
+def _object(call: Call, targets: Targets) -> _Value | None:
+    """An object that is surely no plain value: a function or class itself, a partial, or what a call surely gives."""
     label = _label(call.target)
-    if call.mode == "symbol":
-        return _Value("object", None, f"the object {label}")
-    if call.mode == "partial":
-        return _Value("object", None, f"a partial call of {label}")
-    plain = found.signature is not None and found.signature.plain
-    return _Value("object", None, f"an object of {label}") if plain else None
+    if call.mode == "call":
+        return _Value("object", None, f"what {label} makes") if targets.makes_object(call.target) else None
+    if targets.lookup(call.target).status != "found":
+        return None
+    return _Value("object", None, f"the object {label}" if call.mode == "symbol" else f"a partial call of {label}")
 
 
 def _shown(value: object) -> str:

@@ -105,7 +105,7 @@ def _signatures(calls: list[Call], source_folders: Sequence[str]) -> Iterator[Fi
         found = signatures.lookup(call.target)
         yield from target_findings(call, found)
         if call.mode != "symbol" and found.signature is not None:
-            yield from call_findings(call, found.signature, signatures.lookup)
+            yield from call_findings(call, found.signature, signatures)
     signatures.save()
 
 

@@ -15,7 +15,7 @@ from forge.graph.found import Definition
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from forge.graph.files_read import Module
+    from forge.graph.disk import Module
     from forge.graph.source import Source
 
 __all__ = ["Effect", "effect_of"]

@@ -47,18 +47,18 @@ class _Comparison:
 
     def __init__(self, earlier: PlaceTable, later: PlaceTable, moved: set[Place]) -> None:
         self.earlier, self.later, self.moved = earlier, later, moved
-        self._referring = [slot for slot in later.slots.values() if slot.shared]
+        self._referring = [slot for slot in later.values() if slot.shared]
         self.removed: list[Slot] = []
         self.added: list[Slot] = []
         self._changes: list[Change] = []
         self._holders: dict[Place, Holder] = {}
         self._closed: set[Place] = set()
-        for place in [*earlier.slots, *(place for place in later.slots if place not in earlier.slots)]:
+        for place in [*earlier, *(place for place in later if place not in earlier)]:
             if place[:-1] in self._closed and place:
                 self._closed.add(place)
             else:
-                self._compare(place, earlier.slots.get(place), later.slots.get(place))
-        self._changes += [self._move(earlier.slots[place], later.slots[place]) for place in moved]
+                self._compare(place, earlier.get(place), later.get(place))
+        self._changes += [self._move(earlier[place], later[place]) for place in moved]
 
     def changes(self) -> tuple[Change, ...]:
         """All that was found, by path, lists in the order of their positions."""
@@ -71,10 +71,10 @@ class _Comparison:
             self._one_sided(old, new, outer)
             return
         if old.shared or new.shared:
-            self._changes.extend(_sharing(old, new, self.later, outer))
+            self._changes.extend(_sharing(old, new, outer))
             self._closed.add(place)
             return
-        found = list(_heads(old, new, self.later, outer))
+        found = list(_heads(old, new, outer))
         self._changes.extend(found)
         if any(isinstance(change, Set) and change.path == new.path for change in found):
             self._closed.add(place)
@@ -107,32 +107,26 @@ def _sortable(key: object) -> tuple[int, int, str]:
     return (0, key, "") if isinstance(key, int) else (1, 0, str(key))
 
 
-def _sharing(old: Slot, new: Slot, later: PlaceTable, outer: Holder | None) -> Iterator[Change]:
+def _sharing(old: Slot, new: Slot, outer: Holder | None) -> Iterator[Change]:
     """The change at a place where at least one graph refers to an object that lives elsewhere."""
     if old.home == new.home:
         return
     origins = (old.origin, new.origin)
-    leaves = _leaf(old.node) and _leaf(new.node)
-    if leaves and not equal(old.node, new.node):
-        text = as_config(new.node, ref=new.ref)
-        yield Set(new.path, _value(old.node), _value(new.node), origins, text=text, holder=outer)
-    elif leaves and not (old.shared and _changed(old.node, later.slots.get(old.home))):
-        return  # nobody can tell two equal values apart while the one referred to stays as it is
+    if _leaf(old.node) and _leaf(new.node):  # two equal values cannot be told apart, shared or not
+        if not equal(old.node, new.node):
+            config = as_config(new.node, ref=new.ref)
+            yield Set(new.path, _value(old.node), _value(new.node), origins, text=config, holder=outer)
     elif new.shared:
         yield Share(new.path, new.node.path, origins, holder=outer)
     else:
         yield Unshare(new.path, old.node.path, as_config(new.node), origins, holder=outer)
 
 
-def _changed(node: Node, slot: Slot | None) -> bool:
-    return slot is None or not equal(node, slot.node)
-
-
-def _heads(old: Slot, new: Slot, later: PlaceTable, outer: Holder | None) -> Iterator[Change]:
+def _heads(old: Slot, new: Slot, outer: Holder | None) -> Iterator[Change]:
     """The changes of a node itself; a `Set` of its own path says that it changed as a whole."""
     a, b, origins = old.node, new.node, (old.origin, new.origin)
     if isinstance(a, Expr) or isinstance(b, Expr):
-        yield from _computed(old, new, later, outer)
+        yield from _computed(old, new, outer)
     elif isinstance(a, Call) and isinstance(b, Call) and _symbolic(a) == _symbolic(b):
         if a.target != b.target:
             yield Retarget(new.path, a.target, b.target, (a.target_origin, b.target_origin), b.mode, holder=outer)
@@ -146,18 +140,13 @@ def _heads(old: Slot, new: Slot, later: PlaceTable, outer: Holder | None) -> Ite
         yield from _reordered(a, b, new.path, origins, outer)
 
 
-def _computed(old: Slot, new: Slot, later: PlaceTable, outer: Holder | None) -> Iterator[Change]:
-    """The change between two values of which at least one is computed from others."""
+def _computed(old: Slot, new: Slot, outer: Holder | None) -> Iterator[Change]:
+    """The change between two values of which at least one is computed from others; a text that changes nothing is none."""
     a, b = old.node, new.node
-    texts = [as_config(node) for node in (a, b)]
-    values = [_value(node) for node in (a, b)]
-    if equal(a, b):
-        read = a.deps if isinstance(a, Expr) else ()
-        if texts[0] == texts[1] or not any(_changed(edge.node, later.at(edge.node.path)) for edge in read):
-            return
-        values = texts
-    same = isinstance(a, Expr) and isinstance(b, Expr) and a.text == b.text
-    yield Set(new.path, *values, (old.origin, new.origin), computed=same, text=texts[1], holder=outer)
+    if not equal(a, b):
+        same = isinstance(a, Expr) and isinstance(b, Expr) and a.text == b.text
+        origins = (old.origin, new.origin)
+        yield Set(new.path, _value(a), _value(b), origins, computed=same, text=as_config(b), holder=outer)
 
 
 def _reordered(a: Seq, b: Seq, path: Path, origins: Origins, outer: Holder | None) -> Iterator[Change]:
@@ -234,10 +223,10 @@ def _movable(slot: Slot) -> bool:
     return not slot.shared and not _leaf(slot.node) and (isinstance(slot.node, Call) or bool(edges(slot.node)))
 
 
-def _users(layout: PlaceTable) -> dict[Place, list[Place]]:
+def _users(table: PlaceTable) -> dict[Place, list[Place]]:
     """The places that refer to each home."""
     found: dict[Place, list[Place]] = {}
-    for slot in layout.slots.values():
+    for slot in table.values():
         if slot.shared:
             found.setdefault(slot.home, []).append(slot.place)
     return found

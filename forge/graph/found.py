@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     import ast
 
-    from forge.graph.files_read import Module
+    from forge.graph.disk import Module
 
 __all__ = ["Absent", "Definition", "Found", "Unknown"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from forge.graph.source import Source
 
-__all__ = ["signature_from"]
+__all__ = ["makes_object", "signature_from"]
 
 _LONGEST_TEXT: Final = 200
 _NOT_FUNCTIONS: Final = frozenset({"property", "cached_property", "classproperty"})
@@ -53,8 +53,19 @@ def signature_from(source: Source, found: Definition, target: str) -> Signature 
         file=found.module.path,
         line=found.node.lineno,
         is_class=is_class,
-        plain=is_class and _is_plain(source, found),
     )
+
+
+def makes_object(source: Source, found: Definition) -> bool:
+    """Whether a call of a class or function surely gives an object that is no text, number, list or dict."""
+    node = found.node
+    if isinstance(node, ast.ClassDef):
+        return effect_of(source, found) is not None and _is_plain(source, found)
+    if not isinstance(node, ast.FunctionDef) or node.returns is None or effect_of(source, found) is None:
+        return False
+    returned = _annotated(source, node.returns, found)
+    # An abstract class may stand for anything that behaves like it, a list too.
+    return returned is not None and _is_plain(source, returned) and not _is_abstract(returned)
 
 
 def _of_function(source: Source, found: Definition) -> _Parameters | None:
@@ -279,9 +290,22 @@ def _fields_of_tuple(definition: Definition) -> _Parameters:
     )
 
 
+def _annotated(source: Source, annotation: ast.expr, found: Definition) -> Definition | None:
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str) and annotation.value.isidentifier():
+        annotation = ast.Name(annotation.value, ast.Load())
+    meaning = source.meaning(annotation, found.module)
+    return meaning if isinstance(meaning, Definition) and isinstance(meaning.node, ast.ClassDef) else None
+
+
+def _is_abstract(definition: Definition) -> bool:
+    node = definition.node
+    bases = [*node.bases, *(keyword.value for keyword in node.keywords)] if isinstance(node, ast.ClassDef) else []
+    return any(last_name(base) in {"ABC", "ABCMeta", "Protocol"} for base in bases)
+
+
 def _is_plain(source: Source, found: Definition) -> bool:
     """Whether an instance is surely no str, number, list or dict: every base is readable and none makes its own."""
-    return all(
-        one is not None and not is_named_tuple(one) and "__new__" not in source.body(one).names
-        for one in lineage(source, found)
+    classes = lineage(source, found)
+    return not metaclass_calls(source, classes) and all(
+        one is not None and not is_named_tuple(one) and "__new__" not in source.body(one).names for one in classes
     )

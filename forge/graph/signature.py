@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from forge import __version__
 from forge.base.places import user_cache
-from forge.graph.files_read import Disk, Fact, fact_of
+from forge.graph.disk import Disk, Fact, fact_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ ParameterKind: TypeAlias = Literal["positional_only", "positional_or_keyword", "
 
 _FILE: Final = "signatures.json"
 # Raise it when the same files would give other answers.
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _MOST_TARGETS: Final = 2000
 
 
@@ -45,8 +45,7 @@ class Parameter(NamedTuple):
 class Signature(NamedTuple):
     """How a class or function is called, and where it is defined.
 
-    ``var_positional`` and ``var_keyword`` say whether it takes arguments beyond ``parameters``. ``plain`` is true for a
-    class whose instances are surely no text, number, list or dict.
+    ``var_positional`` and ``var_keyword`` say whether it takes arguments beyond ``parameters``.
     """
 
     target: str
@@ -57,7 +56,6 @@ class Signature(NamedTuple):
     file: str
     line: int
     is_class: bool
-    plain: bool = False
 
 
 class Lookup(NamedTuple):
@@ -75,6 +73,8 @@ class Lookup(NamedTuple):
 
 
 _UNKNOWN: Final = Lookup("unknown")
+# Behind a target, it asks for what a call of it gives; no target ends like this.
+_CALLED: Final = "()"
 
 
 def lookup(target: str, source_folders: Sequence[str] = ()) -> Lookup:
@@ -110,6 +110,10 @@ class Signatures:
                 found = self._read(target)
             self._known[target] = found
         return found
+
+    def makes_object(self, target: str) -> bool:
+        """Whether calling a target surely gives an object that is no text, number, list or dict."""
+        return self.lookup(f"{target}{_CALLED}").status == "found"
 
     def save(self) -> None:
         """Write what was found anew; a cache that cannot be written is no reason to fail."""
@@ -192,8 +196,11 @@ class Signatures:
 def _look_up(source: Source, target: str) -> Lookup:
     from forge.base.spelling import nearest  # noqa: PLC0415 - imports difflib
     from forge.graph.found import Absent, Definition  # noqa: PLC0415 - imports ast
-    from forge.graph.parameters import signature_from  # noqa: PLC0415 - imports ast
+    from forge.graph.parameters import makes_object, signature_from  # noqa: PLC0415 - imports ast
 
+    if target.endswith(_CALLED):
+        called = source.resolve(target.removesuffix(_CALLED))
+        return Lookup("found") if isinstance(called, Definition) and makes_object(source, called) else _UNKNOWN
     if not all(part.isidentifier() for part in target.split(".")):
         return _UNKNOWN
     found = source.resolve(target)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from forge.graph.bindings import Binding, Bindings, Defined, Imported, ImportedFrom, Star, Value, bindings_of
 from forge.graph.classes import class_member
-from forge.graph.files_read import Compiled, Disk, Module, NotInstalled
+from forge.graph.disk import Compiled, Disk, Module, NotInstalled
 from forge.graph.found import Absent, Definition, Found, Unknown
 from forge.graph.misspelt import surely_meant
 
@@ -45,8 +45,9 @@ class Source:
             if isinstance(found, (Unknown, Absent)):
                 return found
             found = self.member(found, part)
-        is_last = isinstance(found, Absent) and found.part == rest[-1]
-        return _CANNOT_TELL if is_last and found.as_module else found
+        if isinstance(found, Absent) and found.as_module and found.part == rest[-1]:
+            return _CANNOT_TELL
+        return found
 
     def module(self, name: str) -> Found:
         """The module of a dotted name."""
@@ -69,7 +70,9 @@ class Source:
             return Absent(name, holder.name, tuple(self._names(holder)))
         if found.open:
             names = tuple(self._names(holder))
-            return Absent(name, holder.name, names, found.compiled) if surely_meant(name, names) else found
+            # `multiprocessing.Pool` is made while the module runs; that there is a file `pool.py` says nothing.
+            near = surely_meant(name, [other for other in names if other != name.lower()])
+            return Absent(name, holder.name, names, found.compiled) if near else found
         return (self._in_stub(holder, name) if found.compiled else None) or found
 
     def meaning(self, expression: ast.expr | None, module: Module) -> Found:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from forge.base.origin import Origin
-    from forge.compose.document import ConfigMap
 
 __all__ = ["config_data", "config_yaml", "scalar"]
 

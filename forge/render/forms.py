@@ -26,9 +26,7 @@ FORMS: Final = {
 """The names of the forms, each with the suffix of a file in that form."""
 
 
-def draw(
-    graph: Graph, form: str, *, depth: int | None = None, focus: str | None = None, color: bool = False
-) -> str:
+def draw(graph: Graph, form: str, *, depth: int | None = None, focus: str | None = None, color: bool = False) -> str:
     """A graph in one of `FORMS`; ``depth`` folds what lies deeper, ``focus`` shows one node with its neighbours."""
     # Each renderer is imported where it is asked for: a tree needs none of the pictures.
     if form == "tree":

@@ -10,6 +10,7 @@ from forge.base.errors import InterpolationError, UsageError
 from forge.base.paths import dotted, parse_dotted
 from forge.base.secrets import MASK, is_secret_name
 from forge.base.spelling import did_you_mean
+from forge.compose.composed import NOT_OBJECTS
 from forge.compose.interpolation import canonical
 from forge.compose.reference import absolute, is_interpolation, reference_of
 from forge.render.config import config_data
@@ -77,7 +78,7 @@ def why(composed: Composed, key: str) -> Reason:
     try:
         path = parse_dotted(key)
     except ValueError:
-        raise UsageError(f"{key!r} is not a dotted path", hint="Write it like optimizer.lr or layers[0].size") from None
+        raise UsageError(f"{key!r} is not a dotted path", hint="write it like optimizer.lr or layers[0].size") from None
     try:
         reason = _reason(composed, canonical(composed.tree, path), _MAX_HOPS) if path else None
     except InterpolationError:
@@ -91,8 +92,10 @@ def no_such_key(name: str, key: str, tree: Any) -> UsageError:
     """The error for a dotted path that leads nowhere, with the path that was probably meant."""
     keys = keys_of(tree)
     inner = [one for one in keys if one.endswith(f".{key}")]
-    hint = f"did you mean {min(inner, key=len)!r}?" if inner else did_you_mean(key, keys)
-    return UsageError(f"{name} has no value {key!r}", hint=hint or "`forge show` prints the whole config.")
+    # What describes the config is rarely meant: `steps` is trainer.steps before it is args.steps.
+    inner.sort(key=lambda one: (one.partition(".")[0] in NOT_OBJECTS, len(one)))
+    hint = f"did you mean {inner[0]!r}?" if inner else did_you_mean(key, keys)
+    return UsageError(f"{name} has no value {key!r}", hint=hint or "`forge show` prints the whole config")
 
 
 def keys_of(tree: Any) -> list[str]:

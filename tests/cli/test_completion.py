@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from forge.cli.completion import FILES, Candidate, Flag, Value, complete
 from forge.cli.verbs.complete import split_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 class Fixed:
@@ -12,35 +17,44 @@ class Fixed:
     def __init__(self, wide: int = 0) -> None:
         self.wide = wide
 
-    def projects(self):
+    def projects(self) -> Mapping[str, str]:
         return {"pydoc": "Python's reference", "samantha": ""}
 
-    def configs(self):
+    def configs(self) -> Mapping[str, str]:
         return {"tiny": "default", "pretrain/large": ""}
 
-    def groups(self):
+    def groups(self) -> Mapping[str, str]:
         return {"model": "small", "optimizer": ""}
 
-    def choices(self, group):
-        return {"model": {"small": "Two layers.", "large": ""}, "optimizer": {"adamw": ""}}[group]
+    def choices(self, group: str) -> Mapping[str, str]:
+        found: dict[str, dict[str, str]] = {"model": {"small": "Two layers.", "large": ""}, "optimizer": {"adamw": ""}}
+        return found[group]
 
-    def values(self, path):
+    def values(self, path: Sequence[str]) -> Mapping[str, Value]:
         if self.wide:
             return {f"key_{number}": Value(str(number)) for number in range(self.wide)}
         tree = {
-            (): {"model": Value("", inner=True), "trainer": Value("", inner=True), "mode": Value("fast", choices=("fast", "slow"))},
+            (): {
+                "model": Value("", inner=True),
+                "trainer": Value("", inner=True),
+                "mode": Value("fast", choices=("fast", "slow")),
+            },
             ("trainer",): {"max_steps": Value("100"), "quiet": Value("false"), "inner": Value("", inner=True)},
         }
         return tree.get(tuple(path), {})
 
-    def targets(self):
+    def targets(self) -> Mapping[str, str]:
         return {"trainer": "x.Trainer", "trainer.model": "x.Model"}
 
-    def flags(self):
-        return (Flag(("--max-steps", "-M"), "Stop."), Flag(("--mode",), "How.", ("fast", "slow")), Flag(("--quiet",), "", switch=True))
+    def flags(self) -> Sequence[Flag]:
+        return (
+            Flag(("--max-steps", "-M"), "Stop."),
+            Flag(("--mode",), "How.", ("fast", "slow")),
+            Flag(("--quiet",), "", switch=True),
+        )
 
 
-def texts(line: str, known=None) -> list[str]:
+def texts(line: str, known: Fixed | None = None) -> list[str]:
     words = line.split(" ")
     return [candidate.text for candidate in complete(words, len(words) - 1, known or Fixed())]
 

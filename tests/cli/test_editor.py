@@ -9,11 +9,12 @@ from forge.base.errors import ToolError
 from forge.cli.editor import edit_text, find_editor, open_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
 @pytest.fixture
-def programs(tmp_path: Path):
+def programs(tmp_path: Path) -> Callable[..., Path]:
     """Makes small programs that write down how they were called."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -29,7 +30,7 @@ def programs(tmp_path: Path):
 
 
 @pytest.fixture
-def called(tmp_path: Path):
+def called(tmp_path: Path) -> Callable[[], list[str]]:
     """The command line of the editor that ran."""
     return lambda: (tmp_path / "called").read_text().splitlines()
 
@@ -42,36 +43,47 @@ def environ(tmp_path: Path, **more: str) -> dict[str, str]:
     "place",
     [".vscode-server/bin/abc/bin/remote-cli/code", ".vscode-server/cli/servers/Stable-abc/server/bin/remote-cli/code"],
 )
-def test_a_remote_vs_code_is_asked_first(place: str, tmp_path: Path, programs, called) -> None:
+def test_a_remote_vs_code_is_asked_first(
+    place: str, tmp_path: Path, programs: Callable[..., Path], called: Callable[[], list[str]]
+) -> None:
     remote, _ = programs(place), programs("vim")
-    open_files(["a.yaml", "b.yaml"], environ(tmp_path, VSCODE_IPC_HOOK_CLI="/run/x.sock", VIM_SERVERNAME="V", EDITOR="vim"))
+    open_files(
+        ["a.yaml", "b.yaml"], environ(tmp_path, VSCODE_IPC_HOOK_CLI="/run/x.sock", VIM_SERVERNAME="V", EDITOR="vim")
+    )
     assert called() == [str(remote), "--reuse-window", "a.yaml", "b.yaml"]
 
 
-def test_the_newest_remote_vs_code_wins(tmp_path: Path, programs) -> None:
-    new, old = programs(".vscode-server/bin/aaa/bin/remote-cli/code"), programs(".vscode-server/bin/zzz/bin/remote-cli/code")
+def test_the_newest_remote_vs_code_wins(tmp_path: Path, programs: Callable[..., Path]) -> None:
+    new, old = (
+        programs(".vscode-server/bin/aaa/bin/remote-cli/code"),
+        programs(".vscode-server/bin/zzz/bin/remote-cli/code"),
+    )
     os.utime(old, (1, 1))
     assert find_editor(environ(tmp_path, VSCODE_IPC_HOOK_CLI="x")).command[0] == str(new)
 
 
-def test_a_terminal_of_vs_code_opens_it(tmp_path: Path, programs, called) -> None:
+def test_a_terminal_of_vs_code_opens_it(
+    tmp_path: Path, programs: Callable[..., Path], called: Callable[[], list[str]]
+) -> None:
     code = programs("code")
     open_files(["a b.yaml"], environ(tmp_path, TERM_PROGRAM="vscode", EDITOR="vim"))
     assert called() == [str(code), "--reuse-window", "a b.yaml"]
 
 
-def test_a_remote_session_without_its_program_falls_back(tmp_path: Path, programs) -> None:
+def test_a_remote_session_without_its_program_falls_back(tmp_path: Path, programs: Callable[..., Path]) -> None:
     programs("mine")
     assert find_editor(environ(tmp_path, VSCODE_IPC_HOOK_CLI="x", EDITOR="mine")).name == "mine"
 
 
-def test_a_vim_server_gets_tabs(tmp_path: Path, programs, called) -> None:
+def test_a_vim_server_gets_tabs(tmp_path: Path, programs: Callable[..., Path], called: Callable[[], list[str]]) -> None:
     vim = programs("vim")
     open_files(["a.yaml"], environ(tmp_path, VIM_SERVERNAME="WORK", EDITOR="nano"))
     assert called() == [str(vim), "--servername", "WORK", "--remote-tab-silent", "a.yaml"]
 
 
-def test_visual_goes_before_editor_and_may_have_flags(tmp_path: Path, programs, called) -> None:
+def test_visual_goes_before_editor_and_may_have_flags(
+    tmp_path: Path, programs: Callable[..., Path], called: Callable[[], list[str]]
+) -> None:
     mine = programs("mine")
     open_files(["a.yaml"], environ(tmp_path, VISUAL="mine --wait 'two words'", EDITOR="other"))
     assert called() == [str(mine), "--wait", "two words", "a.yaml"]
@@ -88,13 +100,15 @@ def test_an_editor_that_is_not_there_is_named(text: str, tmp_path: Path) -> None
         find_editor(environ(tmp_path, EDITOR=text))
 
 
-def test_a_failing_editor_is_an_error(tmp_path: Path, programs) -> None:
+def test_a_failing_editor_is_an_error(tmp_path: Path, programs: Callable[..., Path]) -> None:
     programs("mine", code=3)
     with pytest.raises(ToolError, match="exit code 3"):
         open_files(["a"], environ(tmp_path, EDITOR="mine"))
 
 
-def test_a_text_is_opened_under_a_name_with_its_suffix(tmp_path: Path, programs, called, monkeypatch) -> None:
+def test_a_text_is_opened_under_a_name_with_its_suffix(
+    tmp_path: Path, programs: Callable[..., Path], called: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     programs("mine")
     for name, value in environ(tmp_path, EDITOR="mine").items():
         monkeypatch.setenv(name, value)

@@ -3,12 +3,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from forge.base.errors import UsageError
 from forge.cli import verbs
 from forge.cli.registry import all_verbs, find_verb
+
+if TYPE_CHECKING:
+    from forge.cli.registry import Verb
 
 
 def test_every_file_of_the_folder_is_a_verb() -> None:
@@ -17,7 +21,7 @@ def test_every_file_of_the_folder_is_a_verb() -> None:
 
 
 @pytest.mark.parametrize("verb", all_verbs(), ids=lambda verb: verb.name)
-def test_a_verb_explains_itself_with_an_example(verb) -> None:
+def test_a_verb_explains_itself_with_an_example(verb: Verb) -> None:
     assert verb.summary[0].islower()
     assert not verb.summary.endswith(".")
     if not verb.hidden:
@@ -25,7 +29,7 @@ def test_a_verb_explains_itself_with_an_example(verb) -> None:
 
 
 @pytest.mark.parametrize("verb", all_verbs(), ids=lambda verb: verb.name)
-def test_no_two_flags_of_a_verb_have_one_name(verb) -> None:
+def test_no_two_flags_of_a_verb_have_one_name(verb: Verb) -> None:
     names = [name for option in verb.options for name in option.names]
     assert len(names) == len(set(names))
     assert not {"-p", "-t", "--project", "--config", "-h", "--help", "--debug"} & set(names)

@@ -91,42 +91,42 @@ def shell(project: Path, tmp_path: Path, environment: dict[str, str]) -> Iterato
 
 
 @pytest.mark.parametrize("name", START)
-def test_a_verb_is_completed(shell, name: str) -> None:
+def test_a_verb_is_completed(shell: Callable[[str], Terminal], name: str) -> None:
     terminal = shell(name)
     terminal.type("forge tre\t--format=files\n")
     assert "configs/size/small.yaml" in terminal.wait_for("small.yaml")
 
 
 @pytest.mark.parametrize("name", START)
-def test_a_config_behind_the_flag_is_completed(shell, name: str) -> None:
+def test_a_config_behind_the_flag_is_completed(shell: Callable[[str], Terminal], name: str) -> None:
     terminal = shell(name)
     terminal.type("forge -t oth\tshow --path trainer.max_steps\n")
     terminal.wait_for("200")
 
 
 @pytest.mark.parametrize("name", START)
-def test_a_choice_of_a_group_is_completed_behind_the_equals_sign(shell, name: str) -> None:
+def test_a_choice_of_a_group_is_completed_behind_the_equals_sign(shell: Callable[[str], Terminal], name: str) -> None:
     terminal = shell(name)
     terminal.type("forge show size=lar\t --path size.dim\n")
     terminal.wait_for("800")
 
 
 @pytest.mark.parametrize("name", START)
-def test_keys_are_completed_one_step_at_a_time_without_a_blank(shell, name: str) -> None:
+def test_keys_are_completed_one_step_at_a_time_without_a_blank(shell: Callable[[str], Terminal], name: str) -> None:
     terminal = shell(name)
     terminal.type("forge show traine\tmax_\t77 --path trainer.max_steps --json\n")
     terminal.wait_for("77\r\n")
 
 
 @pytest.mark.parametrize("name", START)
-def test_the_configs_own_flags_are_listed(shell, name: str) -> None:
+def test_the_configs_own_flags_are_listed(shell: Callable[[str], Terminal], name: str) -> None:
     terminal = shell(name)
     terminal.type("forge show --m\t\t")
     assert "--max-steps" in terminal.wait_for("--mode")
 
 
 @pytest.mark.parametrize("name", START)
-def test_files_are_completed_by_the_shell(shell, name: str) -> None:
+def test_files_are_completed_by_the_shell(shell: Callable[[str], Terminal], name: str) -> None:
     terminal = shell(name)
     terminal.type("forge show -o READ\t")
     terminal.wait_for("README.md")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,11 @@ from forge.graph.walk import find
 if TYPE_CHECKING:
     from forge.base.paths import Path
 
-FEW = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(
+    max_examples=2000 if os.environ.get("FORGE_FULL") else 150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 class Lowering:

@@ -41,7 +41,7 @@ def _configs(context: Context) -> Iterator[ConfigHandle]:
         return
     if context.items:
         raise UsageError(
-            "check -r takes no overrides", hint="Check one config with them: forge -t CONFIG check key=value"
+            "check -r takes no overrides", hint="check one config with them: forge -t CONFIG check key=value"
         )
     for project in projects_of(context):
         for config in project.configs(examine=False):
@@ -62,7 +62,9 @@ def _hidden_flags(config: ConfigHandle) -> list[Finding]:
             verbs = [verb.name for verb in all_verbs() if verb.takes_config and _has(verb, flag)]
             if verbs:
                 message = f"{flag} is a flag of forge {', '.join(verbs)} too, and there it means that one"
-                found.append(Finding(argument.origin, f"args.{argument.name}", message, "rename it", "warning", "hidden-flag"))
+                found.append(
+                    Finding(argument.origin, f"args.{argument.name}", message, "rename it", "warning", "hidden-flag")
+                )
     return found
 
 

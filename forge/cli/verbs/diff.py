@@ -65,7 +65,7 @@ def _sides(context: Context) -> tuple[ConfigHandle, ConfigHandle]:
         if sides[0][1]:
             raise UsageError(
                 "an override stands before both configs",
-                hint="Write it behind the config that it changes: diff A x=1 B",
+                hint="write it behind the config that it changes: diff A x=1 B",
             )
         del sides[0]
     first, second = (context.config_with(name, items) for name, items in sides)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERB"]
 
+
 def _run(context: Context) -> int:
     options, config = context.options, context.config
     form = "json" if options.json else options.format

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ class TextCorpus:
     `max_length` and `packing` say how documents become sequences of tokens; they are read by the data loader.
     """
 
-    train: Iterable[str]
-    held_out: Iterable[str] = ()
+    train: Iterable[str] = field(repr=False)
+    held_out: Iterable[str] = field(default=(), repr=False)
     max_length: int = 1024
     packing: Packing = "greedy"
 
@@ -41,8 +41,8 @@ class ChatCorpus:
     are learned: those of every assistant turn, or all. `max_length`, `packing` and `train_on` are read by the data loader.
     """
 
-    train: Iterable[Mapping[str, Any]]
-    held_out: Iterable[Mapping[str, Any]] = ()
+    train: Iterable[Mapping[str, Any]] = field(repr=False)
+    held_out: Iterable[Mapping[str, Any]] = field(default=(), repr=False)
     column: str = "messages"
     train_on: Literal["assistant", "all"] = "assistant"
     max_length: int = 1024

@@ -36,11 +36,12 @@ class Trainer:
     number of steps only once its data is counted; its schedule is bound then, by `bind_schedule`.
     """
 
-    model: Any
-    tokenizer: Any
+    # Shown as themselves these would fill pages.
+    model: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
     dataset: Any
-    optimizer: Any
-    schedule: Any
+    optimizer: Any = field(repr=False)
+    schedule: Any = field(repr=False)
     parallel: Layout = field(default_factory=Layout)
     logging: Sequence[Any] = ()
     callbacks: Sequence[Any] = ()

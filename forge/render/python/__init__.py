@@ -141,4 +141,6 @@ class _Script:
         code = Atom(self.names[id(node)]) if id(node) in self.names else self.value(node)
         if isinstance(node, (Const, Expr)) and isinstance(node.value, Secret):
             return Item(code, before, comment("a secret, not shown here"), pinned=True)
-        return Item(code, before, comment(str(edge.origin)) if self.origins and edge.origin else "")
+        if self.origins and edge.origin and (before or not isinstance(node, Const)):
+            return Item(code, before, comment(str(edge.origin)), pinned=True)
+        return Item(code, before)

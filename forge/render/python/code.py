@@ -120,7 +120,7 @@ def comment(text: str) -> str:
 
 def written(code: Code, before: str = "", note: str = "") -> str:
     """The source of one statement, ``before`` standing in front of it and a comment behind its first line."""
-    return "\n".join(_lines(code, before, "", note, "", pinned=False))
+    return "\n".join(_lines(code, before, "", note, ""))
 
 
 def _scalar(value: object) -> str:
@@ -143,17 +143,17 @@ def _string(value: str) -> str:
     return f'"{text[1:-1]}"' if '"' not in value and "'" not in value else text
 
 
-def _lines(code: Code, before: str, after: str, note: str, indent: str, *, pinned: bool) -> Iterator[str]:
+def _lines(code: Code, before: str, after: str, note: str, indent: str) -> Iterator[str]:
     flat = f"{indent}{before}{_flat(code)}{after}"
     behind = f"  {note}" if note else ""
     broken = isinstance(code, Group) and bool(code.items) and (len(flat) > _WIDTH or code.pinned)
     if not broken or isinstance(code, Atom):
         yield flat + behind
         return
-    yield f"{indent}{before}{code.opening}{behind if not pinned else ''}"
+    yield f"{indent}{before}{code.opening}{behind}"
     for item in code.items:
-        yield from _lines(item.code, item.before, ",", item.comment, indent + _INDENT, pinned=item.pinned)
-    yield f"{indent}{code.closing}{after}{behind if pinned else ''}"
+        yield from _lines(item.code, item.before, ",", item.comment, indent + _INDENT)
+    yield f"{indent}{code.closing}{after}"
 
 
 def _flat(code: Code) -> str:

@@ -24,3 +24,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         ChatCorpus(train=(), packing="tight")
     with pytest.raises(ValueError, match="assistant or all"):
         ChatCorpus(train=(), train_on="nothing")
+
+
+def test_a_corpus_shows_its_settings_and_not_its_text() -> None:
+    assert repr(TextCorpus(train=("a long text",))) == "TextCorpus(max_length=1024, packing='greedy')"

@@ -1,0 +1,59 @@
+"""Everything that is wrong with a config, from every place that can tell: composing, lowering, the graph, the imports."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from forge.base.errors import ForgeError
+from forge.build.user_policy import policy_of
+from forge.compose.cache import compose
+from forge.graph.check import check_graph, finding_of, in_order
+from forge.graph.lower import lower
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from forge.compose.project import Project
+    from forge.graph.check import Finding
+
+__all__ = ["examine"]
+
+
+def examine(
+    project: Project,
+    name: str,
+    overrides: Sequence[str | tuple[str, str]] = (),
+    *,
+    imports: bool = False,
+    hydra_compat: bool = False,
+) -> list[Finding]:
+    """All findings, sorted by file and line; ``imports`` and ``hydra_compat`` look for more.
+
+    ``imports`` also imports what the config names, in a process of its own; ``hydra_compat`` adds what plain Hydra
+    would make of the same files in another way.
+    """
+    problems: list[ForgeError] = []
+    try:
+        composed = compose(project, name, overrides, problems=problems)
+        graph = lower(composed, problems=problems)
+        arguments = composed.arguments
+    except ForgeError as error:
+        return in_order([finding_of(one) for one in (*problems, error)])
+    found = check_graph(
+        graph,
+        policy=policy_of(project),
+        source_folders=[folder for folder in project.source_folders if os.path.isdir(folder)],
+        arguments=arguments,
+        main=composed.meta.get("main"),
+        problems=problems,
+    )
+    if imports:
+        from forge.build.imported import imported_findings  # noqa: PLC0415 - starting a process is the rare case
+
+        found += imported_findings(project.folder, name, overrides)
+    if hydra_compat:
+        from forge.graph.hydra_compat import hydra_differences  # noqa: PLC0415 - as above
+
+        found += hydra_differences(composed, graph)
+    return in_order(found)

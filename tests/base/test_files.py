@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from forge.base.errors import ConfigLimitError, FileError
+from forge.base.files import make_folder, make_private_folder, read_bounded, write_atomic
+
+
+def test_a_written_file_holds_the_text_and_has_the_mode(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a", "grüße")
+    write_atomic(tmp_path / "b", b"\0\1", mode=0o600)
+    assert (tmp_path / "a").read_text() == "grüße"
+    assert (tmp_path / "b").read_bytes() == b"\0\1"
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o600
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_writing_replaces_the_file_and_not_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+    with path.open() as reader:
+        write_atomic(path, "new and longer", durable=False)
+        assert reader.read() == "old"
+    assert path.read_text() == "new and longer"
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    write_atomic(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_a_name_of_the_greatest_length_can_be_written(tmp_path: Path) -> None:
+    write_atomic(tmp_path / ("n" * 255), "x")
+    assert os.listdir(tmp_path) == ["n" * 255]
+
+
+@pytest.mark.parametrize("name", ["missing/folder/file", "nul\0byte", "x" * 300, "file/below"])
+def test_what_cannot_be_written_is_a_short_error_without_debris(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(FileError) as caught:
+        write_atomic(tmp_path / name, "x")
+    assert 1 <= len(str(caught.value).splitlines()) <= 3
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_folders_pipes_and_devices_are_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(FileError):
+            write_atomic(path, "x")
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path: Path) -> None:
+    # RLIMIT_FSIZE makes the real write system call fail in the middle, as a full disk does.
+    path = tmp_path / "a"
+    path.write_text("old")
+    script = (
+        "import resource, signal, sys\n"
+        "from forge.base.files import write_atomic\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "write_atomic(sys.argv[1], b'x' * 100_000)\n"
+    )
+    process = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert os.strerror(errno.EFBIG) in process.stderr
+    assert "the disk is full" in process.stderr
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "a", "x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_file_and_folder_are_forced_to_disk_around_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (order.append(os.readlink(f"/proc/self/fd/{handle}")), fsync(handle))[1]
+    )
+    monkeypatch.setattr(os, "replace", lambda a, b: (order.append("rename"), replace(a, b))[1])
+    write_atomic(tmp_path / "a", "x")
+    assert len(order) == 3
+    assert order[0].endswith(".tmp")
+    assert order[1:] == ["rename", str(tmp_path)]
+
+
+def test_reading_is_bounded(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_bounded(tmp_path / "a", 5) == b"12345"
+    with pytest.raises(ConfigLimitError, match="larger than 4 bytes"):
+        read_bounded(tmp_path / "a", 4)
+    with pytest.raises(ConfigLimitError):  # it says that it has no bytes, and has them
+        read_bounded("/proc/self/maps", 10)
+
+
+def test_reading_a_pipe_a_folder_or_nothing_is_an_error_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, tmp_path / "none", "nul\0byte"):
+        with pytest.raises(FileError):
+            read_bounded(path, 10)
+
+
+def test_a_private_folder_can_be_entered_by_its_user_only(tmp_path: Path) -> None:
+    folder = tmp_path / "above" / "private"
+    before = os.umask(0)
+    try:
+        make_private_folder(folder)
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    make_private_folder(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_private_folder_of_somebody_else_or_a_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="not a folder"):
+        make_private_folder(tmp_path / "file")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(FileError, match="another user"):
+        make_private_folder(tmp_path / "folder")
+
+
+def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError):
+        make_folder(tmp_path / "file" / "b")
