@@ -46,8 +46,6 @@ __all__ = [
 IMPORTS: Final = 2
 """The depth of `ConfigHandle.check` at which targets are imported, in a process of their own."""
 
-_README: Final = ("README.md", "readme.md")
-
 
 class ConfigInfo(NamedTuple):
     """A config as a list of configs shows it; ``problem`` says why it cannot be composed, empty when it can."""
@@ -116,12 +114,11 @@ class ProjectHandle:
     @property
     def readme(self) -> str:
         """The head of the project's README: its text up to the second heading, without the title."""
-        for name in _README:
-            path = os.path.join(self.folder, name)
-            if os.path.isfile(path):
-                with open(path, encoding="utf-8", errors="replace") as file:
-                    return _head(file.read(100_000))
-        return ""
+        path = os.path.join(self.folder, "README.md")
+        if not os.path.isfile(path):
+            return ""
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return _head(file.read(100_000))
 
     @property
     def source_folders(self) -> tuple[str, ...]:
@@ -273,14 +270,16 @@ class ConfigHandle:
         depth: int | None = None,
         focus: str | None = None,
         color: bool = False,
+        width: int = 100,
     ) -> str:
         """The graph as ``tree``, ``yaml``, ``json``, ``python``, ``dot``, ``mermaid``, ``svg`` or ``html``.
 
-        ``depth`` folds what lies deeper, ``focus`` shows one node with its neighbours; ``color`` is for terminals.
+        ``depth`` folds what lies deeper, ``focus`` shows one node with its neighbours; ``color`` and ``width`` are
+        for a tree in the terminal.
         """
         from forge.render.forms import draw  # noqa: PLC0415 - as above
 
-        return draw(self.graph_of(target), form, depth=depth, focus=focus, color=color)
+        return draw(self.graph_of(target), form, depth=depth, focus=focus, color=color, width=width)
 
     def code(self, target: str | None = None, *, origins: bool = False) -> str:
         """A Python program that builds the config's main object, or the part named by ``target``."""

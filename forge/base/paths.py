@@ -12,7 +12,8 @@ Key: TypeAlias = "str | int | float | bool | None"
 Path: TypeAlias = "tuple[Key, ...]"
 
 _PLAIN = re.compile(r"[^\s.\[\]'\"]+\Z")
-_STEP = re.compile(r"""\.?(?:\[(?:(-?\d+)|'([^']*)'|"([^"]*)")\]|([^.\[\]]+))""")
+_QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+_STEP = re.compile(rf"\.?(?:\[(?:(-?\d+)|({_QUOTED}|[^\[\]'\"]+))\]|([^.\[\]]+))")
 
 
 def dotted(path: Path) -> str:
@@ -35,7 +36,22 @@ def parse_dotted(text: str) -> Path:
         match = _STEP.match(text, position)
         if match is None:
             raise ValueError(text)
-        index, single, double, word = match.groups()
-        path.append(int(index) if index is not None else next(s for s in (single, double, word) if s is not None))
+        index, literal, word = match.groups()
+        path.append(int(index) if index is not None else word if word is not None else _key(literal))
         position = match.end()
     return tuple(path)
+
+
+def _key(literal: str) -> Key:
+    """A key as `repr` wrote it; words in brackets that are no literal are taken as they are, as OmegaConf does."""
+    import ast  # noqa: PLC0415 - needed for unusual keys only
+
+    try:
+        key = ast.literal_eval(literal)
+    except (ValueError, SyntaxError):
+        if literal[0] in "'\"":
+            raise ValueError(literal) from None
+        return literal
+    if not isinstance(key, (str, int, float, bool, type(None))):
+        raise ValueError(literal)  # noqa: TRY004 - it is the text that does not parse
+    return key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ def standard_output(environ: Mapping[str, str] | None = None) -> Output:
 
 
 def _open_stream(stream: TextIO | None) -> TextIO:
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")  # a terminal without Unicode gets ? for a line, not a traceback
     return stream if stream is not None else open(os.devnull, "w", encoding="utf-8")
 
 

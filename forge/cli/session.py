@@ -49,6 +49,13 @@ class Context:
         """The streams to print to."""
         return self.session.output
 
+    @property
+    def to_terminal(self) -> bool:
+        """Whether the result is for a person's eyes: a terminal, and neither a file nor an editor."""
+        options = self.options
+        elsewhere = getattr(options, "output", None) is not None or getattr(options, "edit", False)
+        return self.output.stream.isatty() and not elsewhere
+
     @cached_property
     def project(self) -> ProjectHandle:
         """The chosen project, or the one around the current folder."""

@@ -26,6 +26,7 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 MAX_DEPTH: Final = 100
 MAX_VALUES: Final = 100_000
 
+_MAX_NUMBER: Final = 1000  # characters; Python cannot print a much longer number
 _HEADER_CHARACTERS: Final = 512  # Hydra looks no further for its header
 _PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG: Final = "tag:yaml.org,2002:"
@@ -41,6 +42,7 @@ _RESOLVERS: Final = {
 }
 # YAML 1.1 as PyYAML has it wants a dot and a signed exponent in a float; OmegaConf, and people, write 1e-3 and 2.5e4.
 _NUMBER_START: Final = frozenset("-+.0123456789")
+_NUMBER_CHARACTERS: Final = "0123456789abcdefABCDEFx_:.+-"
 _EXTRA_FLOAT: Final = re.compile(r"[-+]?\d+(?:_\d+)*(?:\.[\d_]*)?[eE][-+]?\d+\Z")
 
 
@@ -191,6 +193,7 @@ class _Builder:
         origin = self._origin(event)
         value = self._value(event, origin)
         self.count += 1
+        self._check_count(origin)
         if event.anchor is not None:
             self.anchors[event.anchor] = (value, 1)
         self._add(value, origin)
@@ -234,6 +237,8 @@ class _Builder:
 
     def _add(self, value: Any, origin: Origin) -> None:
         """Put a finished value where it belongs: into the open list, or as key or value of the open mapping."""
+        if value is _MERGE and not (self.stack and self._waits_for_key(self.stack[-1])):
+            value = "<<"
         if not self.stack:
             self.documents.append(value)
             return
@@ -246,7 +251,7 @@ class _Builder:
             self._check_key(container, value, origin)
             frame.key, frame.key_origin = value, origin
         elif frame.key is _MERGE:
-            frame.merged.extend(self._merged(value, origin))
+            frame.merged.extend(reversed(self._merged(value, origin)))
             frame.key = _NO_KEY
         else:
             container[frame.key] = value
@@ -254,7 +259,6 @@ class _Builder:
             frame.key = _NO_KEY
 
     def _check_key(self, container: ConfigMap, key: Any, origin: Origin) -> None:
-        self._check_count(origin)
         if key is None:
             raise ConfigSyntaxError("a key is empty", origin=origin, hint="write the key before the colon, or quote it")
         if key in container:
@@ -278,15 +282,20 @@ class _Builder:
                 return text
             if text in self.plain:
                 return self.plain[text]
-            value = self.plain[text] = _plain_value(text)
+            try:
+                value = self.plain[text] = _plain_value(text)
+            except (ValueError, OverflowError) as error:
+                raise ConfigSyntaxError(
+                    f"{_start(text)} is not a readable number", origin=origin, hint="quote it if it is a text"
+                ) from error
             return value
         name = tag.removeprefix(_TAG)
         if not tag.startswith(_TAG) or name not in _EXPLICIT:
             raise self._refused_tag(tag, origin)
         try:
             return _construct(name, text)
-        except (ValueError, KeyError) as error:
-            raise ConfigSyntaxError(f"{text!r} is not a {name}", origin=origin) from error
+        except (ValueError, KeyError, IndexError, OverflowError) as error:
+            raise ConfigSyntaxError(f"{_start(text)} is not a value of type {name}", origin=origin) from error
 
     def _waits_for_key(self, frame: _Frame) -> bool:
         return isinstance(frame.container, ConfigMap) and frame.key is _NO_KEY
@@ -331,9 +340,9 @@ _HANDLERS: Final[dict[type, Callable[[_Builder, Any], None]]] = {
 
 
 def _with_merged(own: ConfigMap, merged: list[ConfigMap]) -> ConfigMap:
-    """The keys of ``<<`` first, the first mapping that has a key winning, then the mapping's own."""
+    """The keys that ``<<`` brings in, a later mapping winning, then the mapping's own."""
     result = ConfigMap()
-    for source in [*reversed(merged), own]:
+    for source in [*merged, own]:
         result.update(source)
         result.settings.update(source.settings)
     return result
@@ -343,6 +352,11 @@ def _plain_value(text: str) -> Any:
     """The value of an unquoted scalar, as OmegaConf reads it: YAML 1.1 without timestamps, with ``1e-3`` a float."""
     if not text:
         return None
+    if len(text) > _MAX_NUMBER:
+        # Not even matched against the patterns, which take much memory for a long 1:1:1:1.
+        if text[0] in _NUMBER_START and not text.strip(_NUMBER_CHARACTERS):
+            raise ValueError
+        return text
     for tag, pattern in _RESOLVERS.get(text[0], ()):
         if pattern.match(text):
             name = tag.removeprefix(_TAG)
@@ -355,5 +369,12 @@ def _plain_value(text: str) -> Any:
 def _construct(name: str, text: str) -> Any:
     if name in ("str", "value"):
         return text
+    if len(text) > _MAX_NUMBER:
+        raise ValueError
     node = yaml.ScalarNode(_TAG + name, text)
     return getattr(_CONSTRUCTOR, f"construct_yaml_{name}")(node)
+
+
+def _start(text: str) -> str:
+    """The beginning of a text, quoted, for a message."""
+    return repr(text if len(text) <= 40 else text[:40] + "...")  # noqa: PLR2004 - a message line

@@ -17,7 +17,7 @@ from forge.compose.merge import MISSING
 from forge.compose.reference import NOT_FOUND, absolute, is_interpolation, reference_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from forge.base.paths import Path
 
@@ -30,25 +30,29 @@ _TARGETS: Final = frozenset({"_target_", "_symbol_"})
 def canonical(root: Any, path: Path) -> Path:
     """The place where the value at ``path`` really stands, references on the way followed.
 
-    Raises InterpolationError that says which part of the path is not there.
+    The value there may itself be a reference. Raises InterpolationError that says which part of the path is not there.
     """
     value: Any = root
     at: Path = ()
-    for key in path:
-        at, value = _through(root, at, value)
-        at, value = _step(at, value, key, path)
+    try:
+        for key in path:
+            at, value = _through(root, at, value)
+            at, value = _step(at, value, key, path)
+    except RecursionError:
+        raise InterpolationError(f"the references behind {dotted(path)!r} lead in a circle") from None
     return at
 
 
 def _through(root: Any, at: Path, value: Any) -> tuple[Path, Any]:
     """From a reference to the place it leads to; other values stay where they are."""
-    for _ in range(100):
-        reference = reference_of(value)
-        if reference is None:
-            return at, value
+    passed: dict[Path, None] = {}
+    while (reference := reference_of(value)) is not None:
+        if at in passed:
+            raise InterpolationError(circle(root, passed, at))
+        passed[at] = None
         at = canonical(root, _absolute(at, reference))
         value = _raw(root, at)
-    raise InterpolationError(f"the references at {dotted(at)!r} lead in a circle")
+    return at, value
 
 
 def _step(at: Path, value: Any, key: Any, path: Path) -> tuple[Path, Any]:
@@ -74,6 +78,18 @@ def _raw(root: Any, at: Path) -> Any:
     return value
 
 
+def circle(root: Any, passed: Iterable[Path], at: Path) -> str:
+    """``values need each other: a (x.yaml:1) → b (x.yaml:2) → a (x.yaml:1)``, for a way that came back to ``at``."""
+    way = [*passed]
+    steps = [*way[way.index(at) :], at]
+    return "values need each other: " + " → ".join(f"{dotted(step)}{_written(root, step)}" for step in steps)
+
+
+def _written(root: Any, at: Path) -> str:
+    settings = getattr(_raw(root, at[:-1]), "settings", None)
+    return f" ({settings[at[-1]].origin})" if settings else ""
+
+
 def _absolute(at: Path, reference: str) -> Path:
     try:
         return absolute(at, reference)
@@ -88,13 +104,28 @@ class Evaluator:
         self.root = root
         self._done: dict[Path, Any] = {}
         self._open: list[Path] = []
+        self._ends: dict[Path, Path] = {}
+
+    def end(self, place: Path) -> Path:
+        """The canonical place where the chain of references that begins at a canonical place ends."""
+        passed: dict[Path, None] = {}
+        while (reference := reference_of(_raw(self.root, place))) is not None:
+            if place in self._ends:
+                place = self._ends[place]
+                break
+            if place in passed:
+                raise InterpolationError(circle(self.root, passed, place))
+            passed[place] = None
+            place = canonical(self.root, _absolute(place, reference))
+        self._ends.update(dict.fromkeys(passed, place))
+        return place
 
     def evaluate(self, text: str, at: Path) -> tuple[Any, list[Path]]:
         """The value of a text at path ``at``, and the places it read."""
         read: list[Path] = []
 
         def node(reference: str) -> Any:
-            place = canonical(self.root, _absolute(at, reference))
+            place = self.end(canonical(self.root, _absolute(at, reference)))
             read.append(place)
             return self.value(place)
 
@@ -109,8 +140,7 @@ class Evaluator:
         if place in self._done:
             return self._done[place]
         if place in self._open:
-            circle = " → ".join(dotted(step) for step in [*self._open[self._open.index(place) :], place])
-            raise InterpolationError(f"values need each other: {circle}")
+            raise InterpolationError(circle(self.root, self._open, place))
         self._open.append(place)
         try:
             result = self._done[place] = self._resolved(_raw(self.root, place), place)

@@ -119,16 +119,25 @@ def _passes_on(wrapper: _Function, wrapped: str) -> bool:
     if not any(last_name(decorator) == "wraps" for decorator in wrapper.decorator_list):
         return False
     rest = {arguments.vararg.arg, arguments.kwarg.arg}
+    own = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
     nodes = [node for statement in wrapper.body for node in ast.walk(statement)]
-    return not any(_changes(node, rest) for node in nodes) and any(
-        isinstance(node, ast.Call) and last_name(node.func) == wrapped and _stars(node) == rest for node in nodes
+    return not any(_changes(node, rest.union(own)) for node in nodes) and any(
+        isinstance(node, ast.Call) and last_name(node.func) == wrapped and _given(node) == [*own, *sorted(rest)]
+        for node in nodes
     )
 
 
-def _stars(call: ast.Call) -> set[str]:
-    starred = [arg.value for arg in call.args if isinstance(arg, ast.Starred)]
-    double = [keyword.value for keyword in call.keywords if keyword.arg is None]
-    return {value.id for value in (*starred, *double) if isinstance(value, ast.Name)}
+def _given(call: ast.Call) -> list[str]:
+    """The names of the variables that a call is given, those with stars last; anything else is an empty name."""
+    plain = [arg for arg in call.args if not isinstance(arg, ast.Starred)]
+    stars = [arg.value for arg in call.args if isinstance(arg, ast.Starred)]
+    stars += [keyword.value for keyword in call.keywords if keyword.arg is None]
+    named = ["" for keyword in call.keywords if keyword.arg is not None]
+    return [*map(_id, plain), *named, *sorted(map(_id, stars))]
+
+
+def _id(expression: ast.expr) -> str:
+    return expression.id if isinstance(expression, ast.Name) else ""
 
 
 def _changes(node: ast.AST, names: set[str]) -> bool:

@@ -245,7 +245,8 @@ class Disk:
             stem = os.path.join(folder, top)
             if self._is_module(stem):
                 return stem
-        return self._from_other_finders(top)
+        stems = [os.path.join(folder, top) for folder in self.source_folders]
+        return next(filter(self.is_folder, stems), None) or self._from_other_finders(top)
 
     def _is_module(self, stem: str) -> bool:
         if self.is_file(stem + ".py") or self.is_file(os.path.join(stem, "__init__.py")):

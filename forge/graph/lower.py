@@ -92,7 +92,7 @@ class _Lowering:
     def target(self, name: str) -> Steps:
         """The node of one dotted path."""
         try:
-            path = canonical(self.tree, parse_dotted(name))
+            path = self.evaluator.end(canonical(self.tree, parse_dotted(name)))
         except ValueError as error:
             raise GraphError(f"{name!r} is not a dotted path") from error
         except InterpolationError as error:
@@ -116,7 +116,7 @@ class _Lowering:
         if reference is None:
             return Edge(key, (yield self.node(path, value, origin, recursive=recursive, at=here)), origin)
         try:
-            place = canonical(self.tree, absolute(here, reference))
+            place = self.evaluator.end(canonical(self.tree, absolute(here, reference)))
         except (ValueError, InterpolationError) as error:
             what = error.what if isinstance(error, InterpolationError) else f"'{value}' leads out of the config"
             hint = error.hint if isinstance(error, InterpolationError) else None

@@ -42,8 +42,12 @@ def walk(root: Node) -> Iterator[Node]:
         if id(node) in seen:
             continue
         seen.add(id(node))
+        leaving = edges(node)
+        if not leaving:
+            yield node  # most nodes are plain values
+            continue
         stack.append((node, True))
-        stack.extend((edge.node, False) for edge in reversed(edges(node)) if id(edge.node) not in seen)
+        stack.extend((edge.node, False) for edge in reversed(leaving) if id(edge.node) not in seen)
 
 
 def fold(root: Node, combine: Callable[[Node, list[Result]], Result]) -> Result:

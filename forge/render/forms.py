@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from forge.base.errors import UsageError
 from forge.base.paths import dotted
 
 if TYPE_CHECKING:
@@ -26,13 +27,29 @@ FORMS: Final = {
 """The names of the forms, each with the suffix of a file in that form."""
 
 
-def draw(graph: Graph, form: str, *, depth: int | None = None, focus: str | None = None, color: bool = False) -> str:
-    """A graph in one of `FORMS`; ``depth`` folds what lies deeper, ``focus`` shows one node with its neighbours."""
+_WHOLE: Final = frozenset({"python", "yaml", "json"})
+
+
+def draw(
+    graph: Graph,
+    form: str,
+    *,
+    depth: int | None = None,
+    focus: str | None = None,
+    color: bool = False,
+    width: int = 100,
+) -> str:
+    """A graph in one of `FORMS`; ``depth`` folds what lies deeper, ``focus`` shows one node with its neighbours.
+
+    ``color`` and ``width`` are for a tree in the terminal.
+    """
+    if form in _WHOLE and (depth is not None or focus is not None):
+        raise UsageError(f"the {form} form is always whole", hint="--depth and --focus are for trees and pictures")
     # Each renderer is imported where it is asked for: a tree needs none of the pictures.
     if form == "tree":
         from forge.render.tree import tree  # noqa: PLC0415
 
-        return tree(graph, depth=depth, focus=focus, color=color)
+        return tree(graph, depth=depth, focus=focus, color=color, width=width)
     if form == "python":
         from forge.render.python import python  # noqa: PLC0415
 

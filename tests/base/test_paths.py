@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from forge.base.paths import dotted, parse_dotted
 
 PLAIN = st.text(st.characters(blacklist_characters=".[]'\"", blacklist_categories=("Z", "C")), min_size=1)
-QUOTED = st.text("ab01 .[]-é", min_size=1)
+OTHER = st.one_of(st.text(), st.none(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False))
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,16 @@ def test_numbers_between_dots_stay_text() -> None:
     assert parse_dotted("a[0].b[-1]") == ("a", 0, "b", -1)
 
 
-@pytest.mark.parametrize("text", ["a[", "a[b]", "a['b]", "a]", "a..b", "a[]"])
+def test_a_word_in_brackets_is_a_key_as_in_omegaconf() -> None:
+    assert parse_dotted("a[b].c") == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("text", ["a[", "a['b\\x']", "a['b]", "a]", "a..b", "a[]"])
 def test_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_dotted(text)
 
 
-@given(st.lists(PLAIN | st.integers(-9, 99) | QUOTED))
+@given(st.lists(PLAIN | st.integers(-9, 99) | OTHER))
 def test_parsing_undoes_printing(path: list[str | int]) -> None:
     assert parse_dotted(dotted(tuple(path))) == tuple(path)

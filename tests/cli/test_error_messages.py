@@ -98,6 +98,7 @@ CASES = [
     ["why", "max_steps"],
     ["graph", "--target", "trainr"],
     ["graph", "--focus", "trainer.sise"],
+    ["graph", "--format", "python", "--depth", "1"],
     ["code", "--target", "nosuch"],
     ["build", "--target", "nosuch"],
     *(["-t", name, "build"] for name in ("refused", "nosuch", "missing", "fails")),

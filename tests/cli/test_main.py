@@ -330,6 +330,12 @@ def test_a_terminal_gets_colours_and_a_pipe_does_not(project: Path, environment:
     assert "\x1b[" not in piped.stdout
 
 
+def test_a_terminal_that_knows_no_unicode_gets_question_marks(forge: Forge) -> None:
+    done = forge("graph", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "?" in done.stdout
+
+
 def test_a_misplaced_flag_is_explained(forge: Forge) -> None:
     assert "-t stands before the verb: forge -t CONFIG show" in forge("show", "-t", "tiny").stderr
     assert "a verb's own flags stand behind the verb" in forge("--resolve", "show").stderr

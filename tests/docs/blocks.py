@@ -4,7 +4,7 @@ Each block names its language. A ``bash`` or ``sh`` block is run as one script; 
 in it) has commands behind ``$ ``, continued by ``> ``, and below each of them its output, where ``...`` stands for
 anything; a command that ends in ``# exit 1`` is expected to end with that code. A ``python`` block is a program of its
 own. The blocks of a page run in order in one scratch copy of the checkout. ``<!-- not run: reason -->`` right above a
-block leaves it out.
+block leaves it out; ``<!-- fails: reason -->`` says that its commands end with an exit code other than 0.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEFT_OUT = {".git", ".venv", ".hypothesis", "dist", "build-out", "output", "demo
 LONGEST = 300
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,}|~{3,})\s*(?P<language>[\w+-]*)")
-_NOT_RUN = re.compile(r"<!--\s*not run:(?P<reason>.*?)-->\s*\Z", re.DOTALL)
+_NOTE = re.compile(r"<!--\s*(?P<kind>not run|fails):(?P<reason>(?:(?!-->).)*)-->\s*\Z", re.DOTALL)
 _EXIT = re.compile(r"#.*\bexit(?: code)? (\d+)\s*\Z")
 _MARK = "\x1e"
 
@@ -34,6 +34,7 @@ class Block:
     lines: tuple[str, ...]
     line: int
     not_run: str | None = None
+    fails: str | None = None
 
     @property
     def text(self) -> str:
@@ -44,7 +45,11 @@ class Block:
 class Command:
     text: str
     output: str
-    code: int
+    code: int | None
+    """The exit code it ends with; None for any but 0."""
+
+    def ends_with(self, code: str) -> bool:
+        return code == str(self.code) if self.code is not None else code not in ("0", "none")
 
 
 def pages() -> list[Path]:
@@ -65,9 +70,10 @@ def read_blocks(markdown: str) -> list[Block]:
         while end < len(lines) and not _closes(lines[end], fence["ticks"]):
             end += 1
         inside = tuple(line.removeprefix(fence["indent"]) for line in lines[number + 1 : end])
-        left_out = _NOT_RUN.search("\n".join(lines[max(0, number - 4) : number]).rstrip())
-        reason = " ".join(left_out["reason"].split()) if left_out else None
-        blocks.append(Block(fence["language"].lower(), inside, number + 1, reason))
+        note = _NOTE.search("\n".join(lines[max(0, number - 4) : number]).rstrip())
+        reasons = {note["kind"]: " ".join(note["reason"].split())} if note else {}
+        language = fence["language"].lower()
+        blocks.append(Block(language, inside, number + 1, reasons.get("not run"), reasons.get("fails")))
         number = end + 1
     return blocks
 
@@ -79,8 +85,9 @@ def _closes(line: str, ticks: str) -> bool:
 
 def read_commands(block: Block) -> list[Command]:
     """The commands of a block, each with the output shown for it."""
+    usual = None if block.fails else 0
     if block.language != "console" and not any(line.startswith("$ ") for line in block.lines):
-        return [Command(block.text, "", 0)]
+        return [Command(block.text, "", usual)]
     commands: list[list[list[str]]] = []
     for line in block.lines:
         if line.startswith("$ "):
@@ -92,10 +99,9 @@ def read_commands(block: Block) -> list[Command]:
         elif line.strip():
             raise ValueError(f"line {block.line}: output before the first command")
     return [
-        Command(
-            "\n".join(typed), "\n".join(shown).strip("\n"), int(found[1]) if (found := _EXIT.search(typed[-1])) else 0
-        )
+        Command("\n".join(typed), "\n".join(shown).strip("\n"), int(found[1]) if found else usual)
         for typed, shown in commands
+        for found in [_EXIT.search(typed[-1])]
     ]
 
 
@@ -119,7 +125,8 @@ def run_block(block: Block, folder: Path) -> list[str]:
     """Run one block in a folder; what went otherwise than shown, a text each."""
     if block.language == "python":
         done = _run([sys.executable, "-c", block.text], folder)
-        return [] if done.returncode == 0 else [f"line {block.line}: exit {done.returncode}\n{done.stdout}"]
+        right = (done.returncode != 0) is (block.fails is not None)
+        return [] if right else [f"line {block.line}: exit {done.returncode}\n{done.stdout}"]
     commands = read_commands(block)
     steps = [f"set +e\n{command.text}\nprintf '{_MARK}%s{_MARK}' $?" for command in commands]
     if block.language != "console" and len(commands) == 1 and commands[0].text == block.text:
@@ -130,8 +137,9 @@ def run_block(block: Block, folder: Path) -> list[str]:
     for number, command in enumerate(commands):
         output, code = parts[2 * number : 2 * number + 2] if len(parts) > 2 * number + 1 else (parts[-1], "none")
         where = f"line {block.line}: $ {command.text}"
-        if code != str(command.code):
-            wrong.append(f"{where}\nexit {code}, not {command.code}\n{output}")
+        if not command.ends_with(code):
+            expected = "another code than 0" if command.code is None else command.code
+            wrong.append(f"{where}\nexit {code}, not {expected}\n{output}")
         elif not matches(command.output, output):
             wrong.append(f"{where}\nshows\n{command.output}\nbut prints\n{output}")
     return wrong

@@ -116,6 +116,14 @@ def test_a_reason_counts_for_the_next_block_only() -> None:
     assert [block.not_run for block in blocks.read_blocks(page)] == ["slow", None, None]
 
 
+def test_a_block_that_fails_on_purpose_has_to_fail(tmp_path: Path) -> None:
+    page = "<!-- fails: on purpose -->\n```console\n$ echo a; false\na\n```\n"
+    assert outcome(page, tmp_path) == []
+    assert "exit 0, not another code than 0" in outcome(page.replace("false", "true"), tmp_path)[0]
+    assert outcome("<!-- fails: raises -->\n```python\n1 / 0\n```\n", tmp_path) == []
+    assert outcome("<!-- fails: raises -->\n```python\n1 / 1\n```\n", tmp_path) != []
+
+
 @pytest.mark.parametrize(
     ("shown", "actual", "expected"),
     [

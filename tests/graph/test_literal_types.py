@@ -71,8 +71,8 @@ def admitted(hint: Any, value: object) -> bool:
 PLAIN = st.sampled_from([int, str, float, bool, None, list[int], dict[str, int], Literal["a", "b"], Literal[1, 2]])
 HINTS = st.recursive(
     PLAIN,
-    lambda inner: st.one_of(inner.map(lambda h: Optional[h]), st.tuples(inner, inner).map(lambda pair: Union[pair])),
-)  # noqa: UP007, UP045 - built at run time
+    lambda inner: st.one_of(inner.map(Optional.__getitem__), st.tuples(inner, inner).map(Union.__getitem__)),
+)
 VALUES = st.sampled_from([1, 2, "a", "c", 1.5, None, [], {}, 0])
 
 

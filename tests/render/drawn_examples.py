@@ -102,7 +102,11 @@ def training() -> Graph:
             "output_dir": Text("output/${name}", "output/tiny"),
             "tokenizer": C(
                 "forge.ml.data.tokenizer.train_bpe",
-                {"vocab_size": 4096, "corpus": C("forge.ml.data.pydoc.Topics", {"split": "train"}), "pad_token": "<|pad|>"},
+                {
+                    "vocab_size": 4096,
+                    "corpus": C("forge.ml.data.pydoc.Topics", {"split": "train"}),
+                    "pad_token": "<|pad|>",
+                },
             ),
             "model": C(
                 "transformers.AutoModelForCausalLM.from_config",
@@ -129,7 +133,9 @@ def training() -> Graph:
                 "train": C(
                     "forge.ml.data.PackedDataset",
                     {
-                        "source": C("forge.ml.data.pydoc.Docstrings", {"modules": ["os", "json", "ast"], "split": "train"}),
+                        "source": C(
+                            "forge.ml.data.pydoc.Docstrings", {"modules": ["os", "json", "ast"], "split": "train"}
+                        ),
                         "tokenizer": Ref("tokenizer"),
                         "length": 1024,
                         "shuffle": C("forge.ml.data.Shuffle", {"seed": 42, "buffer": 10000}),
@@ -138,7 +144,9 @@ def training() -> Graph:
                 "eval": C(
                     "forge.ml.data.PackedDataset",
                     {
-                        "source": C("forge.ml.data.pydoc.Docstrings", {"modules": ["os", "json", "ast"], "split": "eval"}),
+                        "source": C(
+                            "forge.ml.data.pydoc.Docstrings", {"modules": ["os", "json", "ast"], "split": "eval"}
+                        ),
                         "tokenizer": Ref("tokenizer"),
                         "length": 1024,
                     },
@@ -162,7 +170,10 @@ def training() -> Graph:
                     "dp_shard": 2,
                     "tp": 1,
                     "pp": 1,
-                    "wrap": C("forge.ml.parallel.fsdp.Plan", {"reshard": True, "precision": C("torch.bfloat16", mode="symbol")}),
+                    "wrap": C(
+                        "forge.ml.parallel.fsdp.Plan",
+                        {"reshard": True, "precision": C("torch.bfloat16", mode="symbol")},
+                    ),
                 },
             ),
             "logging": Named(
@@ -192,12 +203,22 @@ def training() -> Graph:
                     "loss": C("forge.ml.train.loss.ChunkedCrossEntropy", {"chunk": 4096, "ignore_index": -100}),
                     "checkpoint": C(
                         "forge.ml.checkpoint.Saver",
-                        {"every": 500, "keep": 3, "store": C("forge.ml.checkpoint.Folder", {"path": Text("${output_dir}/checkpoints", "output/tiny/checkpoints")})},
+                        {
+                            "every": 500,
+                            "keep": 3,
+                            "store": C(
+                                "forge.ml.checkpoint.Folder",
+                                {"path": Text("${output_dir}/checkpoints", "output/tiny/checkpoints")},
+                            ),
+                        },
                     ),
                     "callbacks": [
                         C("forge.ml.train.callback.Profiler", {"steps": [10, 20], "memory": True}),
                         C("forge.ml.train.callback.EarlyStop", {"metric": "eval_loss", "patience": 5}),
-                        C("forge.ml.train.callback.Sampler", {"tokenizer": Ref("tokenizer"), "prompt": "def main() -> None:\n    ", "every": 500}),
+                        C(
+                            "forge.ml.train.callback.Sampler",
+                            {"tokenizer": Ref("tokenizer"), "prompt": "def main() -> None:\n    ", "every": 500},
+                        ),
                     ],
                 },
             ),
@@ -207,7 +228,13 @@ def training() -> Graph:
 
 def decoder(layers: int = 48) -> Graph:
     """A decoder assembled from parts, about six objects a layer, with many callbacks around it."""
-    attention = {"heads": 32, "kv_heads": 8, "head_dim": 128, "rope": Ref("rope"), "norm": C("forge.ml.models.RMSNorm", {"dim": 128, "eps": 1e-5})}
+    attention = {
+        "heads": 32,
+        "kv_heads": 8,
+        "head_dim": 128,
+        "rope": Ref("rope"),
+        "norm": C("forge.ml.models.RMSNorm", {"dim": 128, "eps": 1e-5}),
+    }
 
     def layer(index: int) -> C:
         kind = "SlidingAttention" if index % 6 else "FullAttention"
@@ -216,18 +243,37 @@ def decoder(layers: int = 48) -> Graph:
             {
                 "index": index,
                 "attention": C(f"forge.ml.models.{kind}", dict(attention)),
-                "feed_forward": C("forge.ml.models.SwiGLU", {"dim": 4096, "hidden": 14336, "activation": C("torch.nn.functional.silu", mode="symbol")}),
+                "feed_forward": C(
+                    "forge.ml.models.SwiGLU",
+                    {"dim": 4096, "hidden": 14336, "activation": C("torch.nn.functional.silu", mode="symbol")},
+                ),
                 "norm1": C("forge.ml.models.RMSNorm", {"dim": 4096, "eps": 1e-5}),
                 "norm2": C("forge.ml.models.RMSNorm", {"dim": 4096, "eps": 1e-5}),
             },
         )
 
-    names = ["Profiler", "EarlyStop", "Sampler", "GradientNorm", "WeightNorm", "LearningRate", "Memory", "Throughput", "Evaluator", "Uploader", "Notifier", "Watchdog"]
+    names = [
+        "Profiler",
+        "EarlyStop",
+        "Sampler",
+        "GradientNorm",
+        "WeightNorm",
+        "LearningRate",
+        "Memory",
+        "Throughput",
+        "Evaluator",
+        "Uploader",
+        "Notifier",
+        "Watchdog",
+    ]
     return graph(
         "research/decoder",
         {
             "seed": 7,
-            "rope": C("forge.ml.models.RotaryEmbedding", {"dim": 128, "theta": 500000.0, "scaling": {"factor": 8.0, "low": 1.0, "high": 4.0}}),
+            "rope": C(
+                "forge.ml.models.RotaryEmbedding",
+                {"dim": 128, "theta": 500000.0, "scaling": {"factor": 8.0, "low": 1.0, "high": 4.0}},
+            ),
             "tokenizer": C("transformers.AutoTokenizer.from_pretrained", {"name": "meta-llama/Llama-3.1-8B"}),
             "model": C(
                 "forge.ml.models.Decoder",
@@ -241,7 +287,19 @@ def decoder(layers: int = 48) -> Graph:
                 "matrices": C("forge.ml.optim.Muon", {"lr": 0.02, "momentum": 0.95}, mode="partial"),
                 "others": C("torch.optim.AdamW", {"lr": 0.0003, "betas": [0.9, 0.95]}, mode="partial"),
             },
-            "dataset": Named({f"shard{i}": C("forge.ml.data.Shard", {"file": f"/data/fineweb/edu/train-{i:05d}-of-00020.parquet", "weight": 0.5 + i / 40, "tokenizer": Ref("tokenizer")}) for i in range(20)}),
+            "dataset": Named(
+                {
+                    f"shard{i}": C(
+                        "forge.ml.data.Shard",
+                        {
+                            "file": f"/data/fineweb/edu/train-{i:05d}-of-00020.parquet",
+                            "weight": 0.5 + i / 40,
+                            "tokenizer": Ref("tokenizer"),
+                        },
+                    )
+                    for i in range(20)
+                }
+            ),
             "trainer": C(
                 "forge.ml.train.Trainer",
                 {
@@ -250,7 +308,10 @@ def decoder(layers: int = 48) -> Graph:
                     "optimizer": Ref("optimizer"),
                     "tokenizer": Ref("tokenizer"),
                     "max_steps": 100000,
-                    "callbacks": [C(f"forge.ml.train.callback.{name}", {"every": 10 * (i + 1), "level": "info"}) for i, name in enumerate(names)],
+                    "callbacks": [
+                        C(f"forge.ml.train.callback.{name}", {"every": 10 * (i + 1), "level": "info"})
+                        for i, name in enumerate(names)
+                    ],
                 },
             ),
         },

@@ -5,6 +5,7 @@ import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
@@ -20,7 +21,7 @@ from forge.base.secrets import Secret
 from forge.graph.change import Add, Move, Remove, Reorder, Retarget, Set, Share, Unshare
 from forge.graph.diff import diff
 from forge.graph.walk import walk
-from forge.render.difference import bridge, marked, overrides, quote_value, shortest, text
+from forge.render.difference import bridge, marked, overlay, overrides, quote_value, shortest, text
 
 if TYPE_CHECKING:
     from forge.graph.node import Graph
@@ -311,3 +312,11 @@ def test_each_mark_is_a_place_of_the_picture(pair: tuple[dict[Any, Any], dict[An
     known = {node.path for node in walk(union.root)}
     assert all(path in known or path[:-1] in known or path[:-2] in known for path in marks)
     assert {type(node) for node in walk(after.root)} <= {type(node) for node in walk(union.root)}
+
+
+def test_the_picture_marks_what_was_added_changed_and_removed() -> None:
+    before = graph({"a": {"_target_": "m.A", "x": 1}, "gone": {"_target_": "m.Gone"}})
+    after = graph({"a": {"_target_": "m.A", "x": 2}, "new": {"_target_": "m.New"}})
+    drawn = overlay(before, after, diff(before, after))
+    assert ET.fromstring(drawn).tag.endswith("svg")  # noqa: S314 - forge drew it
+    assert all(word in drawn for word in ("Gone", "New", "added", "removed", "changed"))

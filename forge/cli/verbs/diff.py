@@ -35,7 +35,7 @@ def _show(context: Context, difference: Difference) -> None:
     elif form == "overrides":
         text = _shell_line(difference.overrides())
     else:
-        text = difference.text(color=context.output.colour and not (context.options.output or context.options.edit))
+        text = difference.text(color=context.output.colour and context.to_terminal)
     if text or context.options.output:
         context.emit(text, "diff", _SUFFIXES[form])
 

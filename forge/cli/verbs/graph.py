@@ -15,10 +15,15 @@ __all__ = ["VERB"]
 
 
 def _run(context: Context) -> int:
+    from shutil import get_terminal_size  # noqa: PLC0415 - `forge --help` draws nothing
+
     options, config = context.options, context.config
     form = "json" if options.json else options.format
-    color = context.output.colour and form == "tree" and not (options.output or options.edit)
-    text = config.draw(form, target=options.target, depth=options.depth, focus=options.focus, color=color)
+    parts = {"target": options.target, "depth": options.depth, "focus": options.focus}
+    if form == "tree" and context.to_terminal:
+        text = config.draw(form, **parts, color=context.output.colour, width=get_terminal_size().columns)
+    else:
+        text = config.draw(form, **parts)
     context.emit(text, config.name, FORMS[form])
     return 0
 

@@ -14,7 +14,7 @@ from forge.graph.node import Call, Const, Expr, Map, Missing, Seq
 from forge.graph.walk import walk
 from forge.render.place import part, places
 from forge.render.python.bind import bind
-from forge.render.python.code import Atom, Group, Item, argument, comment, is_identifier, literal, written
+from forge.render.python.code import Atom, Group, Item, argument, comment, is_identifier, is_taken, literal, written
 from forge.render.python.imports import PARTIAL, imports_for, split_target
 from forge.render.python.names import names_for
 
@@ -80,7 +80,7 @@ def _targets(nodes: list[Node]) -> Iterator[str]:
 def _root_name(root: Node, taken: set[str]) -> dict[int, str]:
     """A single object is called by its key."""
     key = root.path[-1] if root.path else None
-    return {id(root): key} if isinstance(key, str) and is_identifier(key) and key not in taken else {}
+    return {id(root): key} if isinstance(key, str) and is_identifier(key) and not is_taken(key) and key not in taken else {}
 
 
 def _and_blank(lines: list[str]) -> list[str]:

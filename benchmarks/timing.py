@@ -1,0 +1,115 @@
+"""Timing of several ways to do one thing, in turn, in one process: what disturbs the machine disturbs all of them."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["Contender", "Timing", "take_turns"]
+
+_SAMPLE = 0.02
+_LONG = 1.0
+
+
+class Contender(NamedTuple):
+    """One way to do it; ``peer`` says that it is not forge's, so that its failure is a result and not an error."""
+
+    name: str
+    call: Callable[[], Any]
+    peer: bool = False
+
+
+@dataclass
+class Timing:
+    """The seconds that one contender took in each round, or a note why there are none."""
+
+    name: str
+    seconds: list[float] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def least(self) -> float:
+        """The quickest round."""
+        return min(self.seconds)
+
+    @property
+    def middle(self) -> float:
+        """The median of the rounds."""
+        return median(self.seconds)
+
+
+class _TooLongError(Exception):
+    """A call went over its limit."""
+
+
+def take_turns(contenders: Sequence[Contender], rounds: int, limit: float) -> tuple[list[Timing], list[Any]]:
+    """Time all contenders in turn, and return what each of them answered (None when it failed).
+
+    Each is called once to warm up. A contender that has used up ``limit`` seconds has no further rounds; a first call
+    that takes longer than that is given up.
+    """
+    timings = [Timing(contender.name) for contender in contenders]
+    calls = []
+    answers = []
+    for contender, timing in zip(contenders, timings, strict=True):
+        answer, count = _first(contender, timing, limit)
+        answers.append(answer)
+        calls.append(count)
+    gc.collect()
+    gc.freeze()  # the answers stay alive, and no later collection shall go through them
+    for _ in range(rounds):
+        for contender, timing, count in zip(contenders, timings, calls, strict=True):
+            if not timing.note and sum(timing.seconds) < limit and len(timing.seconds) < rounds:
+                gc.collect()
+                timing.seconds.append(_seconds(contender.call, count))
+    return timings, answers
+
+
+def _first(contender: Contender, timing: Timing, limit: float) -> tuple[Any, int]:
+    """The warm-up, and how many calls make a sample long enough to be measured."""
+    start = time.perf_counter()
+    try:
+        with _limited(limit):
+            answer = contender.call()
+    except _TooLongError:
+        timing.note = f"> {limit:g} s"
+        return None, 1
+    except Exception as error:
+        if not contender.peer:
+            raise
+        timing.note = f"fails: {type(error).__name__}"
+        return None, 1
+    first = time.perf_counter() - start
+    if first > _LONG:
+        timing.seconds.append(first)  # so long that a warm-up does not matter
+        return answer, 1
+    return answer, max(1, int(_SAMPLE / _seconds(contender.call, 1)))
+
+
+def _seconds(call: Callable[[], Any], count: int) -> float:
+    start = time.perf_counter()
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - start) / count
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise _TooLongError
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
