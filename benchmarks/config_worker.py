@@ -111,9 +111,7 @@ def _code(folder: Path, rounds: int, limit: float, peers: bool) -> tuple[list[Ti
         from fiddle.codegen.codegen import codegen_dot_syntax, new_codegen
 
         made = _fiddle_config(graph)
-        dotted = Contender(
-            "fiddle, codegen_dot_syntax", lambda: "\n".join(codegen_dot_syntax(made).lines()), peer=True
-        )
+        dotted = Contender("fiddle, codegen_dot_syntax", lambda: "\n".join(codegen_dot_syntax(made).lines()), peer=True)
         contenders = [Contender("fiddle, new_codegen", lambda: new_codegen(made), peer=True), dotted, *contenders]
     timings, texts = take_turns(contenders, rounds, limit)
     written = {contender.name: text for contender, text in zip(contenders, texts, strict=True) if text is not None}
@@ -208,7 +206,11 @@ def _ask_all_origins(tree: Any) -> None:
         container = stack.pop()
         settings = container.settings
         assert len(settings) == len(container)  # noqa: S101 - asking must not be optimised away
-        stack.extend(item for item in (container.values() if isinstance(container, dict) else container) if isinstance(item, (dict, list)))
+        stack.extend(
+            item
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, (dict, list))
+        )
 
 
 @contextmanager
@@ -249,4 +251,9 @@ _MEASURES: dict[str, Callable[[Path, int, float, bool], tuple[list[Timing], dict
 
 if __name__ == "__main__":
     sys.setrecursionlimit(100_000 if sys.version_info >= (3, 11) else 20_000)  # the code generators of Fiddle recurse
-    print("\n" + json.dumps(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), peers=sys.argv[5] == "peers")))
+    print(
+        "\n"
+        + json.dumps(
+            main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), peers=sys.argv[5] == "peers")
+        )
+    )

@@ -43,8 +43,7 @@ __all__ = [
     "open_project",
 ]
 
-IMPORTS: Final = 2
-"""The depth of `ConfigHandle.check` at which targets are imported, in a process of their own."""
+IMPORTS: Final = 2  # the depth of `ConfigHandle.check` at which targets are imported
 
 
 class ConfigInfo(NamedTuple):

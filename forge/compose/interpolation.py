@@ -39,7 +39,7 @@ def canonical(root: Any, path: Path) -> Path:
             at, value = _through(root, at, value)
             at, value = _step(at, value, key, path)
     except RecursionError:
-        raise InterpolationError(f"the references behind {dotted(path)!r} lead in a circle") from None
+        raise InterpolationError(f"the references behind {dotted(path)!r} lead in a circle, or too far") from None
     return at
 
 
@@ -105,6 +105,7 @@ class Evaluator:
         self._done: dict[Path, Any] = {}
         self._open: list[Path] = []
         self._ends: dict[Path, Path] = {}
+        self._read: list[Path] = []
 
     def end(self, place: Path) -> Path:
         """The canonical place where the chain of references that begins at a canonical place ends."""
@@ -122,18 +123,24 @@ class Evaluator:
 
     def evaluate(self, text: str, at: Path) -> tuple[Any, list[Path]]:
         """The value of a text at path ``at``, and the places it read."""
-        read: list[Path] = []
+        outer, self._read = self._read, []
+        try:
+            return self._evaluate(text, at), self._read
+        finally:
+            self._read = outer
 
-        def node(reference: str) -> Any:
-            place = self.end(canonical(self.root, _absolute(at, reference)))
-            read.append(place)
-            return self.value(place)
-
+    def _evaluate(self, text: str, at: Path) -> Any:
         if "\\" not in text and text.count("${") == len(_SIMPLE.findall(text)):
             if reference_of(text) is not None:
-                return node(text[2:-1]), read
-            return _SIMPLE.sub(lambda match: _text(node(match.group(1)), match.group(0)), text), read
-        return self._full_grammar(text, at, node), read
+                return self.read(text[2:-1], at)
+            return _SIMPLE.sub(lambda match: _text(self.read(match.group(1), at), match.group(0)), text)
+        return self._full_grammar(text, at)
+
+    def read(self, reference: str, at: Path) -> Any:
+        """What a reference at path ``at`` leads to; noted as read by the text that is being evaluated."""
+        place = self.end(canonical(self.root, _absolute(at, reference)))
+        self._read.append(place)
+        return self.value(place)
 
     def value(self, place: Path) -> Any:
         """The plain value at a canonical place, everything in it resolved."""
@@ -166,13 +173,13 @@ class Evaluator:
             raise InterpolationError(f"{dotted(place)!r} is still ???", hint=f"set it: {dotted(place)}=VALUE")
         return value
 
-    def _full_grammar(self, text: str, at: Path, node: Callable[[str], Any]) -> Any:
+    def _full_grammar(self, text: str, at: Path) -> Any:
         from omegaconf.errors import GrammarParseError, OmegaConfBaseException  # noqa: PLC0415 - rarely needed, 50 ms
         from omegaconf.grammar_parser import parse  # noqa: PLC0415
         from omegaconf.grammar_visitor import GrammarVisitor  # noqa: PLC0415
 
         def reference(key: str, _memo: Any) -> Any:
-            return _Plain(node(key))
+            return _Plain(self.read(key, at))
 
         def resolver(name: str, args: tuple[Any, ...], args_str: tuple[str, ...]) -> Any:
             del args_str
@@ -228,7 +235,7 @@ def _env(_: Evaluator, _at: Path, name: str, default: Any = _NO_DEFAULT) -> Any:
 
 def _select(evaluator: Evaluator, at: Path, key: str, default: Any = None) -> Any:
     try:
-        return evaluator.value(canonical(evaluator.root, _absolute(at, str(key))))
+        return evaluator.read(str(key), at)
     except InterpolationError:
         return default
 
@@ -240,7 +247,7 @@ def _decode(evaluator: Evaluator, at: Path, text: Any) -> Any:
     from omegaconf.grammar_visitor import GrammarVisitor  # noqa: PLC0415
 
     def nested(key: str, _memo: Any) -> Any:
-        return _Plain(evaluator.value(canonical(evaluator.root, _absolute(at, key))))
+        return _Plain(evaluator.read(key, at))
 
     def refused(name: str, args: Any, args_str: Any) -> Any:
         del args, args_str

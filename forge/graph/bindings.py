@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Binding", "Bindings", "Defined", "Imported", "ImportedFrom", "Star", "Value", "bindings_of"]
+__all__ = ["Binding", "Bindings", "Defined", "Imported", "ImportedFrom", "Meaning", "Star", "Value", "bindings_of"]
 
 
 class Defined(NamedTuple):

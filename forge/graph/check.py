@@ -23,14 +23,23 @@ if TYPE_CHECKING:
     from forge.base.origin import Origin
     from forge.graph.node import Graph, Node
 
-__all__ = ["FORGE_SECTIONS", "Finding", "Rule", "Severity", "TargetPolicy", "check_graph", "finding_of", "in_order"]
+__all__ = [
+    "FORGE_SECTIONS",
+    "Finding",
+    "Severity",
+    "TargetPolicy",
+    "ValueRule",
+    "check_graph",
+    "finding_of",
+    "in_order",
+]
 
 #: Top-level keys that forge itself reads, so that no object of the config has to use them.
 FORGE_SECTIONS: Final = ("launch", "logging")
 _MAIN: Final = "trainer"
 
 
-class Rule(Protocol):
+class ValueRule(Protocol):
     """What a config says of one of its own values (an entry of ``args:``)."""
 
     @property
@@ -57,7 +66,7 @@ def check_graph(
     *,
     policy: TargetPolicy,
     source_folders: Sequence[str] = (),
-    arguments: Sequence[Rule] = (),
+    arguments: Sequence[ValueRule] = (),
     main: str | None = None,
     problems: Sequence[ForgeError] = (),
 ) -> list[Finding]:
@@ -115,7 +124,7 @@ def _main_node(graph: Graph, main: str | None) -> Node:
     return found if found is not None else graph.root
 
 
-def _missing(graph: Graph, main: str | None, arguments: Sequence[Rule], reported: set[str]) -> Iterator[Finding]:
+def _missing(graph: Graph, main: str | None, arguments: Sequence[ValueRule], reported: set[str]) -> Iterator[Finding]:
     flags = {argument.key: f"--{argument.name.replace('_', '-')}" for argument in arguments}
     used_by = users(graph.root)
     for node in walk(_main_node(graph, main)):
@@ -126,7 +135,7 @@ def _missing(graph: Graph, main: str | None, arguments: Sequence[Rule], reported
             yield Finding(node.origin, node.name, what or "the value is missing (???)", how, "error", "missing")
 
 
-def _unused(graph: Graph, main: str | None, arguments: Sequence[Rule]) -> Iterator[Finding]:
+def _unused(graph: Graph, main: str | None, arguments: Sequence[ValueRule]) -> Iterator[Finding]:
     """Top-level keys that the root object does not reach, as a whole or in part."""
     root = graph.root
     if not isinstance(root, Map) or root.path:
@@ -164,7 +173,7 @@ def _first_key(key: str) -> str:
         return key
 
 
-def _broken_rules(graph: Graph, arguments: Sequence[Rule]) -> Iterator[Finding]:
+def _broken_rules(graph: Graph, arguments: Sequence[ValueRule]) -> Iterator[Finding]:
     if not isinstance(graph.root, Map) or graph.root.path:
         return
     for argument in arguments:

@@ -1,26 +1,74 @@
-"""Classes as their source shows them: bases, members, metaclass."""
+"""What a dotted name may turn out to be, and classes as their source shows them: bases, members, metaclass."""
 
 from __future__ import annotations
 
 import ast
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from forge.graph.bindings import Defined
-from forge.graph.found import Absent, Definition, Found, Unknown
 from forge.graph.misspelt import surely_meant
 
 if TYPE_CHECKING:
-    from forge.graph.source import Source
+    from forge.graph.disk import Module
+    from forge.graph.source import SourceTree
 
-__all__ = ["class_member", "is_named_tuple", "last_name", "lineage", "metaclass_calls"]
+__all__ = [
+    "Absent",
+    "Definition",
+    "Found",
+    "Unknown",
+    "class_member",
+    "is_named_tuple",
+    "last_name",
+    "lineage",
+    "metaclass_calls",
+]
 
 # Bases that bring no constructor and no members a config could name.
 _PLAIN_BASES: Final = frozenset({"object", "Generic", "Protocol", "ABC"})
 _PLAIN_METACLASSES: Final = frozenset({"type", "ABCMeta"})
 
 
-def lineage(source: Source, definition: Definition) -> list[Definition | None]:
+class Definition(NamedTuple):
+    """A class or function and the file it stands in; ``owner`` is the class that a method was reached through.
+
+    ``wrappers`` are the functions it was passed through afterwards, as in ``X = wrapper(X)``.
+    """
+
+    node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    module: Module
+    owner: Definition | None = None
+    wrappers: tuple[tuple[ast.expr, Module], ...] = ()
+
+
+class Unknown(NamedTuple):
+    """It cannot be told.
+
+    ``compiled``: the trail ends at a module without source. ``open``: no statement binds the name, but the module may
+    make names while it runs.
+    """
+
+    compiled: bool = False
+    open: bool = False
+
+
+class Absent(NamedTuple):
+    """A name that is surely not there: which part, in what, and the names that are there.
+
+    ``as_module`` when that is sure only of a module: a compiled one may bring functions that its ``.pyi`` leaves out.
+    """
+
+    part: str
+    where: str
+    candidates: tuple[str, ...] = ()
+    as_module: bool = False
+
+
+Found: TypeAlias = "Definition | Module | Unknown | Absent"
+
+
+def lineage(source: SourceTree, definition: Definition) -> list[Definition | None]:
     """A class and its bases in the order Python looks through them; None stands for one that cannot be told."""
     found = _depth_first(source, definition, frozenset())
     kept: list[Definition | None] = []
@@ -33,7 +81,7 @@ def lineage(source: Source, definition: Definition) -> list[Definition | None]:
     return kept[::-1]
 
 
-def class_member(source: Source, definition: Definition, name: str) -> Found:
+def class_member(source: SourceTree, definition: Definition, name: str) -> Found:
     """What ``Class.name`` means."""
     if not isinstance(definition.node, ast.ClassDef):
         return Unknown()
@@ -59,7 +107,7 @@ def is_named_tuple(definition: Definition) -> bool:
     return isinstance(node, ast.ClassDef) and any(last_name(base) == "NamedTuple" for base in node.bases)
 
 
-def metaclass_calls(source: Source, classes: list[Definition | None]) -> bool:
+def metaclass_calls(source: SourceTree, classes: list[Definition | None]) -> bool:
     """Whether a metaclass may decide itself what calling the class means."""
     for one in classes:
         if one is None or not isinstance(one.node, ast.ClassDef):
@@ -81,7 +129,7 @@ def last_name(expression: ast.expr) -> str:
     return expression.id if isinstance(expression, ast.Name) else ""
 
 
-def _depth_first(source: Source, definition: Definition, above: frozenset[int]) -> list[Definition | None]:
+def _depth_first(source: SourceTree, definition: Definition, above: frozenset[int]) -> list[Definition | None]:
     node = definition.node
     if id(node) in above or not isinstance(node, ast.ClassDef):
         return [None]
@@ -98,7 +146,7 @@ def _depth_first(source: Source, definition: Definition, above: frozenset[int]) 
     return found
 
 
-def _defines_call(source: Source, metaclass: Definition) -> bool:
+def _defines_call(source: SourceTree, metaclass: Definition) -> bool:
     """`type` itself, at the end of every metaclass, cannot be read and calls the class in the usual way."""
     node = metaclass.node
     if not isinstance(node, ast.ClassDef):
@@ -113,7 +161,7 @@ def _defines_call(source: Source, metaclass: Definition) -> bool:
     return False
 
 
-def _no_member(source: Source, definition: Definition, name: str, members: set[str]) -> Absent | Unknown:
+def _no_member(source: SourceTree, definition: Definition, name: str, members: set[str]) -> Absent | Unknown:
     """Members may also be put on a class from outside, so only a slip of the fingers is surely absent."""
     public = tuple(sorted(member for member in members if not member.startswith("_")))
     assigned = re.search(rb"\." + re.escape(name.encode()) + rb"\s*=", definition.module.data)

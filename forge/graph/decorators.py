@@ -9,14 +9,13 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from forge.graph.classes import last_name
-from forge.graph.found import Definition
+from forge.graph.classes import Definition, last_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from forge.graph.disk import Module
-    from forge.graph.source import Source
+    from forge.graph.source import SourceTree
 
 __all__ = ["Effect", "effect_of"]
 
@@ -43,7 +42,7 @@ class Effect(NamedTuple):
 _NONE: Final = Effect()
 
 
-def effect_of(source: Source, definition: Definition) -> Effect | None:
+def effect_of(source: SourceTree, definition: Definition) -> Effect | None:
     """The joint effect of all decorators of a definition; None when one of them may change how it is called."""
     total = _NONE
     written = [(decorator, definition.module) for decorator in definition.node.decorator_list]
@@ -55,7 +54,7 @@ def effect_of(source: Source, definition: Definition) -> Effect | None:
     return total
 
 
-def _one(source: Source, decorator: ast.expr, module: Module) -> Effect | None:
+def _one(source: SourceTree, decorator: ast.expr, module: Module) -> Effect | None:
     if last_name(decorator) in _HARMLESS:
         return _NONE
     factory = isinstance(decorator, ast.Call)
@@ -69,7 +68,7 @@ def _one(source: Source, decorator: ast.expr, module: Module) -> Effect | None:
     return _all(_of_function(source, inner[name], found.module, 1) for name in handed)
 
 
-def _of_function(source: Source, function: _Function, module: Module, depth: int) -> Effect | None:
+def _of_function(source: SourceTree, function: _Function, module: Module, depth: int) -> Effect | None:
     """What a function that takes one object and returns its replacement does to it."""
     parameters = [*function.args.posonlyargs, *function.args.args]
     if not parameters or depth > _DEEPEST:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 __all__ = ["Wanted", "fits", "wanted"]
 
 # What a value is known to be: a plain value, or the kind of a node.
-Kind: TypeAlias = str
+_Kind: TypeAlias = str
 
 _TOKEN: Final = re.compile(
     r"\s*(?:(?P<text>[rbuRBU]?'(?:[^'\\]|\\.)*'|[rbuRBU]?\"(?:[^\"\\]|\\.)*\")|(?P<number>-?\d[\d_.eE+-]*)"
@@ -37,7 +37,7 @@ _DEEPEST: Final = 20
 class Wanted(NamedTuple):
     """What an annotation admits: kinds of values and literal values."""
 
-    kinds: frozenset[Kind]
+    kinds: frozenset[_Kind]
     literals: tuple[object, ...] = ()
 
     def __or__(self, other: object) -> Wanted:
@@ -64,7 +64,7 @@ def wanted(annotation: str) -> Wanted | None:
     return found if parser.position == len(tokens) else None
 
 
-def fits(admitted: Wanted, kind: Kind, value: object = None) -> bool:
+def fits(admitted: Wanted, kind: _Kind, value: object = None) -> bool:
     """Whether a value of a kind is admitted; an int is a float too, and a bool is an int too."""
     if kind in admitted.kinds:
         return True
@@ -147,7 +147,7 @@ class _Parser:
 
     def literals(self) -> Wanted:
         values: list[object] = []
-        kinds: set[Kind] = set()
+        kinds: set[_Kind] = set()
         while not self.has("]"):
             kind, text = self.next()
             if text == "None":

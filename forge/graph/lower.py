@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ConfigSyntaxError, CycleError, ForgeError, GraphError, InterpolationError
 from forge.base.paths import dotted, parse_dotted
-from forge.base.secrets import Secret, is_secret_name
+from forge.base.secrets import MASK, Secret, is_secret_name
 from forge.base.spelling import did_you_mean
 from forge.compose.composed import NOT_OBJECTS
 from forge.compose.document import ConfigMap
@@ -18,6 +18,7 @@ from forge.compose.interpolation import Evaluator, canonical
 from forge.compose.merge import MISSING
 from forge.compose.reference import absolute, is_interpolation, reference_of
 from forge.graph.node import Call, Const, Edge, Expr, Graph, Map, Missing, Seq
+from forge.graph.walk import walk
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -64,6 +65,8 @@ class _Lowering:
         self.problems = problems
         self.evaluator = Evaluator(composed.tree)
         self.nodes: dict[Path, Node] = {}
+        self.plain: dict[Path, Node] = {}  # containers used as plain data, below a `_recursive_: false`
+        self.hidden: dict[Path, bool] = {(): False}
         self.open: dict[Path, Origin | None] = {}
 
     def run(self, first: Steps) -> Node:
@@ -116,24 +119,33 @@ class _Lowering:
         if reference is None:
             return Edge(key, (yield self.node(path, value, origin, recursive=recursive, at=here)), origin)
         try:
-            place = self.evaluator.end(canonical(self.tree, absolute(here, reference)))
+            first = canonical(self.tree, absolute(here, reference))
+            place = self.evaluator.end(first)
         except (ValueError, InterpolationError) as error:
             what = error.what if isinstance(error, InterpolationError) else f"'{value}' leads out of the config"
             hint = error.hint if isinstance(error, InterpolationError) else None
             problem = InterpolationError(f"{value}: {what}", origin=origin, key=dotted(path), hint=hint)
             return Edge(key, self.gap(path, origin, problem), origin)
         target = self.raw(place)
-        if isinstance(target, ConfigMap) and target.get("_new_") is True:
-            return Edge(key, (yield self.fresh(path, target, origin, place)), origin)
+        if isinstance(target, ConfigMap) and self.constant(target, "_new_", place) is True:
+            # The copy belongs to the reference that names the original; references to that reference share it.
+            owner = path if first == place else self.referrer(first, place)
+            if owner not in self.nodes:
+                self.nodes[owner] = yield self.fresh(owner, target, origin, place)
+            return Edge(key, self.nodes[owner], origin, ref=owner != path)
         return Edge(key, (yield self.place(place, recursive=recursive, user=origin)), origin, ref=True)
+
+    def referrer(self, first: Path, end: Path) -> Path:
+        """The last place of a chain of references, the one that leads to its end."""
+        while (following := canonical(self.tree, absolute(first, reference_of(self.raw(first)) or ""))) != end:
+            first = following
+        return first
 
     def place(self, path: Path, *, recursive: bool, user: Origin | None = None) -> Steps:
         """The one node of a canonical place."""
-        if path in self.nodes:
-            return self.nodes[path]
         value = self.raw(path)
         origin = self.composed.origin(path)
-        if path in self.open:
+        if path not in self.known(value, recursive=recursive) and path in self.open:
             return self.gap(path, origin, self.cycle(path, user))
         node = yield self.node(path, value, origin, recursive=recursive, at=path)
         return node
@@ -149,8 +161,9 @@ class _Lowering:
 
     def node(self, path: Path, value: Any, origin: Origin | None, *, recursive: bool, at: Path) -> Steps:
         """The node of a value that is not a reference, kept under its path."""
-        if path in self.nodes:
-            return self.nodes[path]
+        known = self.known(value, recursive=recursive)
+        if path in known:
+            return known[path]
         node: Node
         if isinstance(value, (dict, list)):
             if path in self.open:
@@ -163,11 +176,20 @@ class _Lowering:
         elif value == MISSING and isinstance(value, str):
             node = Missing(path, origin=origin)
         else:
-            node = Const(
-                path, Secret(value) if value is not None and is_secret_name(path[-1]) else value, origin=origin
-            )
-        self.nodes[path] = node
+            node = Const(path, Secret(value) if value is not None and self.is_hidden(path) else value, origin=origin)
+        known[path] = node
         return node
+
+    def known(self, value: Any, *, recursive: bool) -> dict[Path, Node]:
+        """The nodes among which the node of a value is kept: the same object description is a node of its own kind each."""
+        return self.nodes if recursive or not isinstance(value, (dict, list)) else self.plain
+
+    def is_hidden(self, path: Path) -> bool:
+        """Whether a key on the path says that what is below it is a secret."""
+        found = self.hidden.get(path)
+        if found is None:
+            found = self.hidden[path] = is_secret_name(path[-1]) or self.is_hidden(path[:-1])
+        return found
 
     def expression(self, path: Path, text: str, origin: Origin | None, at: Path) -> Steps:
         """A computed value, with the places it read as its dependencies."""
@@ -182,25 +204,39 @@ class _Lowering:
             if place not in self.open:
                 node = yield self.place(place, recursive=True)
                 items.append(Edge(dotted(place), node, origin, ref=True))
-        return Expr(path, text, Secret(value) if is_secret_name(path[-1]) else value, tuple(items), origin=origin)
+        if self.is_hidden(path):
+            text, value = MASK, Secret(value)
+        elif any(
+            isinstance(node, (Const, Expr)) and isinstance(node.value, Secret)
+            for item in items
+            for node in walk(item.node)
+        ):
+            value = Secret(value)  # a text made of a secret is one
+        return Expr(path, text, value, tuple(items), origin=origin)
 
     def container(self, path: Path, value: Any, origin: Origin | None, *, recursive: bool, at: Path) -> Steps:
         if isinstance(value, list):
             origins = [setting.origin for setting in value.settings]  # type: ignore[attr-defined]
             return Seq(
-                path, (yield from self.items(path, list(enumerate(value)), origins, at, recursive=recursive)), origin=origin
+                path,
+                (yield from self.items(path, list(enumerate(value)), origins, at, recursive=recursive)),
+                origin=origin,
             )
         settings = value.settings
         special = [key for key in value if isinstance(key, str) and key[:1] == "_" == key[-1:]]
         if not recursive or not special:
             pairs = list(value.items())
-            edges = yield from self.items(path, pairs, [settings[key].origin for key, _ in pairs], at, recursive=recursive)
+            edges = yield from self.items(
+                path, pairs, [settings[key].origin for key, _ in pairs], at, recursive=recursive
+            )
             return Map(path, edges, origin=origin)
         self.check_special(path, value, special)
         pairs = [(key, item) for key, item in value.items() if key not in SPECIAL_KEYS]
-        if value.get("_list_") is True:
+        if self.constant(value, "_list_", at) is True:
             pairs = [(key, item) for key, item in pairs if item is not None]
-            edges = yield from self.items(path, pairs, [settings[key].origin for key, _ in pairs], at, recursive=recursive)
+            edges = yield from self.items(
+                path, pairs, [settings[key].origin for key, _ in pairs], at, recursive=recursive
+            )
             return Seq(path, edges, origin=origin)
         origins = [settings[key].origin for key, _ in pairs]
         deep = self.constant(value, "_recursive_", at, default=True) is not False
@@ -211,7 +247,9 @@ class _Lowering:
         given = value.get("_args_")
         if isinstance(given, list):
             places = [setting.origin for setting in given.settings]  # type: ignore[attr-defined]
-            args = yield from self.items((*path, "_args_"), list(enumerate(given)), places, (*at, "_args_"), recursive=deep)
+            args = yield from self.items(
+                (*path, "_args_"), list(enumerate(given)), places, (*at, "_args_"), recursive=deep
+            )
         return self.call(path, value, origin, args, kwargs, at)
 
     def items(
@@ -224,13 +262,14 @@ class _Lowering:
         recursive: bool,
     ) -> Generator[Any, Any, tuple[Edge, ...]]:
         edges = []
+        hidden = self.is_hidden(path)
         for (key, item), origin in zip(pairs, origins, strict=True):
             if isinstance(item, _SCALARS) and not is_interpolation(item) and item != MISSING:
                 # The common case, kept off the generators: seven of ten values are plain.
                 place = (*path, key)
                 node = self.nodes.get(place)
                 if node is None:
-                    shown = Secret(item) if item is not None and is_secret_name(key) else item
+                    shown = Secret(item) if item is not None and (hidden or is_secret_name(key)) else item
                     node = self.nodes[place] = Const(place, shown, origin=origin)
                 edges.append(Edge(key, node, origin))
             else:

@@ -6,15 +6,14 @@ import ast
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from forge.graph.bindings import Defined
-from forge.graph.classes import is_named_tuple, last_name, lineage, metaclass_calls
+from forge.graph.classes import Definition, is_named_tuple, last_name, lineage, metaclass_calls
 from forge.graph.decorators import effect_of
-from forge.graph.found import Definition
 from forge.graph.signature import Parameter, ParameterKind, Signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from forge.graph.source import Source
+    from forge.graph.source import SourceTree
 
 __all__ = ["makes_object", "signature_from"]
 
@@ -35,7 +34,7 @@ class _Parameters(NamedTuple):
         return self.var_positional and self.var_keyword and not self.named
 
 
-def signature_from(source: Source, found: Definition, target: str) -> Signature | None:
+def signature_from(source: SourceTree, found: Definition, target: str) -> Signature | None:
     """The signature of a class or function; None when it cannot be told."""
     is_class = isinstance(found.node, ast.ClassDef)
     parameters = _of_class(source, found) if is_class else _of_function(source, found)
@@ -56,7 +55,7 @@ def signature_from(source: Source, found: Definition, target: str) -> Signature 
     )
 
 
-def makes_object(source: Source, found: Definition) -> bool:
+def makes_object(source: SourceTree, found: Definition) -> bool:
     """Whether a call of a class or function surely gives an object that is no text, number, list or dict."""
     node = found.node
     if isinstance(node, ast.ClassDef):
@@ -68,7 +67,7 @@ def makes_object(source: Source, found: Definition) -> bool:
     return returned is not None and _is_plain(source, returned) and not _is_abstract(returned)
 
 
-def _of_function(source: Source, found: Definition) -> _Parameters | None:
+def _of_function(source: SourceTree, found: Definition) -> _Parameters | None:
     node = found.node
     decorators = {last_name(decorator) for decorator in node.decorator_list}
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or decorators & _NOT_FUNCTIONS:
@@ -116,7 +115,7 @@ def _parameter(
     )
 
 
-def _of_class(source: Source, found: Definition) -> _Parameters | None:
+def _of_class(source: SourceTree, found: Definition) -> _Parameters | None:
     classes = lineage(source, found)
     if metaclass_calls(source, classes):
         return None
@@ -138,9 +137,9 @@ class _CannotTellError(Exception):
 
 
 def _first(
-    source: Source,
+    source: SourceTree,
     classes: list[Definition | None],
-    own: Callable[[Source, list[Definition | None]], _Parameters | None],
+    own: Callable[[SourceTree, list[Definition | None]], _Parameters | None],
 ) -> _Parameters | None:
     """The first of some classes' own constructors, None when none of them has one."""
     loose = False
@@ -163,7 +162,7 @@ def _chosen(init: _Parameters | None, new: _Parameters | None) -> _Parameters | 
     return new if init.takes_anything else None
 
 
-def _method(source: Source, owner: Definition, name: str) -> _Parameters:
+def _method(source: SourceTree, owner: Definition, name: str) -> _Parameters:
     bindings = source.body(owner).names[name]
     meaning = bindings[0].meaning
     if len(bindings) > 1 or not isinstance(meaning, Defined):
@@ -174,7 +173,7 @@ def _method(source: Source, owner: Definition, name: str) -> _Parameters:
     return parameters
 
 
-def _own_new(source: Source, classes: list[Definition | None]) -> _Parameters | None:
+def _own_new(source: SourceTree, classes: list[Definition | None]) -> _Parameters | None:
     """The ``__new__`` that the first of some classes brings itself."""
     one = classes[0]
     if one is None or "__new__" not in source.body(one).names:
@@ -182,7 +181,7 @@ def _own_new(source: Source, classes: list[Definition | None]) -> _Parameters | 
     return _method(source, one, "__new__")
 
 
-def _own_init(source: Source, classes: list[Definition | None]) -> _Parameters | None:
+def _own_init(source: SourceTree, classes: list[Definition | None]) -> _Parameters | None:
     """The ``__init__`` that the first of some classes brings itself, written or made from its fields."""
     one = classes[0]
     if one is None:
@@ -212,7 +211,7 @@ def _options(call: ast.expr) -> dict[str, object]:
     return {k.arg: k.value.value for k in keywords if k.arg is not None and isinstance(k.value, ast.Constant)}
 
 
-def _hook(source: Source, bases: list[Definition | None]) -> dict[str, object] | None:
+def _hook(source: SourceTree, bases: list[Definition | None]) -> dict[str, object] | None:
     """The options with which a base class makes its subclasses dataclasses (``__init_subclass__``), if one does."""
     for base in bases:
         binding = source.body(base).names.get("__init_subclass__") if base is not None else None
@@ -224,7 +223,7 @@ def _hook(source: Source, bases: list[Definition | None]) -> dict[str, object] |
     return None
 
 
-def _fields(source: Source, classes: list[Definition | None]) -> _Parameters:
+def _fields(source: SourceTree, classes: list[Definition | None]) -> _Parameters:
     """The parameters of a dataclass: the fields of its bases first, keyword-only ones last."""
     fields: dict[str, Parameter] = {}
     for index in range(len(classes) - 1, -1, -1):
@@ -290,7 +289,7 @@ def _fields_of_tuple(definition: Definition) -> _Parameters:
     )
 
 
-def _annotated(source: Source, annotation: ast.expr, found: Definition) -> Definition | None:
+def _annotated(source: SourceTree, annotation: ast.expr, found: Definition) -> Definition | None:
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str) and annotation.value.isidentifier():
         annotation = ast.Name(annotation.value, ast.Load())
     meaning = source.meaning(annotation, found.module)
@@ -303,7 +302,7 @@ def _is_abstract(definition: Definition) -> bool:
     return any(last_name(base) in {"ABC", "ABCMeta", "Protocol"} for base in bases)
 
 
-def _is_plain(source: Source, found: Definition) -> bool:
+def _is_plain(source: SourceTree, found: Definition) -> bool:
     """Whether an instance is surely no str, number, list or dict: every base is readable and none makes its own."""
     classes = lineage(source, found)
     return not metaclass_calls(source, classes) and all(

@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from forge import __version__
@@ -20,7 +21,7 @@ from forge.graph.disk import Disk, Fact, fact_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from forge.graph.source import Source
+    from forge.graph.source import SourceTree
 
 __all__ = ["Lookup", "Parameter", "ParameterKind", "Signature", "Signatures", "lookup", "signature_of"]
 
@@ -30,6 +31,7 @@ _FILE: Final = "signatures.json"
 # Raise it when the same files would give other answers.
 _FORMAT: Final = 2
 _MOST_TARGETS: Final = 2000
+_SETTLED: Final = 2_000_000_000  # nanoseconds
 
 
 class Parameter(NamedTuple):
@@ -98,7 +100,7 @@ class Signatures:
         self._known: dict[str, Lookup] = {}
         self._facts: dict[str, Fact] = {}
         self._store: dict[str, Any] | None = None
-        self._source: Source | None = None
+        self._source: SourceTree | None = None
         self._is_new = False
 
     def lookup(self, target: str) -> Lookup:
@@ -145,26 +147,29 @@ class Signatures:
 
     def _read(self, target: str) -> Lookup:
         if self._source is None:
-            from forge.graph.source import Source  # noqa: PLC0415 - imports ast, which a cached check does without
+            from forge.graph.source import SourceTree  # noqa: PLC0415 - imports ast, which a cached check does without
 
-            self._source = Source(Disk(self._folders))
+            self._source = SourceTree(Disk(self._folders))
         disk = self._source.disk
         disk.touched.clear()
         with _without_collections():
             found = _look_up(self._source, target)
+        facts = [disk.facts[path] for path in sorted(disk.touched)]
+        self._facts.update((fact.path, fact) for fact in facts)
+        # A file written a moment ago may be written again without a change of its time and size.
+        if max((fact.time for fact in facts), default=0) < time.time_ns() - _SETTLED:
+            self._remember(target, found, facts)
+        return found
+
+    def _remember(self, target: str, found: Lookup, facts: list[Fact]) -> None:
         store = self._loaded()
         numbers = store["numbers"]
-        used = []
-        for path in sorted(disk.touched):
-            fact = disk.facts[path]
-            self._facts[path] = fact
+        for fact in facts:
             if fact not in numbers:
                 numbers[fact] = len(store["files"])
                 store["files"].append(list(fact))
-            used.append(numbers[fact])
-        store["targets"][self._key(target)] = [list(found), used]
+        store["targets"][self._key(target)] = [list(found), [numbers[fact] for fact in facts]]
         self._is_new = True
-        return found
 
     def _fact(self, path: str) -> Fact:
         fact = self._facts.get(path)
@@ -193,9 +198,9 @@ class Signatures:
         }
 
 
-def _look_up(source: Source, target: str) -> Lookup:
+def _look_up(source: SourceTree, target: str) -> Lookup:
     from forge.base.spelling import nearest  # noqa: PLC0415 - imports difflib
-    from forge.graph.found import Absent, Definition  # noqa: PLC0415 - imports ast
+    from forge.graph.classes import Absent, Definition  # noqa: PLC0415 - imports ast
     from forge.graph.parameters import makes_object, signature_from  # noqa: PLC0415 - imports ast
 
     if target.endswith(_CALLED):

@@ -12,15 +12,14 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from forge.graph.bindings import Binding, Bindings, Defined, Imported, ImportedFrom, Star, Value, bindings_of
-from forge.graph.classes import class_member
+from forge.graph.classes import Absent, Definition, Found, Unknown, class_member
 from forge.graph.disk import Compiled, Disk, Module, NotInstalled
-from forge.graph.found import Absent, Definition, Found, Unknown
 from forge.graph.misspelt import surely_meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Source"]
+__all__ = ["SourceTree"]
 
 _CANNOT_TELL: Final = Unknown()
 _COMPILED: Final = Unknown(compiled=True)
@@ -29,7 +28,7 @@ _OPEN: Final = Unknown(open=True)
 _LONGEST_TRAIL: Final = 60
 
 
-class Source:
+class SourceTree:
     """Answers what dotted names mean, from the files of one `Disk`."""
 
     def __init__(self, disk: Disk) -> None:

@@ -113,13 +113,13 @@ def test_all_mistakes_are_found_at_once_in_the_order_of_lines(zoo: str) -> None:
         "modle": net(),
     }
     assert said(tree, zoo) == [
-        "error 3: model: zoo has no 'Nett', did you mean 'Net'?",
-        "error 5: trainer.step: Trainer has no argument 'step', did you mean 'steps'?",
-        "error 6: trainer.rate: 'rate' of Trainer must be float, not the text 'fast'",
-        "error 7: trainer.text: Trainer needs this value, and it is missing (???), set it: trainer.text=VALUE",
-        "error 9: logger: target 'os.system' is refused: the policy does not allow it, " + refusal("os.system"),
-        "warning 9: logger: nothing that 'trainer' needs uses 'logger', remove it, or refer to it with ${logger}",
-        "error 10: modle: nothing uses 'modle', did you mean 'model'?",
+        "error 2: model: zoo has no 'Nett', did you mean 'Net'?",
+        "error 4: trainer.step: Trainer has no argument 'step', did you mean 'steps'?",
+        "error 5: trainer.rate: 'rate' of Trainer must be float, not the text 'fast'",
+        "error 6: trainer.text: Trainer needs this value, and it is missing (???), set it: trainer.text=VALUE",
+        "warning 8: logger: nothing that 'trainer' needs uses 'logger', remove it, or refer to it with ${logger}",
+        "error 8: logger: target 'os.system' is refused: the policy does not allow it, " + refusal("os.system"),
+        "error 9: modle: nothing uses 'modle', did you mean 'model'?",
     ]
 
 
@@ -149,7 +149,7 @@ def test_a_missing_value_names_the_flag_that_sets_it(zoo: str) -> None:
 def test_a_missing_value_outside_of_any_object_is_said_too(zoo: str) -> None:
     tree = {"trainer": trainer(logger="$paths"), "model": net(), "paths": {"output": "???"}}
     assert [line.partition(", ")[0] for line in said(tree, zoo)] == [
-        "error 6: paths.output: the value is missing (???)"
+        "error 5: paths.output: the value is missing (???)"
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import json
 import os
 import subprocess
@@ -23,11 +24,19 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORGE_CACHE_HOME", str(tmp_path / "cache"))
 
 
+ages = itertools.count(1_000_000_000)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file with a time of its own in the past: what changed a moment ago is never kept on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    os.utime(path, (age := next(ages), age))
+
+
 def written(folder: Path, files: dict[str, str]) -> str:
     for name, text in files.items():
-        path = folder / "src" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        write(folder / "src" / name, text)
     return str(folder / "src")
 
 
@@ -235,13 +244,22 @@ def changed(tmp_path: Path, files: dict[str, str], then: dict[str, str | None]) 
         if text is None:
             path.unlink()
         else:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
+            write(path, text)
     return before, shown(lookup("zoo.f", [folder]).signature)
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert changed(tmp_path, {"zoo.py": "def f(a): ..."}, {"zoo.py": "def f(a, b): ..."}) == ("a!", "a! b!")
+
+
+def test_a_file_written_a_moment_ago_is_always_read_again(tmp_path: Path) -> None:
+    """Two writes within one tick of the file system's clock leave time and size as they are."""
+    folder = written(tmp_path, {})
+    path = tmp_path / "src" / "zoo.py"
+    path.parent.mkdir()
+    for name in "abcdefgh":
+        path.write_text(f"def f({name}): ...")
+        assert shown(lookup("zoo.f", [folder]).signature) == f"{name}!"
 
 
 def test_a_changed_base_in_another_file_is_seen(tmp_path: Path) -> None:
@@ -266,7 +284,7 @@ def test_a_file_that_goes_away_is_seen(tmp_path: Path) -> None:
 def test_a_name_that_comes_to_exist_is_seen(tmp_path: Path) -> None:
     folder = written(tmp_path, {"zoo.py": "x = 1"})
     assert lookup("zoo.f", [folder]).status == "absent"
-    (tmp_path / "src" / "zoo.py").write_text("def f(): ...")
+    write(tmp_path / "src" / "zoo.py", "def f(): ...")
     assert lookup("zoo.f", [folder]).status == "found"
 
 
@@ -293,7 +311,7 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) -> 
 def test_files_nothing_needs_any_more_leave_the_cache(tmp_path: Path) -> None:
     folder = written(tmp_path, {"zoo.py": "def f(a): ...\n"})
     for width in range(5):
-        (tmp_path / "src" / "zoo.py").write_text("def f(a): ...\n" + "#" * width)
+        write(tmp_path / "src" / "zoo.py", "def f(a): ...\n" + "#" * width)
         lookup("zoo.f", [folder])
     store = json.loads((tmp_path / "cache" / "signatures.json").read_text())
     assert sum(path.endswith("src/zoo.py") for path, *_ in store["files"]) == 1

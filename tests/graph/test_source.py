@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from forge.graph.classes import Absent, Definition, Unknown
 from forge.graph.disk import Disk, Module
-from forge.graph.found import Absent, Definition, Unknown
-from forge.graph.source import Source
+from forge.graph.source import SourceTree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from forge.graph.found import Found
+    from forge.graph.classes import Found
 
 HERE = "class Net:\n    def __init__(self, width): ...\n"
 
@@ -24,7 +24,7 @@ def resolved(folder: Path, files: dict[str, str], target: str) -> Found:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return Source(Disk([str(folder)])).resolve(target)
+    return SourceTree(Disk([str(folder)])).resolve(target)
 
 
 def place(found: Found, folder: Path) -> str:
