@@ -43,7 +43,7 @@ _RESOLVERS: Final = {
 # YAML 1.1 as PyYAML has it wants a dot and a signed exponent in a float; OmegaConf, and people, write 1e-3 and 2.5e4.
 _NUMBER_START: Final = frozenset("-+.0123456789")
 _NUMBER_CHARACTERS: Final = "0123456789abcdefABCDEFx_:.+-"
-_EXTRA_FLOAT: Final = re.compile(r"[-+]?\d+(?:_\d+)*(?:\.[\d_]*)?[eE][-+]?\d+\Z")
+_EXTRA_FLOAT: Final = re.compile(r"[-+]?\d+(?:_\d+)*(?:\.[\d_]*)?[eE][-+]?\d+\Z", re.ASCII)
 
 
 class Setting(NamedTuple):
@@ -194,8 +194,7 @@ class _Builder:
         value = self._value(event, origin)
         self.count += 1
         self._check_count(origin)
-        if event.anchor is not None:
-            self.anchors[event.anchor] = (value, 1)
+        self._keep(event.anchor, value, 1, origin)
         self._add(value, origin)
 
     def mapping_start(self, event: yaml.MappingStartEvent) -> None:
@@ -208,9 +207,16 @@ class _Builder:
         frame = self.stack.pop()
         if frame.merged and isinstance(frame.container, ConfigMap):
             frame.container = _with_merged(frame.container, frame.merged)
-        if frame.anchor is not None:
-            self.anchors[frame.anchor] = (frame.container, self.count - frame.start)
+        self._keep(frame.anchor, frame.container, self.count - frame.start, frame.origin)
         self._add(frame.container, frame.origin)
+
+    def _keep(self, anchor: str | None, value: Any, size: int, origin: Origin) -> None:
+        """Remember an anchored value for the aliases that follow."""
+        if anchor is None:
+            return
+        if anchor in self.anchors:
+            raise ConfigSyntaxError(f"the anchor '&{anchor}' stands twice", origin=origin, hint="rename one of them")
+        self.anchors[anchor] = (value, size)
 
     def alias(self, event: yaml.AliasEvent) -> None:
         origin = self._origin(event)
@@ -278,7 +284,7 @@ class _Builder:
         text: str = event.value
         tag: str | None = event.tag
         if tag is None or tag == "!":
-            if not event.implicit[0] or tag == "!":
+            if not event.implicit[0]:
                 return text
             if text in self.plain:
                 return self.plain[text]

@@ -86,8 +86,9 @@ class _Collector:
 
     def _statement(self, statement: ast.stmt, *, sure: bool, fallback: bool) -> None:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            if not _is_overload(statement):
-                self._bind(statement.name, Defined(statement), sure=sure, fallback=fallback)
+            # An overload alone says that the name is there, not how it is called.
+            meaning: Meaning = Value(None) if _is_overload(statement) else Defined(statement)
+            self._bind(statement.name, meaning, sure=sure, fallback=fallback)
         elif isinstance(statement, (ast.Import, ast.ImportFrom)):
             self._import(statement, sure=sure, fallback=fallback)
         elif isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):

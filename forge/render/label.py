@@ -21,6 +21,7 @@ MISSING_TEXT: Final = "???"
 _BARE: Final = re.compile(
     r"[^\W\d][\w./@+\-%$:~()=*<>|{}]*(?: [\w./@+\-%$:~()=*<>|{}]+)*\Z|[/.~][\w./@+\-~]*[^\W\d][\w./@+\-~]*\Z"
 )
+_LONGEST_INT: Final = 1024
 _NOT_TEXT: Final = frozenset({"true", "false", "null", "none", "yes", "no", "on", "off", "inf", "nan"})
 
 
@@ -104,6 +105,8 @@ def _plain(value: object) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, int) and value.bit_length() > _LONGEST_INT:
+        return hex(value)  # Python refuses to write thousands of decimal digits
     return printable(repr(value))
 
 

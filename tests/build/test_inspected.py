@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +12,9 @@ from forge.base.trust import trust
 from forge.build.inspected import check_imported, real_signature
 from forge.graph.node import Call, Const, Edge, Graph, Map, Mode
 from forge.graph.policy import default_policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 POLICY = default_policy(["aviary"])
 
@@ -85,7 +86,7 @@ def test_what_an_import_prints_does_not_get_into_the_answer(aviary: Path) -> Non
 def test_a_file_in_the_current_folder_is_not_imported(
     aviary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", os.getcwd())])
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     here = tmp_path / "here"
     here.mkdir()
     for name in ("json", "contextlib", "aviary"):
