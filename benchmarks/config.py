@@ -60,8 +60,10 @@ _TITLES = {
     "lower": ("Lower", "From the composed config to the graph. Times are milliseconds."),
     "build": (
         "Build",
-        "All objects of the config; the target is `dict`. Hydra makes two objects for each node, because it does not "
-        "share what two nodes refer to; forge and Fiddle make one. Times are milliseconds.",
+        (
+            "All objects of the config; the target is `dict`. Hydra makes two objects for each node, because it does "
+            "not share what two nodes refer to; forge and Fiddle make one. Times are milliseconds."
+        ),
     ),
     "code": (
         "Code",
@@ -179,9 +181,9 @@ def _tables(results: dict[str, list[Result]]) -> Iterator[Table]:
 def _last_head(what: str) -> tuple[str, ...]:
     """What the column before the budget holds."""
     return {
-        "compose": ("times quicker than Hydra, least – median", "same answer"),
-        "build": ("times quicker than instantiate, least – median", "same answer"),
-        "code": ("times quicker than Fiddle's quicker one, least – median", "lines"),
+        "compose": ("times quicker than Hydra, least to median", "same answer"),
+        "build": ("times quicker than instantiate, least to median", "same answer"),
+        "code": ("times quicker than Fiddle's quicker one, least to median", "lines"),
         "draw": ("characters",),
     }.get(what, ())
 
@@ -227,7 +229,7 @@ def _reference(what: str, by_name: dict[str, Timing]) -> Timing | None:
 
 def _quicker_text(timing: Timing, peer: Timing | None) -> str:
     ratios = _ratios(peer, timing) if peer is not None and peer is not timing else []
-    return f"{ratio_text(min(ratios))} – {ratio_text(median(ratios))}" if ratios else NONE
+    return f"{ratio_text(min(ratios))} to {ratio_text(median(ratios))}" if ratios else NONE
 
 
 def _ratios(one: Timing, other: Timing) -> list[float]:
@@ -241,7 +243,7 @@ def _faster_verdict(timing: Timing, by_name: dict[str, Timing], nodes: int) -> V
         peer = by_name.get(budget.peer)
         if timing.name == budget.contender and nodes >= budget.smallest and peer is not None:
             ratios = _ratios(peer, timing)
-            return Verdict(f"≥ {budget.times:g}×", median(ratios) >= budget.times if ratios else None)
+            return Verdict(f"≥ {budget.times:g}x", median(ratios) >= budget.times if ratios else None)
     return Verdict()
 
 
@@ -272,19 +274,19 @@ def _growth_cells(name: str, cost: dict[int, float]) -> tuple[str, ...]:
     growth = large / small
     if growth != growth:  # noqa: PLR0124 - not a number: one of the two was not measured
         return (NONE, *Verdict().cells)
-    verdict = Verdict(f"≤ {_GROWTH}×", growth <= _GROWTH) if name.startswith("forge") else Verdict()
-    return (f"× {growth:.2f}", *verdict.cells)
+    verdict = Verdict(f"≤ {_GROWTH}x", growth <= _GROWTH) if name.startswith("forge") else Verdict()
+    return (f"{growth:.2f}", *verdict.cells)
 
 
 def _completion_table(result: Result) -> Table:
     p99 = result.facts["p99"]
     verdict = Verdict(f"p99 ≤ {_COMPLETION * 1000:g} ms", p99 <= _COMPLETION)
-    cells = (duration(result.facts["p50"]), duration(p99), f"{result.facts['presses']:,}", *verdict.cells)
+    cells = (duration(result.facts["p50"]), duration(p99), f"{result.facts['words']:,}", *verdict.cells)
     return Table(
         "Completion",
         "One press of Tab in a config with so many keys at its top, for every beginning of ten of its keys, the empty "
-        "word included. Milliseconds, without the start of the process.",
-        ("candidates", "p50", "p99", "presses"),
+        "word included; each word's median of all rounds. Milliseconds, without the start of the process.",
+        ("candidates", "p50", "p99", "words"),
         [(f"{result.nodes:,}", *cells)],
     )
 
@@ -300,7 +302,7 @@ def _startup_table(own: str, options: argparse.Namespace, failures: list[str]) -
         "Whole processes on the shipped config `pretrain/tiny` of `projects/pydoc`, in milliseconds, with the ratio to "
         "Python importing Hydra (to Python importing torch for `check`) in the same round. Cold and first: the cache "
         "folder is emptied before each run.",
-        ("process", "least", "median", "ratio, least – median"),
+        ("process", "least", "median", "ratio, least to median"),
         list(_startup_rows(timings)),
     )
 
@@ -314,9 +316,9 @@ def _startup_rows(timings: Iterable[Timing]) -> Iterator[tuple[str, ...]]:
         peer_name, most = _STARTUP.get(timing.name, (HYDRA, None))
         peer = by_name.get(peer_name)
         ratios = _ratios(timing, peer) if peer is not None and timing.name not in {NOTHING, HYDRA, TORCH} else []
-        shown = f"{min(ratios):.2f} – {median(ratios):.2f}" if ratios else NONE
+        shown = f"{min(ratios):.2f} to {median(ratios):.2f}" if ratios else NONE
         kind = "hydra" if peer_name == HYDRA else "torch"
-        verdict = Verdict(f"≤ {most}× {kind}", median(ratios) <= most) if ratios and most is not None else Verdict()
+        verdict = Verdict(f"≤ {most}x {kind}", median(ratios) <= most) if ratios and most is not None else Verdict()
         yield (f"`{timing.name}`", duration(timing.least), duration(timing.middle), shown, *verdict.cells)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NONE", "Table", "Verdict", "duration", "machine", "ratio_text", "with_section"]
 
-NONE = "–"
+NONE = "-"
 
 
 class Verdict(NamedTuple):

@@ -54,44 +54,50 @@ def take_turns(contenders: Sequence[Contender], rounds: int, limit: float) -> tu
     """Time all contenders in turn, and return what each of them answered (None when it failed).
 
     Each is called once to warm up. A contender that has used up ``limit`` seconds has no further rounds; a first call
-    that takes longer than that is given up.
+    that takes longer than that is given up, and one that leaves no time for a round is the only figure there is.
     """
     timings = [Timing(contender.name) for contender in contenders]
-    calls = []
-    answers = []
-    for contender, timing in zip(contenders, timings, strict=True):
-        answer, count = _first(contender, timing, limit)
-        answers.append(answer)
-        calls.append(count)
+    firsts = [_first(contender, timing, limit) for contender, timing in zip(contenders, timings, strict=True)]
+    spent = [first.seconds for first in firsts]
     gc.collect()
     gc.freeze()  # the answers stay alive, and no later collection shall go through them
     for _ in range(rounds):
-        for contender, timing, count in zip(contenders, timings, calls, strict=True):
-            if not timing.note and sum(timing.seconds) < limit and len(timing.seconds) < rounds:
+        for number, (contender, timing, first) in enumerate(zip(contenders, timings, firsts, strict=True)):
+            if not timing.note and spent[number] < limit:
                 gc.collect()
-                timing.seconds.append(_seconds(contender.call, count))
-    return timings, answers
+                timing.seconds.append(_seconds(contender.call, first.calls))
+                spent[number] += timing.seconds[-1] * first.calls
+    gc.unfreeze()
+    for timing, first in zip(timings, firsts, strict=True):
+        if not timing.note and not timing.seconds:
+            timing.seconds.append(first.seconds)
+    return timings, [first.answer for first in firsts]
 
 
-def _first(contender: Contender, timing: Timing, limit: float) -> tuple[Any, int]:
-    """The warm-up, and how many calls make a sample long enough to be measured."""
+class _First(NamedTuple):
+    """What the warm-up told: the answer, how long it took, and how many calls make a sample that can be measured."""
+
+    answer: Any = None
+    seconds: float = 0.0
+    calls: int = 1
+
+
+def _first(contender: Contender, timing: Timing, limit: float) -> _First:
     start = time.perf_counter()
     try:
         with _limited(limit):
             answer = contender.call()
     except _TooLongError:
         timing.note = f"> {limit:g} s"
-        return None, 1
+        return _First()
     except Exception as error:
         if not contender.peer:
             raise
         timing.note = f"fails: {type(error).__name__}"
-        return None, 1
-    first = time.perf_counter() - start
-    if first > _LONG:
-        timing.seconds.append(first)  # so long that a warm-up does not matter
-        return answer, 1
-    return answer, max(1, int(_SAMPLE / _seconds(contender.call, 1)))
+        return _First()
+    seconds = time.perf_counter() - start
+    calls = 1 if seconds > _LONG else max(1, int(_SAMPLE / _seconds(contender.call, 1)))
+    return _First(answer, seconds, calls)
 
 
 def _seconds(call: Callable[[], Any], count: int) -> float:

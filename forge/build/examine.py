@@ -40,18 +40,20 @@ def examine(
         arguments = composed.arguments
     except ForgeError as error:
         return in_order([finding_of(one) for one in (*problems, error)])
+    policy = policy_of(project)
+    folders = [folder for folder in project.source_folders if os.path.isdir(folder)]
     found = check_graph(
         graph,
-        policy=policy_of(project),
-        source_folders=[folder for folder in project.source_folders if os.path.isdir(folder)],
+        policy=policy,
+        source_folders=folders,
         arguments=arguments,
         main=composed.meta.get("main"),
         problems=problems,
     )
     if imports:
-        from forge.build.imported import imported_findings  # noqa: PLC0415 - starting a process is the rare case
+        from forge.build.inspected import check_imported  # noqa: PLC0415 - starting a process is the rare case
 
-        found += imported_findings(project.folder, name, overrides)
+        found += check_imported(graph, policy, folders)
     if hydra_compat:
         from forge.graph.hydra_compat import hydra_differences  # noqa: PLC0415 - as above
 

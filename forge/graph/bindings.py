@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Binding", "Bindings", "Defined", "Imported", "ImportedFrom", "Meaning", "Star", "Value", "bindings_of"]
+__all__ = ["Assigned", "Binding", "Bindings", "Defined", "Imported", "ImportedFrom", "Meaning", "Star", "bindings_of"]
 
 
 class Defined(NamedTuple):
@@ -36,14 +36,14 @@ class ImportedFrom(NamedTuple):
     name: str
 
 
-class Value(NamedTuple):
+class Assigned(NamedTuple):
     """``name = expression``; ``before`` is what the name meant until then, for ``X = wrapped(X)``."""
 
     expression: ast.expr | None
     before: tuple[Binding, ...] = ()
 
 
-Meaning: TypeAlias = "Defined | Imported | ImportedFrom | Value"
+Meaning: TypeAlias = "Defined | Imported | ImportedFrom | Assigned"
 
 
 class Binding(NamedTuple):
@@ -87,7 +87,7 @@ class _Collector:
     def _statement(self, statement: ast.stmt, *, sure: bool, fallback: bool) -> None:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             # An overload alone says that the name is there, not how it is called.
-            meaning: Meaning = Value(None) if _is_overload(statement) else Defined(statement)
+            meaning: Meaning = Assigned(None) if _is_overload(statement) else Defined(statement)
             self._bind(statement.name, meaning, sure=sure, fallback=fallback)
         elif isinstance(statement, (ast.Import, ast.ImportFrom)):
             self._import(statement, sure=sure, fallback=fallback)
@@ -108,7 +108,7 @@ class _Collector:
             self.block(statement.body, sure=sure, fallback=fallback)
         elif isinstance(statement, (ast.For, ast.While)):
             for target in _names_in(getattr(statement, "target", None)):
-                self._bind(target, Value(None), sure=False, fallback=fallback)
+                self._bind(target, Assigned(None), sure=False, fallback=fallback)
             self.block([*statement.body, *statement.orelse], sure=False, fallback=fallback)
 
     def _bind(self, name: str, meaning: Meaning, *, sure: bool, fallback: bool) -> None:
@@ -146,7 +146,7 @@ class _Collector:
         for target in targets:
             plain = isinstance(target, ast.Name) and not isinstance(statement, ast.AugAssign)
             for name in _names_in(target):
-                value = Value(statement.value if plain else None, tuple(self.names.get(name, ())))
+                value = Assigned(statement.value if plain else None, tuple(self.names.get(name, ())))
                 self._bind(name, value, sure=sure, fallback=fallback)
 
     def _branch(self, statement: ast.If, *, sure: bool, fallback: bool) -> None:

@@ -1,6 +1,6 @@
 """The parameters of a dotted name, read from source files, without importing anything.
 
-``lookup`` keeps three answers apart: found, surely absent, and unknown. What was found is kept on disk together with the
+``lookup_target`` keeps three answers apart: found, surely absent, and unknown. What was found is kept on disk together with the
 time and size of every file that took part, so that the next check costs a few file looks instead of a parse.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from forge.graph.source import SourceTree
 
-__all__ = ["Lookup", "Parameter", "ParameterKind", "Signature", "Signatures", "lookup", "signature_of"]
+__all__ = ["Lookup", "Parameter", "ParameterKind", "Signature", "Signatures", "lookup_target", "signature_of"]
 
 ParameterKind: TypeAlias = Literal["positional_only", "positional_or_keyword", "keyword_only"]
 
@@ -79,7 +79,7 @@ _UNKNOWN: Final = Lookup("unknown")
 _CALLED: Final = "()"
 
 
-def lookup(target: str, source_folders: Sequence[str] = ()) -> Lookup:
+def lookup_target(target: str, source_folders: Sequence[str] = ()) -> Lookup:
     """What reading the sources says about a dotted name; source folders are looked at after ``sys.path``."""
     signatures = Signatures(source_folders)
     found = signatures.lookup(target)
@@ -89,7 +89,7 @@ def lookup(target: str, source_folders: Sequence[str] = ()) -> Lookup:
 
 def signature_of(target: str, source_folders: Sequence[str] = ()) -> Signature | None:
     """The signature of a dotted name, None when it cannot be told or the name does not exist."""
-    return lookup(target, source_folders).signature
+    return lookup_target(target, source_folders).signature
 
 
 class Signatures:

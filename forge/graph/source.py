@@ -11,7 +11,7 @@ import ast
 import re
 from typing import TYPE_CHECKING, Final
 
-from forge.graph.bindings import Binding, Bindings, Defined, Imported, ImportedFrom, Star, Value, bindings_of
+from forge.graph.bindings import Assigned, Binding, Bindings, Defined, Imported, ImportedFrom, Star, bindings_of
 from forge.graph.classes import Absent, Definition, Found, Unknown, class_member
 from forge.graph.disk import Compiled, Disk, Module, NotInstalled
 from forge.graph.misspelt import surely_meant
@@ -147,7 +147,7 @@ class SourceTree:
             return self.member(home, meaning.name) if isinstance(home, Module) else home
         return self._value(meaning, module, name)
 
-    def _value(self, value: Value, module: Module, name: str) -> Found:
+    def _value(self, value: Assigned, module: Module, name: str) -> Found:
         """``Name = other.Name``, and ``Name = wrapper(Name)`` with what the name meant before."""
         expression = value.expression
         if isinstance(expression, ast.Call) and expression.args and value.before:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from forge.base.trust import trust
 from forge.build.examine import examine
 from forge.compose.project import Project, find_project
 
@@ -56,3 +58,15 @@ def test_a_file_that_does_not_parse_is_one_finding(project: Project) -> None:
 def test_a_config_that_is_right_has_no_findings(project: Project) -> None:
     write(project, "trainer: {_target_: datetime.timedelta, days: 1}\n")
     assert examine(project, "top", imports=True) == []
+
+
+def test_what_only_an_import_can_tell_is_found_on_request(project: Project) -> None:
+    write(project, "trainer: {_target_: mine.thing}\n")
+    source = f"{project.folder}/src/mine"
+    os.makedirs(source)
+    with open(f"{source}/__init__.py", "w") as file:
+        file.write("thing = dict\nraise ValueError('not today')\n")
+    project = find_project(project.folder)
+    assert any("not trusted" in str(finding) for finding in examine(project, "top", imports=True))
+    trust(f"{project.folder}/src")
+    assert any("not today" in str(finding) for finding in examine(project, "top", imports=True))

@@ -42,7 +42,7 @@ def omegaconfs(text: str) -> Any:
 
 SCALARS = """
 0 1 -1 +1 00 007 017 -017 08 09 0o17 0x1f 0xFF -0x1f 0x_f 0b101 -0b11 0b2 0xg 1_000 1__0 1_ _1 -1_0 0_1 0x1_f
-190:20:30 1:60 1:59 -1:2:3 1:2.5 1:2:3.5 12:30:45 0:0 :1 1:
+190:20:30 1:60 1:59 -1:2:3 1:2.5 1:2:3.5 12:30:45 0:0 :1
 1.0 1. .5 -.5 +.5 1.5e3 1.5e+3 1.5e-3 1e3 1e+3 1e-3 1E5 -1e-3 +1e5 1_0e3 1_0.5 1_0.5_0e+2 .5e3 .5e+3 1.e+3 1.e3 . .. -. +. e5 1e 1e+
 .1_0 1_.0 ._1 0.1e1_0 --1 +-1 1-1 0x 0b 1.2.3 1e3e4 1e400 -1e400 1e-400
 .inf -.inf +.inf .Inf .INF .iNF inf -inf nan .nan .NaN .NAN .Nan +.nan
@@ -55,7 +55,10 @@ a a.b a/b a-b -a ?a :a a:b a#b <<x =x $x ${x} ${x:y} http://x.y/z 12e03x 1٣ ٣ 
 !!null ~ !!null "" ! 12 ! yes
 """.split("\n")
 FORMS = [form for line in SCALARS for form in (line.split(" ") if "!" not in line else [])] + [
-    form.strip() for line in SCALARS if "!" in line for form in line.replace("!!", "\0!!").replace(" ! ", " \0! ").split("\0")
+    form.strip()
+    for line in SCALARS
+    if "!" in line
+    for form in line.replace("!!", "\0!!").replace(" ! ", " \0! ").split("\0")
 ]
 
 
@@ -71,13 +74,17 @@ def test_a_scalar_has_the_value_omegaconf_gives_it(form: str) -> None:
         assert same(tree(text), wanted), (text, tree(text), wanted)
 
 
-@pytest.mark.parametrize("form", ["0x_", "0b_", "+0x__", "1" * 5000, "0x" + "f" * 5000, "1" + ":59" * 3000, "!!int ''", "!!float ''"])
+@pytest.mark.parametrize(
+    "form", ["0x_", "0b_", "+0x__", "1" * 5000, "0x" + "f" * 5000, "1" + ":59" * 3000, "!!int ''", "!!float ''"]
+)
 def test_a_number_that_python_cannot_read_is_a_mistake_with_a_line(form: str) -> None:
     with pytest.raises(ConfigSyntaxError, match=r"x\.yaml:2"):
         tree(f"x: 1\na: {form}\n")
 
 
-@pytest.mark.parametrize("key", ["1", "1.5", "true", "0x10", "'1'", "yes", ".inf", "a b", "'a: b'", "=", "2020-01-01", "é", '"\\t"'])
+@pytest.mark.parametrize(
+    "key", ["1", "1.5", "true", "0x10", "'1'", "yes", ".inf", "a b", "'a: b'", "=", "2020-01-01", "é", '"\\t"']
+)
 def test_a_key_has_the_value_omegaconf_gives_it(key: str) -> None:
     text = f"{key}: 1\n"
     try:
@@ -87,7 +94,7 @@ def test_a_key_has_the_value_omegaconf_gives_it(key: str) -> None:
     assert same(tree(text), wanted)
 
 
-plain_texts = st.text(alphabet=st.sampled_from("0123456789_:.+-eExabfinotyslruk~=<>!&*|%@`#'\"{}[], \n\t$é"), max_size=8)
+plain_texts = st.text(alphabet=st.sampled_from("0123456789_:.+-eExabfinotyslruk~=<>&*|%@`#'\"{}[], \n\t$é"), max_size=8)
 
 
 @settings(max_examples=600, deadline=None)
@@ -110,7 +117,10 @@ def test_any_short_text_has_omegaconfs_value_or_both_refuse_it(text: str) -> Non
         found = tree(text)
     except ConfigSyntaxError as error:
         # Tags, documents and empty keys that OmegaConf lets pass are refused on purpose.
-        assert any(word in error.what for word in ("tag", "document", "empty", "key must", "stands twice")), (text, wanted)
+        assert any(word in error.what for word in ("tag", "document", "empty", "key must", "stands twice")), (
+            text,
+            wanted,
+        )
         return
     assert same(found, wanted), (text, found, wanted)
 
@@ -125,22 +135,29 @@ values = st.recursive(
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
-        st.dictionaries(st.one_of(st.text(alphabet="ab_é.: -1", min_size=1, max_size=5), st.integers(0, 50)), inner, max_size=4),
+        st.dictionaries(
+            st.one_of(st.text(alphabet="ab_é.: -1", min_size=1, max_size=5), st.integers(0, 50)), inner, max_size=4
+        ),
     ),
     max_leaves=20,
 )
 
 
 @settings(max_examples=300, deadline=None)
-@given(data=st.dictionaries(st.text(alphabet="abcxyz", min_size=1, max_size=4), values, max_size=5), flow=st.sampled_from([None, True, False]))
+@given(
+    data=st.dictionaries(st.text(alphabet="abcxyz", min_size=1, max_size=4), values, max_size=5),
+    flow=st.sampled_from([None, True, False]),
+)
 def test_dumped_data_comes_back(data: dict[str, Any], flow: bool | None) -> None:  # noqa: FBT001 - drawn, not passed by people
     data.pop("defaults", None)
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=flow)
-    wanted = yaml.safe_load(text)
+    wanted = omegaconfs(text)
     assert same(tree(text), wanted)
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "---\n", "---\n...\n", "null", "~", "\ufeff", "---\n# x\n"])
+@pytest.mark.parametrize(
+    "text", ["", "\n\n", "# nothing\n", "---\n", "---\n...\n", "null", "~", "\ufeff", "---\n# x\n"]
+)
 def test_an_empty_file_is_an_empty_mapping(text: str) -> None:
     assert tree(text) == {}
     assert isinstance(tree(text), ConfigMap)
@@ -160,7 +177,9 @@ def test_utf_16_with_its_mark_is_read(encoding: str) -> None:
     assert tree("\ufeffa: é\n".encode(encoding)) == {"a": "é"}
 
 
-@pytest.mark.parametrize("data", [b"a: \xff\xfe", b"a: \x00", b"\xff", b"a: \xc3", b"a: \x1b[31m", b"\x80\x81", b"a: \xed\xa0\x80"])
+@pytest.mark.parametrize(
+    "data", [b"a: \xff\xfe", b"a: \x00", b"\xff", b"a: \xc3", b"a: \x1b[31m", b"\x80\x81", b"a: \xed\xa0\x80"]
+)
 def test_bytes_that_are_no_text_are_a_mistake(data: bytes) -> None:
     with pytest.raises(ConfigSyntaxError, match=r"x\.yaml"):
         tree(data)
@@ -259,9 +278,15 @@ def documents(draw: st.DrawFn) -> tuple[str, dict[tuple[Any, ...], tuple[int, in
             lines.append(draw(st.sampled_from(["", "# é comment", "   # deep comment"])))
 
     def value(path: tuple[Any, ...], indent: int, depth: int) -> None:
-        kind = draw(st.sampled_from(["scalar", "scalar", "text", "block", "map", "list", "flow"] if depth < 3 else ["scalar"]))
+        kind = draw(
+            st.sampled_from(["scalar", "scalar", "text", "block", "map", "list", "flow"] if depth < 3 else ["scalar"])
+        )
         if kind == "scalar":
-            lines[-1] += " " + draw(st.sampled_from(["1", "é", "'x'", "null", "", "1e-3", "${a.b}"])) + draw(st.sampled_from(["", "  # note"]))
+            lines[-1] += (
+                " "
+                + draw(st.sampled_from(["1", "é", "'x'", "null", "", "1e-3", "${a.b}"]))
+                + draw(st.sampled_from(["", "  # note"]))
+            )
         elif kind == "text":
             lines[-1] += ' "two'
             lines.append(" " * (indent + 3) + 'lines"')
@@ -281,7 +306,11 @@ def documents(draw: st.DrawFn) -> tuple[str, dict[tuple[Any, ...], tuple[int, in
             container(path, indent + draw(st.integers(1, 3)), depth + 1, kind)
 
     def container(path: tuple[Any, ...], indent: int, depth: int, kind: str) -> None:
-        names = draw(st.lists(st.sampled_from(["a", "é", "k 1", "'q'", '"w: x"', "long_key"]), min_size=1, max_size=3, unique=True))
+        names = draw(
+            st.lists(
+                st.sampled_from(["a", "é", "k 1", "'q'", '"w: x"', "long_key"]), min_size=1, max_size=3, unique=True
+            )
+        )
         for index, name in enumerate(names):
             filler()
             key: Any = index if kind == "list" else name.strip("'\"")

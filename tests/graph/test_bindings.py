@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from forge.graph.bindings import Bindings, Defined, Imported, ImportedFrom, Star, Value, bindings_of
+from forge.graph.bindings import Assigned, Bindings, Defined, Imported, ImportedFrom, Star, bindings_of
 
 
 def read(source: str) -> Bindings:
@@ -23,7 +23,7 @@ def shown(source: str, name: str = "x") -> str:
             kind = f"import {meaning.module}"
         elif isinstance(meaning, ImportedFrom):
             kind = f"from {meaning.module} import {meaning.name}"
-        elif isinstance(meaning, Value) and meaning.expression is not None:
+        elif isinstance(meaning, Assigned) and meaning.expression is not None:
             kind = f"= {ast.unparse(meaning.expression)}"
         parts.append(kind + "?" * fallback)
     return ", ".join(parts)
@@ -45,9 +45,9 @@ def shown(source: str, name: str = "x") -> str:
         ("x = a.b", "= a.b"),
         ("x: int = 3", "= 3"),
         ("x: int", ""),
-        ("x, y = 1, 2", "Value"),
-        ("[a, *x] = 1, 2", "Value"),
-        ("x = 1\nx += 1", "Value"),
+        ("x, y = 1, 2", "Assigned"),
+        ("[a, *x] = 1, 2", "Assigned"),
+        ("x = 1\nx += 1", "Assigned"),
         ("x = 1\ndef x(): ...", "Defined"),
         ("if a:\n    x = 1\nelse:\n    x = 2", "= 1, = 2"),
         ("x = 0\nif a:\n    x = 1", "= 0, = 1"),
@@ -59,7 +59,7 @@ def shown(source: str, name: str = "x") -> str:
         ("if sys.version_info < (3,):\n    x = 1\nelse:\n    x = 2", "= 2"),
         (f"if sys.platform == {sys.platform!r}:\n    x = 1\nelse:\n    x = 2", "= 1"),
         ("try:\n    from a import x\nexcept ImportError:\n    x = None", "from a import x, = None?"),
-        ("for x in y: ...", "Value"),
+        ("for x in y: ...", "Assigned"),
         ("while a:\n    x = 1", "= 1"),
         ("with a:\n    x = 1", "= 1"),
         ("def f():\n    x = 1", ""),
@@ -76,13 +76,13 @@ def test_star_imports_are_kept_in_order() -> None:
 
 def test_a_rebound_name_remembers_what_it_was() -> None:
     meaning = read("def x(): ...\nx = wrap(x)").names["x"][0].meaning
-    assert isinstance(meaning, Value)
+    assert isinstance(meaning, Assigned)
     assert isinstance(meaning.before[0].meaning, Defined)
 
 
 def test_overloads_alone_say_only_that_the_name_is_there() -> None:
     found = read("import typing\n@typing.overload\ndef x(a): ...\n@typing.overload\ndef x(b): ...").names["x"]
-    assert found[0].meaning == Value(None)
+    assert found[0].meaning == Assigned(None)
 
 
 def test_overloads_give_way_to_the_definition() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.graph.signature import Lookup, Parameter, Signature, Signatures, lookup, signature_of
+from forge.graph.signature import Lookup, Parameter, Signature, Signatures, lookup_target, signature_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,10 +81,10 @@ def test_a_signature_says_what_it_is_and_where(tmp_path: Path) -> None:
 
 def test_the_three_answers_are_kept_apart(tmp_path: Path) -> None:
     folder = written(tmp_path, {"zoo.py": "class Network: ...\nx = object()\n"})
-    assert lookup("zoo.Network", [folder]).status == "found"
-    assert lookup("zoo.Netwrok", [folder]) == Lookup("absent", None, "Netwrok", "zoo", ("Network",))
-    assert lookup("zoo.x", [folder]).status == "unknown"
-    assert lookup("zoo.1 + 1", [folder]).status == "unknown"
+    assert lookup_target("zoo.Network", [folder]).status == "found"
+    assert lookup_target("zoo.Netwrok", [folder]) == Lookup("absent", None, "Netwrok", "zoo", ("Network",))
+    assert lookup_target("zoo.x", [folder]).status == "unknown"
+    assert lookup_target("zoo.1 + 1", [folder]).status == "unknown"
 
 
 # The cache
@@ -92,11 +92,11 @@ def test_the_three_answers_are_kept_apart(tmp_path: Path) -> None:
 
 def test_an_answer_on_disk_is_used_again_without_a_parser(tmp_path: Path) -> None:
     folder = written(tmp_path, {"zoo.py": "def f(a): ...\n"})
-    first = lookup("zoo.f", [folder])
+    first = lookup_target("zoo.f", [folder])
     program = (
         # The search path of this process: what another one finds on another path is not for it.
-        f"import sys; sys.path[:] = {sys.path!r}; from forge.graph.signature import lookup; "
-        f"found = lookup('zoo.f', [{folder!r}]); assert 'ast' not in sys.modules; print(found)"
+        f"import sys; sys.path[:] = {sys.path!r}; from forge.graph.signature import lookup_target; "
+        f"found = lookup_target('zoo.f', [{folder!r}]); assert 'ast' not in sys.modules; print(found)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == str(first)
@@ -105,14 +105,14 @@ def test_an_answer_on_disk_is_used_again_without_a_parser(tmp_path: Path) -> Non
 def changed(tmp_path: Path, files: dict[str, str], then: dict[str, str | None]) -> tuple[str, str]:
     """What ``zoo.f`` is before and after a change of files, each time by a new reader."""
     folder = written(tmp_path, files)
-    before = shown(lookup("zoo.f", [folder]).signature)
+    before = shown(lookup_target("zoo.f", [folder]).signature)
     for name, text in then.items():
         path = tmp_path / "src" / name
         if text is None:
             path.unlink()
         else:
             write(path, text)
-    return before, shown(lookup("zoo.f", [folder]).signature)
+    return before, shown(lookup_target("zoo.f", [folder]).signature)
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_file_written_a_moment_ago_is_always_read_again(tmp_path: Path) -> Non
     path.parent.mkdir()
     for name in "abcdefgh":
         path.write_text(f"def f({name}): ...")
-        assert shown(lookup("zoo.f", [folder]).signature) == f"{name}!"
+        assert shown(lookup_target("zoo.f", [folder]).signature) == f"{name}!"
 
 
 def test_a_changed_base_in_another_file_is_seen(tmp_path: Path) -> None:
@@ -150,15 +150,15 @@ def test_a_file_that_goes_away_is_seen(tmp_path: Path) -> None:
 
 def test_a_name_that_comes_to_exist_is_seen(tmp_path: Path) -> None:
     folder = written(tmp_path, {"zoo.py": "x = 1"})
-    assert lookup("zoo.f", [folder]).status == "absent"
+    assert lookup_target("zoo.f", [folder]).status == "absent"
     write(tmp_path / "src" / "zoo.py", "def f(): ...")
-    assert lookup("zoo.f", [folder]).status == "found"
+    assert lookup_target("zoo.f", [folder]).status == "found"
 
 
 def test_two_projects_with_a_package_of_one_name_do_not_mix(tmp_path: Path) -> None:
     one = written(tmp_path / "one", {"zoo.py": "def f(a): ..."})
     two = written(tmp_path / "two", {"zoo.py": "def f(b): ..."})
-    assert [shown(lookup("zoo.f", [folder]).signature) for folder in (one, two, one)] == ["a!", "b!", "a!"]
+    assert [shown(lookup_target("zoo.f", [folder]).signature) for folder in (one, two, one)] == ["a!", "b!", "a!"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"made_by": 1}', "\x00", '{"targets": {"zoo.f": 3}}'])
@@ -166,20 +166,20 @@ def test_a_broken_cache_is_as_good_as_none(content: str, tmp_path: Path) -> None
     folder = written(tmp_path, {"zoo.py": "def f(a): ..."})
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "signatures.json").write_text(content)
-    assert shown(lookup("zoo.f", [folder]).signature) == "a!"
+    assert shown(lookup_target("zoo.f", [folder]).signature) == "a!"
 
 
 def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) -> None:
     folder = written(tmp_path, {"zoo.py": "def f(a): ..."})
     (tmp_path / "cache").write_text("a file where the folder would be")
-    assert shown(lookup("zoo.f", [folder]).signature) == "a!"
+    assert shown(lookup_target("zoo.f", [folder]).signature) == "a!"
 
 
 def test_files_nothing_needs_any_more_leave_the_cache(tmp_path: Path) -> None:
     folder = written(tmp_path, {"zoo.py": "def f(a): ...\n"})
     for width in range(5):
         write(tmp_path / "src" / "zoo.py", "def f(a): ...\n" + "#" * width)
-        lookup("zoo.f", [folder])
+        lookup_target("zoo.f", [folder])
     store = json.loads((tmp_path / "cache" / "signatures.json").read_text())
     assert sum(path.endswith("src/zoo.py") for path, *_ in store["files"]) == 1
 
@@ -279,7 +279,7 @@ def test_no_name_that_exists_is_called_absent() -> None:
 )
 def test_a_misspelt_target_is_told_with_what_was_meant(target: str, part: str, meant: str) -> None:
     pytest.importorskip("torch")
-    found = lookup(target)
+    found = lookup_target(target)
     assert (found.status, found.part, found.candidates[0]) == ("absent", part, meant)
 
 
@@ -289,4 +289,4 @@ def test_a_misspelt_target_is_told_with_what_was_meant(target: str, part: str, m
 )
 def test_compiled_names_are_unknown_and_never_absent(target: str) -> None:
     pytest.importorskip("torch")
-    assert lookup(target).status == "unknown"
+    assert lookup_target(target).status == "unknown"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forge.graph.node import Call, Const, Edge, Expr, Graph, Map, Node, Seq
+
+if TYPE_CHECKING:
+    from random import Random
 
 PIECES = (
     "'", '"', "\\", "\n", "\r", "\t", "\0", "\x1b[31m", "\x7f", "\x85", "\u2028", "\u202e", "\ufeff", "\ud800", "{", "}",

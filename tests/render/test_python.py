@@ -13,7 +13,7 @@ import pytest
 from forge.base.errors import GraphError, MissingValueError
 from forge.base.secrets import Secret
 from forge.graph.equal import equal
-from forge.graph.node import Call, Const, Edge, Graph, Map
+from forge.graph.node import Call, Const, Edge, Graph, Map, Seq
 from forge.render.python import python
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ GENERATED = 10_000 if os.environ.get("FORGE_FULL") else 1_000
 def test_generated_graphs_parse_run_and_build_the_same_graph(part: int) -> None:
     size = GENERATED // 10
     for seed in range(part * size, (part + 1) * size):
-        made = hostile(Random(seed))  # noqa: S311 - repeatable, not secret
+        made = hostile(Random(seed))
         source = python(made, origins=bool(seed % 2))
         assert equal(rebuild(source), made.root), f"seed {seed}\n{source}"
 
@@ -115,13 +115,13 @@ def test_a_script_runs_on_its_own(tmp_path: Path) -> None:
             "add": C("operator.add", args=[1], mode="partial"),
             "length": C("builtins.len", mode="symbol"),
             "paths": [C("pathlib.PurePosixPath", args=["a", "b"])],
-            "numbers": [float("inf"), 10**5000, -0.0],
+            "numbers": [float("inf"), -0.0],
         },
     )
     script = tmp_path / "graph.py"
     script.write_text(python(made), encoding="utf-8")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0 or "exceeds the limit" in done.stderr.lower(), done.stderr
+    assert done.returncode == 0, done.stderr
     assert "start: 2026-01-02 00:00:00" in done.stdout
     assert "count: Counter({'class': 2, 'a-b': 1})" in done.stdout
 
@@ -145,10 +145,10 @@ def test_nothing_hides_a_builtin_or_a_keyword() -> None:
 
 
 def test_deep_nesting_becomes_variables() -> None:
-    value: Any = C("a.B")
-    for _ in range(300):
-        value = C("a.B", {"x": [value]})
-    made = graph("deep", {"top": value})
+    node = Call((), "a.B")
+    for _ in range(150):
+        node = Call((), "a.B", (Edge(0, Seq((), (Edge(0, node),))),))
+    made = Graph("deep", Map((), (Edge("top", node),)))
     assert equal(rebuild(python(made)), made.root)
 
 
@@ -165,7 +165,7 @@ def test_a_missing_value_is_refused_with_its_place() -> None:
         python(graph("x", {"model": C("a.B", {"path": OPEN})}))
     assert (
         str(caught.value)
-        == "/project/configs/model/x.yaml:1: model.path: the value is still ???\n  Give it one: model.path=VALUE"
+        == "/project/configs/model/x.yaml:2: model.path: the value is still ???\n  Give it one: model.path=VALUE"
     )
 
 
@@ -185,4 +185,4 @@ def test_the_caller_may_know_where_a_module_ends() -> None:
     made = graph("x", {"a": C("pkg.thing.make")})
     assert "from pkg.thing import make" in python(made)
     assert "from pkg import thing" not in python(made)
-    assert "import pkg\n" in python(made, home=lambda target: ("pkg", ("thing", "make")))
+    assert "import pkg\n" in python(made, home={"pkg.thing.make": ("pkg", ("thing", "make"))}.get)

@@ -104,7 +104,9 @@ def _module_name(imports: Imports, module: str) -> str:
     """The name a module is reached by, made on first use."""
     if module not in imports._plain:  # noqa: SLF001 - as above
         name = module.replace(".", "_")
-        while name in imports.names or is_taken(name):
+        if is_taken(name):  # a builtin, or a dunder name, which stays one whatever stands behind it
+            name = f"the_{name.strip('_')}"
+        while name in imports.names:
             name += "_"
         imports.names.add(name)
         imports._plain[module] = identifier(name)  # noqa: SLF001 - as above
