@@ -26,6 +26,7 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 MAX_DEPTH: Final = 100
 MAX_VALUES: Final = 100_000
 
+_MAX_SHOWN: Final = 60  # characters of a value in a message
 _MAX_NUMBER: Final = 1000  # characters; Python cannot print a much longer number
 _HEADER_CHARACTERS: Final = 512  # Hydra looks no further for its header
 _PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -129,7 +130,9 @@ def _package_header(data: bytes, file: str, layer: Layer) -> str | None:
         words = text.lstrip("#").split()
         if len(words) != 2:  # noqa: PLR2004 - a header is a name and a value
             origin = Origin(file, number, 1, layer)
-            raise ConfigSyntaxError(f"unreadable header {text!r}", origin=origin, hint="write it as '# @package a.b'")
+            raise ConfigSyntaxError(
+                f"unreadable header {_start(text)}", origin=origin, hint="write it as '# @package a.b'"
+            )
         if words[0] == "@package":
             package = words[1]
     return package
@@ -215,13 +218,15 @@ class _Builder:
         if anchor is None:
             return
         if anchor in self.anchors:
-            raise ConfigSyntaxError(f"the anchor '&{anchor}' stands twice", origin=origin, hint="rename one of them")
+            raise ConfigSyntaxError(
+                f"the anchor {_start('&' + anchor)} stands twice", origin=origin, hint="rename one of them"
+            )
         self.anchors[anchor] = (value, size)
 
     def alias(self, event: yaml.AliasEvent) -> None:
         origin = self._origin(event)
         if event.anchor not in self.anchors:
-            raise ConfigSyntaxError(f"there is no anchor '&{event.anchor}' before this alias", origin=origin)
+            raise ConfigSyntaxError(f"there is no anchor {_start('&' + event.anchor)} before this alias", origin=origin)
         value, size = self.anchors[event.anchor]
         self.count += size
         self._check_count(origin)
@@ -270,7 +275,7 @@ class _Builder:
         if key in container:
             first = container.settings[key].origin.line
             raise ConfigSyntaxError(
-                f"the key {key!r} stands twice, first in line {first}", origin=origin, hint="remove one of them"
+                f"the key {_start(key)} stands twice, first in line {first}", origin=origin, hint="remove one of them"
             )
 
     def _merged(self, value: Any, origin: Origin) -> list[ConfigMap]:
@@ -314,7 +319,7 @@ class _Builder:
 
     def _refused_tag(self, tag: str, origin: Origin) -> ConfigSyntaxError:
         return ConfigSyntaxError(
-            f"the YAML tag {tag.replace(_TAG, '!!')!r} is refused",
+            f"the YAML tag {_start(tag.replace(_TAG, '!!'))} is refused",
             origin=origin,
             hint="a config holds plain data; name Python objects with _target_ or _symbol_",
         )
@@ -381,6 +386,7 @@ def _construct(name: str, text: str) -> Any:
     return getattr(_CONSTRUCTOR, f"construct_yaml_{name}")(node)
 
 
-def _start(text: str) -> str:
-    """The beginning of a text, quoted, for a message."""
-    return repr(text if len(text) <= 40 else text[:40] + "...")  # noqa: PLR2004 - a message line
+def _start(value: object) -> str:
+    """A value as a message quotes it: only the beginning of a long one."""
+    shown = repr(value)
+    return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "..."

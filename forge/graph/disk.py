@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from forge.graph.bindings import Bindings
 
-__all__ = ["Compiled", "Disk", "Fact", "Module", "NotInstalled", "fact_of"]
+__all__ = ["Compiled", "Disk", "Fact", "Module", "NotInstalled", "fact_of", "search_path"]
 
 _ABSENT: Final = -1
 _FOLDER: Final = -2
@@ -64,6 +64,11 @@ def fact_of(path: str) -> Fact:
     if stat.S_ISDIR(found.st_mode):
         return Fact(path, 0, _FOLDER)
     return Fact(path, found.st_mtime_ns, found.st_size)
+
+
+def search_path() -> list[str]:
+    """The folders of ``sys.path``, the current one by its name."""
+    return [entry or os.getcwd() for entry in sys.path]
 
 
 class Module:
@@ -271,7 +276,7 @@ class Disk:
 
     def _search_path(self) -> list[str]:
         """Source folders come last, as they do when forge imports: they can never hide an installed module."""
-        return [*(entry or os.getcwd() for entry in sys.path), *self.source_folders]
+        return [*search_path(), *self.source_folders]
 
     def _note_shadows(self, top: str, home: str) -> None:
         """A module of the same name in an earlier folder would win: its absence is part of the answer."""

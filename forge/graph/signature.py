@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from forge import __version__
 from forge.base.places import user_cache
-from forge.graph.disk import Disk, Fact, fact_of
+from forge.graph.disk import Disk, Fact, fact_of, search_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -178,7 +178,12 @@ class Signatures:
         return fact
 
     def _key(self, target: str) -> str:
-        return "|".join((target, *self._folders))
+        """Another search path, or other source folders, may give another answer."""
+        places = self._loaded()["places"]
+        here = [*search_path(), "", *self._folders]
+        if here not in places:
+            places.append(here)
+        return f"{places.index(here)}|{target}"
 
     def _loaded(self) -> dict[str, Any]:
         if self._store is None:
@@ -193,6 +198,7 @@ class Signatures:
         renumbered = {number: index for index, number in enumerate(used)}
         return {
             "made_by": _maker(),
+            "places": store["places"],
             "files": [store["files"][number] for number in used],
             "targets": {key: [e[0], [renumbered[n] for n in e[1]]] for key, e in store["targets"].items()},
         }
@@ -242,12 +248,12 @@ def _path() -> str:
 
 
 def _maker() -> list[object]:
-    """Answers of another forge, another Python or another search path are not ours."""
-    return [_FORMAT, __version__, list(sys.version_info[:3]), sys.path]
+    """Answers of another forge or another Python are not ours."""
+    return [_FORMAT, __version__, list(sys.version_info[:3]), sys.platform]
 
 
 def _load() -> dict[str, Any]:
-    empty: dict[str, Any] = {"files": [], "targets": {}}
+    empty: dict[str, Any] = {"places": [], "files": [], "targets": {}}
     try:
         with open(_path(), "rb") as file:
             store = json.loads(file.read())

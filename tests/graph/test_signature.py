@@ -161,6 +161,25 @@ def test_two_projects_with_a_package_of_one_name_do_not_mix(tmp_path: Path) -> N
     assert [shown(lookup_target("zoo.f", [folder]).signature) for folder in (one, two, one)] == ["a!", "b!", "a!"]
 
 
+def test_a_search_path_with_another_package_of_that_name_has_its_own_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = written(tmp_path / "one", {"zoo.py": "def f(a): ..."})
+    two = written(tmp_path / "two", {"zoo.py": "def f(b): ..."})
+    usual = list(sys.path)
+    for folder, wanted in ((one, "a!"), (two, "b!"), (one, "a!")):
+        monkeypatch.setattr(sys, "path", [folder, *usual])
+        assert shown(lookup_target("zoo.f").signature) == wanted
+    assert len(json.loads((tmp_path / "cache" / "signatures.json").read_text())["targets"]) == 2
+
+
+def test_the_current_folder_counts_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    for name in "abab":
+        monkeypatch.chdir(written(tmp_path / name, {"zoo.py": f"def f({name}): ..."}))
+        assert shown(lookup_target("zoo.f").signature) == f"{name}!"
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"made_by": 1}', "\x00", '{"targets": {"zoo.f": 3}}'])
 def test_a_broken_cache_is_as_good_as_none(content: str, tmp_path: Path) -> None:
     folder = written(tmp_path, {"zoo.py": "def f(a): ..."})
