@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from forge.base.errors import ConfigSyntaxError, UsageError
 from forge.base.spelling import did_you_mean
 from forge.compose.document import ConfigMap
+from forge.compose.quote import quote_value
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
     from forge.base.origin import Origin
 
-__all__ = ["Argument", "arguments_of", "flag_override", "quote"]
+__all__ = ["Argument", "arguments_of", "flag_override"]
 
 _TYPES: Final = {"int": int, "float": float, "str": str, "path": str, "bool": bool}
 _NAMED: Final = {
@@ -95,33 +96,7 @@ def flag_override(argument: Argument, flag: str, text: str, groups: Container[st
     typed = f"{flag} {text}"
     if argument.key in groups:
         return f"{argument.key}={text}", typed
-    return f"++{argument.key}={quote(value)}", typed
-
-
-def quote(value: Any) -> str:
-    """A value as Hydra's override grammar reads it back."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(quote, value)) + "]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{quote(key)}:{quote(item)}" for key, item in value.items()) + "}"
-    return quote_text(str(value))
-
-
-def quote_text(text: str) -> str:
-    """A text in single quotes; in Hydra's grammar only backslashes before a quote need care."""
-    parts = text.split("'")
-    # Backslashes are plain inside quotes, except in a run that ends at a quote: there each counts double.
-    escaped = []
-    for part in parts:
-        body = part.rstrip("\\")
-        escaped.append(body + "\\" * (2 * (len(part) - len(body))))
-    return "'" + "\\'".join(escaped) + "'"
+    return f"++{argument.key}={quote_value(value)}", typed
 
 
 def _argument(name: str, declared: Any, origin: Origin) -> Argument:

@@ -165,7 +165,13 @@ class _Builder:
         self.plain: dict[str, Any] = {}
         self.documents: list[Any] = []
 
+    def line(self, number: int) -> str:
+        """A line of the file, or the one before it when the parser stopped at its end."""
+        lines = self.data.decode("utf-8", "replace").splitlines()
+        return "".join(lines[max(0, number - 1) : number + 1])
+
     def build(self, data: bytes) -> ConfigMap | ConfigList:
+        self.data = data
         try:
             for event in yaml.parse(data, Loader=_PARSER):
                 handle = _HANDLERS.get(type(event))
@@ -219,14 +225,14 @@ class _Builder:
             return
         if anchor in self.anchors:
             raise ConfigSyntaxError(
-                f"the anchor {_start('&' + anchor)} stands twice", origin=origin, hint="rename one of them"
+                f"the anchor {_start(f'&{anchor}')} stands twice", origin=origin, hint="rename one of them"
             )
         self.anchors[anchor] = (value, size)
 
     def alias(self, event: yaml.AliasEvent) -> None:
         origin = self._origin(event)
         if event.anchor not in self.anchors:
-            raise ConfigSyntaxError(f"there is no anchor {_start('&' + event.anchor)} before this alias", origin=origin)
+            raise ConfigSyntaxError(f"there is no anchor {_start(f'&{event.anchor}')} before this alias", origin=origin)
         value, size = self.anchors[event.anchor]
         self.count += size
         self._check_count(origin)
@@ -333,10 +339,15 @@ class _Builder:
         origin = Origin(self.file, mark.line + 1, mark.column + 1, self.layer) if mark else Origin(self.file)
         problem = error.problem or "it ends too early"
         tab = "token" in problem and "start" in problem
+        open_value = "???" in self.line(mark.line) if mark else False
         raise ConfigSyntaxError(
             f"not valid YAML: {problem}",
             origin=origin,
-            hint="indent with spaces, and quote values that begin with @, ` or %" if tab else None,
+            hint="indent with spaces, and quote values that begin with @, ` or %"
+            if tab
+            else "inside braces write '???' with quotes"
+            if open_value
+            else None,
         ) from error
 
 

@@ -5,12 +5,14 @@ Parsing is Hydra's own parser; applying them to plain data follows `OmegaConf.up
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from forge.base.errors import ConfigSyntaxError, InterpolationError, OverrideError
 from forge.base.origin import Origin
 from forge.base.paths import dotted
+from forge.base.secrets import MASK, is_secret_name
 from forge.base.spelling import did_you_mean
 from forge.compose.document import ConfigList, ConfigMap, Setting
 from forge.compose.interpolation import Evaluator
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from forge.base.paths import Path
 
 __all__ = ["Override", "apply_override", "parse_overrides"]
+
+
+_INNER_KEY = re.compile(r"[\w\-.]+(?=\s*:)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,12 @@ def parse_overrides(overrides: Iterable[str | tuple[str, str]]) -> list[Override
     found = []
     for one in overrides:
         expression, typed = (one, one) if isinstance(one, str) else one
+        typed = _masked(typed)
         origin = Origin("", layer="override" if isinstance(one, str) else "flag", text=typed)
         try:
             parsed = parser.parse_override(expression)
         except HydraException as error:
-            raise _syntax_error(expression, origin) from error
+            raise _syntax_error(typed if isinstance(one, str) else expression, origin) from error
         if parsed.is_sweep_override():
             raise OverrideError(
                 "several values make a sweep, a config takes one",
@@ -61,6 +67,14 @@ def parse_overrides(overrides: Iterable[str | tuple[str, str]]) -> list[Override
             )
         found.append(Override(expression, typed, origin, parsed))
     return found
+
+
+def _masked(typed: str) -> str:
+    """The text as it may be shown: what is set for a key that names a secret is a mask."""
+    separator = " " if typed.startswith("--") else "="
+    key, found, value = typed.partition(separator)
+    names = [key.lstrip("+~-").replace("-", "_"), *_INNER_KEY.findall(value)]
+    return f"{key}{separator}{MASK}" if found and any(map(is_secret_name, names)) else typed
 
 
 def apply_override(root: ConfigMap, override: Override, groups: Sequence[str]) -> None:
@@ -81,7 +95,7 @@ def apply_override(root: ConfigMap, override: Override, groups: Sequence[str]) -
         raise OverrideError(
             f"{parsed.key_or_group!r} has a value already",
             origin=override.origin,
-            hint=f"change it with {override.expression[1:]!r}",
+            hint=f"change it with {override.typed[1:]!r}",
         )
     _set(root, path, value, override, adds=adds, groups=groups)
 
@@ -96,7 +110,9 @@ def _exists(root: ConfigMap, path: Path) -> bool:
             pure = reference_of(value) is not None
             target = follow(root, here, value) if pure else Evaluator(root).evaluate(value, here)[0]
             if target is NOT_FOUND:
-                raise InterpolationError(f"{value} leads nowhere", origin=Origin("", text=dotted(path)), key=dotted(here))
+                raise InterpolationError(
+                    f"{value} leads nowhere", origin=Origin("", text=dotted(path)), key=dotted(here)
+                )
             value = target
     return value is not NOT_FOUND and value is not None and value != MISSING
 
@@ -178,7 +194,8 @@ def _delete(root: ConfigMap, path: Path, override: Override) -> None:
         raise OverrideError(f"there is no {key!r} to delete", origin=override.origin, hint=hint or None)
     wanted = override.parsed.value()
     if wanted is not None and wanted != shown:
-        raise OverrideError(f"{key!r} is {shown!r}, not {wanted!r}; nothing is deleted", origin=override.origin)
+        held = MASK if is_secret_name(path[-1]) else repr(shown)
+        raise OverrideError(f"{key!r} is {held}; nothing is deleted", origin=override.origin)
     parent = lookup(root, path[:-1])
     if is_interpolation(parent):
         parent = follow(root, path[:-1], parent)
@@ -204,7 +221,7 @@ def _unknown_key(root: ConfigMap, path: Path, depth: int, override: Override, gr
         known += groups
     parent = ".".join(map(str, path[:depth]))
     what = f"{parent!r} has no key {key!r}" if parent else f"the config has no key {key!r}"
-    hint = did_you_mean(key, known) or f"to add a key write +{override.expression.lstrip('+')}"
+    hint = did_you_mean(key, known) or f"to add a key write +{override.typed.lstrip('+')}"
     return OverrideError(what, origin=override.origin, hint=hint)
 
 

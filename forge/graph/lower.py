@@ -223,7 +223,7 @@ class _Lowering:
                 origin=origin,
             )
         settings = value.settings
-        special = [key for key in value if isinstance(key, str) and key[:1] == "_" == key[-1:]]
+        special = [key for key in value if isinstance(key, str) and (key[:1] == "_" or key[-1:] == "_")]
         if not recursive or not special:
             pairs = list(value.items())
             edges = yield from self.items(
@@ -345,7 +345,7 @@ class _Lowering:
 def _special_problem(key: str, value: ConfigMap) -> tuple[str | None, str | None]:
     held = value[key]
     if key not in SPECIAL_KEYS:
-        near = did_you_mean(key, SPECIAL_KEYS)
+        near = did_you_mean(key, SPECIAL_KEYS) if key[0] == key[-1] or f"_{key.strip('_')}_" in SPECIAL_KEYS else ""
         return (f"there is no special key {key!r}", near) if near else (None, None)
     if key == "_args_" and not isinstance(held, list):
         return "_args_ must be a list of positional arguments", None

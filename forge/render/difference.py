@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from forge.base.errors import ForgeError, UsageError
+from forge.base.errors import ForgeError
 from forge.base.paths import dotted
-from forge.base.secrets import MASK, Secret
+from forge.compose.quote import override_key, quote_value
 from forge.graph.align import named
 from forge.graph.change import Add, Move, Remove, Reorder, Retarget, Set, Share, Unshare, as_config
 from forge.graph.node import Call, Expr, Map, Seq
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from forge.graph.change import Change, Holder
     from forge.graph.node import Edge, Graph, Node
 
-__all__ = ["Mark", "bridge", "marked", "overlay", "overrides", "quote_value", "shortest", "text"]
+__all__ = ["Mark", "bridge", "marked", "overlay", "overrides", "shortest", "text"]
 
 Mark: TypeAlias = Literal["added", "removed", "changed"]
 
@@ -31,15 +30,6 @@ _ROUNDS: Final = 3  # of 2,500 generated pairs of configs none needed more than 
 _WIDEST_PATH: Final = 48
 _WIDEST_WHAT: Final = 56
 _COLORS: Final = {"+": "32", "-": "31", "~": "33", ">": "36", "=": "36"}
-
-# What Hydra's grammar reads back as the same text without quotes, and what only looks like it.
-_BARE = re.compile(r"[A-Za-z_/][A-Za-z0-9_\-./+@%]*\Z", re.ASCII)
-_NUMBER = r"(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:e[+-]?[0-9_]+)?"
-_OTHER_TYPE = re.compile(rf"(?:true|false|null|[+-]?(?:inf|nan|{_NUMBER}))\Z", re.IGNORECASE)
-_KEY_STEP = re.compile(r"[A-Za-z_$][A-Za-z0-9_$\-]*\Z", re.ASCII)
-_DICT_KEY = re.compile(r"(?:[A-Za-z0-9_/\-+.$%*@?|]|[\\()\[\]{}:=, \t])+\Z", re.ASCII)
-_ESCAPED = re.compile(r"[\\()\[\]{}:=, \t]")
-_BEFORE_QUOTE = re.compile(r"(\\*)('|\Z)")
 
 
 # ---- text
@@ -94,7 +84,7 @@ def overrides(changes: Iterable[Change]) -> list[str]:
         holder = _rewritten(change.holder)
         if isinstance(change, Move):
             holder_before = _rewritten(change.old_holder)
-            parts += [] if holder_before else [f"~{_override_key(change.old)}"]
+            parts += [] if holder_before else [f"~{override_key(change.old)}"]
             whole |= {holder_before.old.path: holder_before} if holder_before else {}
         if holder is None:
             parts += _override(_earlier_path(change), change)
@@ -152,58 +142,26 @@ def bridge(
     return lines
 
 
-def quote_value(value: object) -> str:
-    """A value in Hydra's override grammar, quoted where it has to be, so that the parser gives the same value back."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{_dict_key(key)}:{quote_value(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(quote_value, value)) + "]"
-    if value is None or isinstance(value, (bool, int, float)):
-        return _literal(value)
-    plain = MASK if isinstance(value, Secret) else str(value)
-    return plain if _BARE.match(plain) and not _OTHER_TYPE.match(plain) else _quoted(plain)
-
-
-def _literal(value: float | None) -> str:
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def _quoted(plain: str) -> str:
-    """In single quotes; Hydra reads backslashes as escapes only where they stand before a quote."""
-    return "'" + _BEFORE_QUOTE.sub(lambda run: run[1] * 2 + ("\\'" if run[2] else ""), plain) + "'"
-
-
-def _dict_key(key: object) -> str:
-    if key is None or isinstance(key, (bool, int, float)):
-        return _literal(key)
-    plain = str(key)
-    if not _DICT_KEY.match(plain) or _OTHER_TYPE.match(plain):
-        raise UsageError(f"Hydra has no override for the key {plain!r}", hint="Change it in the config file.")
-    return _ESCAPED.sub(lambda special: "\\" + special[0], plain)
-
-
 def _override(path: Path, change: Change) -> list[str]:
     if isinstance(change, Set):
         if path[-1:] == ("_partial_",):  # the earlier config need not have the key
-            return [f"++{_override_key(path)}={quote_value(change.new)}"]
+            return [f"++{override_key(path)}={quote_value(change.new)}"]
         ordered = _in_named_list(change.holder)
         return [] if change.computed else _replaced(path, change.old, change.text, ordered=ordered)
     if isinstance(change, Add):
-        return [f"+{_override_key(path)}={quote_value(change.value)}"]
+        return [f"+{override_key(path)}={quote_value(change.value)}"]
     if isinstance(change, Remove):
-        return _removed(_override_key(path), change.value)
+        return _removed(override_key(path), change.value)
     if isinstance(change, Retarget):
         name = "_symbol_" if change.mode == "symbol" else "_target_"
-        return [f"{_override_key((*path, name))}={quote_value(change.new)}"]
+        return [f"{override_key((*path, name))}={quote_value(change.new)}"]
     if isinstance(change, Share):
-        return [f"{_override_key(path)}={quote_value(_reference(change.other))}"]
+        return [f"{override_key(path)}={quote_value(_reference(change.other))}"]
     if isinstance(change, Unshare):
-        return [f"{_override_key(path)}={quote_value(change.value)}"]
+        return [f"{override_key(path)}={quote_value(change.value)}"]
     if isinstance(change, Move):
-        users = [f"{_override_key(user)}={quote_value(_reference(change.path))}" for user in change.users]
-        return [f"+{_override_key(path)}={quote_value(change.value)}", *users]
+        users = [f"{override_key(user)}={quote_value(_reference(change.path))}" for user in change.users]
+        return [f"+{override_key(path)}={quote_value(change.value)}", *users]
     return []  # an order is written with the list it belongs to
 
 
@@ -215,23 +173,13 @@ def _removed(key: str, value: object) -> list[str]:
 
 def _replaced(path: Path, old: object, new: object, *, ordered: bool) -> list[str]:
     """Hydra merges a mapping into a mapping and refuses a list beside a mapping: there the old value goes first."""
-    key, value = _override_key(path), quote_value(new)
+    key, value = override_key(path), quote_value(new)
     containers = isinstance(old, (dict, list)) and isinstance(new, (dict, list))
     if not containers or (isinstance(old, list) and isinstance(new, list)):
         return [f"{key}={value}"]
     if isinstance(path[-1], int):  # a list does not give up an item
         ordered = True
     return [f"{key}=null", f"{key}={value}"] if ordered else [f"~{key}", f"+{key}={value}"]
-
-
-def _override_key(path: Path) -> str:
-    if not path or not all(_writable(key) for key in path):
-        raise UsageError(f"Hydra has no override for the key {dotted(path)!r}", hint="Change it in the config file.")
-    return ".".join(map(str, path))
-
-
-def _writable(key: object) -> bool:
-    return type(key) is int or (isinstance(key, str) and _KEY_STEP.match(key) is not None)
 
 
 def _reference(path: Path) -> str:
