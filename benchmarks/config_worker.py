@@ -159,7 +159,7 @@ def _complete(folder: Path, rounds: int, limit: float, _: bool) -> tuple[list[Ti
             break
     # The median of a word's rounds, so that p99 speaks of the slow words and not of a busy machine.
     taken = [median(rounds_of_word) for rounds_of_word in presses.values()]
-    cuts = quantiles(taken, n=100)
+    cuts = quantiles(taken, n=100, method="inclusive")
     return [Timing("forge, completion", taken)], {"p50": cuts[49], "p99": cuts[98], "words": len(taken)}
 
 

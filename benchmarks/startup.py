@@ -72,6 +72,7 @@ def _seconds(timing: Timing, command: Command, words: list[str], home: str) -> f
         kinds["CACHE"] = os.path.join(home, "emptied")
         shutil.rmtree(kinds["CACHE"], ignore_errors=True)
     environment = {**os.environ, **{f"FORGE_{kind}_HOME": folder for kind, folder in kinds.items()}}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an editable forge would be compiled anew by each process
     start = time.perf_counter()
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
     seconds = time.perf_counter() - start

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from typing import Final
 
@@ -99,7 +98,7 @@ def make_private_folder(path: str | os.PathLike[str]) -> None:
 def _write_and_rename(target: str, content: bytes, mode: int, *, durable: bool) -> None:
     folder = os.path.dirname(target)
     # The name is short and random: the target's own name may already have the greatest length there is.
-    temporary = os.path.join(folder, f".forge-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".forge-{os.urandom(8).hex()}.tmp")
     handle = os.open(temporary, _NEW_FILE, mode)
     try:
         with open(handle, "wb", buffering=0) as file:

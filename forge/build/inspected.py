@@ -20,7 +20,7 @@ from forge.graph.call_check import call_findings, target_findings
 from forge.graph.check import Finding, in_order
 from forge.graph.node import Call
 from forge.graph.policy import Policy, Rule
-from forge.graph.signature import Lookup, Parameter, ParameterKind, Signature
+from forge.graph.static.signature import Lookup, Parameter, ParameterKind, Signature
 from forge.graph.walk import walk
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from forge.base.secrets import MASK, Secret
 if TYPE_CHECKING:
     from forge.base.paths import Path
 
-__all__ = ["override_key", "quote_value"]
+__all__ = ["override_key", "quote_value", "spellable"]
 
 # What Hydra's grammar reads back as the same text without quotes, and what only looks like it.
 _BARE = re.compile(r"[A-Za-z_/][A-Za-z0-9_\-./+@%]*\Z", re.ASCII)
@@ -26,7 +26,7 @@ _BEFORE_QUOTE = re.compile(r"(\\*)('|\Z)")
 
 def override_key(path: Path) -> str:
     """A path as the left side of an override; UsageError for keys the grammar cannot spell."""
-    if not path or not all(_writable(key) for key in path):
+    if not path or not all(spellable(key) for key in path):
         raise UsageError(f"Hydra has no override for the key {dotted(path)!r}", hint="Change it in the config file.")
     return ".".join(map(str, path))
 
@@ -43,7 +43,8 @@ def quote_value(value: object) -> str:
     return plain if _BARE.match(plain) and not _OTHER_TYPE.match(plain) else _quoted(plain)
 
 
-def _writable(key: object) -> bool:
+def spellable(key: object) -> bool:
+    """Whether Hydra can spell this key in an override."""
     return type(key) is int or (isinstance(key, str) and _KEY_STEP.match(key) is not None)
 
 

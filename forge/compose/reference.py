@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["NOT_FOUND", "absolute", "follow", "is_interpolation", "lookup", "reference_of"]
 
 NOT_FOUND: Final = object()
-_MAX_HOPS: Final = 100
 _PURE = re.compile(r"\$\{\s*(\.*[^\s${}:'\",\\]+|\.+)\s*\}\Z")
 
 
@@ -61,9 +60,11 @@ def lookup(root: Any, path: Path) -> Any:
 
 def follow(root: Any, at: Path, value: Any) -> Any:
     """What a chain of pure references written at ``at`` leads to; NOT_FOUND when it leads nowhere or is not pure."""
-    for _ in range(_MAX_HOPS):
-        if not is_interpolation(value):
-            return value
+    passed: set[Path] = set()
+    while is_interpolation(value):
+        if at in passed:
+            return NOT_FOUND
+        passed.add(at)
         reference = reference_of(value)
         if reference is None:
             return NOT_FOUND
@@ -72,9 +73,7 @@ def follow(root: Any, at: Path, value: Any) -> Any:
             value = lookup(root, at)
         except (ValueError, RecursionError):
             return NOT_FOUND
-        if value is NOT_FOUND:
-            return NOT_FOUND
-    return NOT_FOUND
+    return value
 
 
 def _step(value: Any, key: Any) -> Any:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 from forge.base.paths import dotted
 from forge.base.secrets import Secret
 from forge.base.spelling import did_you_mean
-from forge.graph.literal_types import Wanted, fits, wanted
-from forge.graph.misspelt import surely_meant
 from forge.graph.node import Call, Const, Expr, Map, Seq
+from forge.graph.static.literal_types import Wanted, fits, wanted
+from forge.graph.static.misspelt import surely_meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from forge.base.origin import Origin
     from forge.graph.node import Edge, Node
-    from forge.graph.signature import Lookup, Parameter, Signature
+    from forge.graph.static.signature import Lookup, Parameter, Signature
 
 __all__ = ["Finding", "Severity", "Targets", "call_findings", "target_findings"]
 

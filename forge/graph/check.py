@@ -12,9 +12,9 @@ from forge.base.errors import ForgeError, PolicyError
 from forge.base.paths import dotted, parse_dotted
 from forge.base.secrets import Secret
 from forge.graph.call_check import Finding, Severity, call_findings, target_findings
-from forge.graph.misspelt import surely_meant
 from forge.graph.node import Call, Const, Expr, Map, Missing
-from forge.graph.signature import Signatures
+from forge.graph.static.misspelt import surely_meant
+from forge.graph.static.signature import Signatures
 from forge.graph.walk import find, users, walk
 
 if TYPE_CHECKING:

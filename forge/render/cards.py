@@ -9,18 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
-from forge.base.paths import dotted
-from forge.graph.node import Call, Const, Edge, Expr, Map, Missing, Seq
-from forge.graph.walk import fold
-from forge.render.label import elided, inline, key_text, leaf, printable, tag
+from forge.graph.node import Call, Map, Missing
+from forge.render.alike import grouped, ranges, shapes
+from forge.render.label import inline, key_text, leaf, printable, tag
 from forge.render.place import node_at, part, places
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from forge.base.origin import Origin
     from forge.base.paths import Path
-    from forge.graph.node import Graph, Node
+    from forge.graph.node import Edge, Graph, Node
     from forge.render.place import Places
 
 __all__ = ["Card", "Mark", "Picture", "Row", "picture"]
@@ -28,7 +27,6 @@ __all__ = ["Card", "Mark", "Picture", "Row", "picture"]
 Mark: TypeAlias = Literal["added", "removed", "changed"]
 """What a comparison says of a value."""
 
-_ALIKE: Final = 3  # so many equal objects of a list share a card
 _DEEPEST: Final = 4  # levels of plain data inside a card
 _MOST_VALUES: Final = 24
 _VALUE_WIDTH: Final = 40
@@ -36,24 +34,24 @@ _VALUE_WIDTH: Final = 40
 
 @dataclass(slots=True)
 class Row:
-    """A line of a card: key and value, or key and the card it leads to."""
+    """A line of a card: key and value, key and the card it leads to, or the head of the rows below it."""
 
     key: str
     text: str
     level: int = 0
     target: str = ""
-    missing: bool = False
+    kind: Literal["value", "missing", "object", "head"] = "value"
     mark: Mark | None = None
     origin: Origin | None = None
 
 
 @dataclass(slots=True)
 class Card:
-    """One object of the picture, or several that are alike."""
+    """One object of the picture, or several that are alike; ``names`` are the paths of all of them."""
 
     id: str
     nodes: tuple[Node, ...]
-    name: str
+    names: tuple[str, ...]
     title: str
     tag: str = ""
     group: str = ""
@@ -66,29 +64,27 @@ class Card:
         """The object, or the first of those that are alike."""
         return self.nodes[0]
 
+    @property
+    def name(self) -> str:
+        """The path of the object, or that of the list whose objects are alike."""
+        return self.names[0] if len(self.names) == 1 else self.names[0].rpartition("[")[0] or self.names[0]
+
 
 @dataclass(slots=True)
 class Picture:
-    """All cards, in the order of the config, and the groups (top-level keys) they belong to."""
+    """All cards, users before what they use, and the name of the config."""
 
     name: str
     cards: list[Card]
 
     @property
     def groups(self) -> dict[str, list[Card]]:
-        """The cards of each group; a card of no group is left out."""
+        """The cards of each top-level key; a card of the whole config has none."""
         found: dict[str, list[Card]] = {}
         for card in self.cards:
             if card.group:
                 found.setdefault(card.group, []).append(card)
         return found
-
-
-class _Stack(NamedTuple):
-    """A node and those that are like it, part by part."""
-
-    nodes: tuple[Node, ...]
-    depth: int
 
 
 def picture(
@@ -99,136 +95,152 @@ def picture(
     focus: str | None = None,
     marks: Mapping[Path, Mark] | None = None,
 ) -> Picture:
-    """The cards of a graph, of the part below ``target``, or of one node (``focus``), its users and its parts."""
+    """The cards of a graph, of the part below ``target``, or of one node (``focus``), its users and its parts.
+
+    Cards more than ``depth`` steps from the root are folded into the rows that lead to them.
+    """
     shown = part(graph, target)
-    drawing = _Drawing(places(shown.root), marks or {}, depth)
-    drawing.collect(printable(shown.name))
-    cards = drawing.cards
-    if focus:
-        cards = _near(cards, drawing.card_of(node_at(shown, focus)))
+    dealer = _Dealer(places(shown.root), printable(shown.name), depth, marks or {})
+    dealer.deal()
+    cards = dealer.near(node_at(shown, focus)) if focus else dealer.cards
     kept = {card.id for card in cards}
     for card in cards:
         for row in card.rows:
-            if row.target not in kept:
-                row.target = ""
+            row.target = row.target if row.target in kept else ""
     return Picture(printable(shown.name), cards)
 
 
-def _near(cards: list[Card], center: str) -> list[Card]:
-    """A card, those that lead to it and those it leads to."""
-    middle = next(card for card in cards if card.id == center)
-    parts = {row.target for row in middle.rows}
-    return [card for card in cards if card is middle or card.id in parts or any(row.target == center for row in card.rows)]
+class _Stack(NamedTuple):
+    """A node that gets a card, with those that are like it, and how far it is from the root."""
+
+    nodes: tuple[Node, ...]
+    depth: int
 
 
-class _Drawing:
-    def __init__(self, found: Places, marks: Mapping[Path, Mark], depth: int | None) -> None:
+class _Dealer:
+    def __init__(self, found: Places, name: str, depth: int | None, marks: Mapping[Path, Mark]) -> None:
         self.places = found
-        self.marks = marks
+        self.name = name
         self.depth = depth
+        self.marks = marks
+        self.shapes = shapes(found)
         self.cards: list[Card] = []
-        self.stacks: dict[int, _Stack] = {id(found.root): _Stack((found.root,), 0)}
-        self.ids: dict[int, str] = {id(found.root): "c0"}
-        self.hidden: set[str] = set()
-        self.shapes = self._shapes()
+        self._ids: dict[int, str] = {}
 
-    # ---- which nodes have a card
+    def deal(self) -> None:
+        """Make the cards, one after another; a config may be deeper than Python's recursion."""
+        pending = [_Stack((self.places.root,), 0)]
+        while pending:
+            stack = pending.pop()
+            card = self._card(stack.nodes)
+            found: list[_Stack] = []
+            rows = list(self._rows(stack.nodes, 0, stack.depth, found))
+            card.rows = _limited(rows if stack.depth or not isinstance(card.node, Map) else _own(rows))
+            if card.rows or isinstance(card.node, Call) or stack.depth:
+                self.cards.append(card)
+            pending += reversed(found)
+
+    def near(self, node: Node) -> list[Card]:
+        """The card that shows a node, those that lead to it and those it leads to."""
+        known = {card.id: card for card in self.cards}
+        current = id(node)
+        while self._ids.get(current) not in known and current in self.places.homes:
+            current = self.places.homes[current][0]
+        middle = known.get(self._ids.get(current, ""))
+        if middle is None:
+            return self.cards
+        parts = {row.target for row in middle.rows}
+        leads = [card for card in self.cards if any(row.target == middle.id for row in card.rows)]
+        return [card for card in self.cards if card is middle or card.id in parts or card in leads]
+
+    def _card(self, nodes: tuple[Node, ...]) -> Card:
+        node = nodes[0]
+        path = self.places.paths[id(node)]
+        names = tuple(printable(self.places.name(each)) for each in nodes)
+        title = leaf(node.target) if isinstance(node, Call) else key_text(path[-1]) if path else self.name
+        users = [user for user, edge in self.places.users.get(id(node), ()) if edge.ref or not self._is_frame(user)]
+        group = key_text(path[0]) if path and isinstance(self.places.root, Map) else ""
+        mark = self.marks.get(node.path)
+        return Card(self._id(node), nodes, names, title, tag(node), group, len(users), mark)
+
+    def _id(self, node: Node) -> str:
+        return self._ids.setdefault(id(node), f"c{len(self._ids)}")
 
     def _is_card(self, node: Node) -> bool:
         if inline(node) is not None:
             return False
-        if isinstance(node, Call) or node is self.places.root:
+        if isinstance(node, Call) or len(self.places.users.get(id(node), ())) > 1:
             return True
-        home = self.places.homes.get(id(node))
-        on_top = home is not None and home[0] == id(self.places.root) and isinstance(self.places.root, Map)
-        return self._users(node) > 1 or (on_top and (self._refers(node) or not self._only_objects(node)))
-
-    def _users(self, node: Node) -> int:
-        return len(self.places.users.get(id(node), ()))
-
-    def _refers(self, node: Node) -> bool:
-        return self._users(node) > 1
-
-    def _only_objects(self, node: Node) -> bool:
-        return all(isinstance(edge.node, Call) and edge.node.mode != "symbol" for edge, _ in self.places.parts(node))
-
-    def _shapes(self) -> dict[int, Hashable]:
-        """A number for each node: equal for nodes that differ in plain values only and that nothing else refers to."""
-        shapes: dict[int, Hashable] = {}
-        numbers: dict[Hashable, int] = {}
-
-        def shape(node: Node, inner: list[tuple[int, bool]]) -> tuple[int, bool]:
-            """The number, and whether the node and all its parts have one user each."""
-            parts: list[Hashable] = []
-            closed = True
-            if not isinstance(node, Expr) and id(node) in self.places.paths:
-                for (edge, owned), (number, alone) in zip(self.places.parts(node), inner, strict=True):
-                    plain = isinstance(edge.node, (Const, Expr, Missing))
-                    parts.append((edge.key, "value" if plain else number if owned else ("shared", id(edge.node))))
-                    closed = closed and (plain or not owned or (alone and self._users(edge.node) == 1))
-            kind = (node.target, node.mode, len(node.args)) if isinstance(node, Call) else type(node).__name__
-            key = (kind, tuple(parts)) if closed else id(node)
-            found = numbers.setdefault(key, len(numbers))
-            shapes[id(node)] = found
-            return found, closed
-
-        fold(self.places.root, shape)
-        return shapes
-
-    # ---- cards
-
-    def collect(self, name: str) -> None:
-        """Make the cards, each before those that its rows lead to; no recursion, a config may be deep."""
-        pending = [self.places.root]
-        while pending:
-            node = pending.pop()
-            stack = self.stacks[id(node)]
-            card = self._card(node, stack, name)
-            found: list[Node] = []
-            card.rows = self._limited(list(self._rows(stack, found)))
-            if node is not self.places.root or isinstance(node, Call) or self._root_is_worth_a_card(card):
-                self.cards.append(card)
-            pending += reversed(found)
-
-    def _root_is_worth_a_card(self, card: Card) -> bool:
-        card.rows = [row for row in card.rows if not row.target]
-        return bool(card.rows)
-
-    def _card(self, node: Node, stack: _Stack, name: str) -> Card:
-        path = self.places.paths[id(node)]
-        title = leaf(node.target) if isinstance(node, Call) else name if not path else key_text(path[-1])
-        users = sum(1 for user, edge in self.places.users.get(id(node), ()) if edge.ref or not self._is_frame(user))
-        return Card(
-            id=self.ids[id(node)],
-            nodes=stack.nodes,
-            name=elided(printable(dotted(path)), _VALUE_WIDTH) if path else "",
-            title=title,
-            tag=tag(node),
-            group=self._group(path),
-            users=users,
-            mark=self.marks.get(node.path),
-        )
+        on_top = self.places.homes[id(node)][0] == id(self.places.root) and isinstance(self.places.root, Map)
+        return on_top and not all(_is_object(edge.node) for edge, _ in self.places.parts(node))
 
     def _is_frame(self, user: Node) -> bool:
-        """Whether a mapping only gives its parts their place in the config, rather than using them."""
-        return user is self.places.root or (isinstance(user, Map) and not self._is_card(user))
+        """Whether a mapping or list gives its parts their place in the config and nothing else."""
+        return user is self.places.root or not (isinstance(user, Call) or self._is_card(user))
 
-    def _group(self, path: Path) -> str:
-        return key_text(path[0]) if path and isinstance(self.places.root, Map) else ""
+    def _rows(self, nodes: tuple[Node, ...], level: int, depth: int, found: list[_Stack]) -> Iterator[Row]:
+        """The rows of a node and of the plain data in it; what gets a card of its own is added to ``found``."""
+        parts = [list(self.places.parts(node)) for node in nodes]
+        for positions in grouped(nodes[0], self.places, self.shapes):
+            edge, owned = parts[0][positions[0]]
+            mates = tuple(each[position][0].node for each in parts for position in positions)
+            row = self._row(nodes[0], edge, positions, level)
+            text = inline(edge.node, _VALUE_WIDTH)
+            if text is not None:
+                row.text = _spread([inline(mate, _VALUE_WIDTH) or "" for mate in mates])
+                row.kind = "missing" if isinstance(edge.node, Missing) else "value"
+                yield row
+            elif self._is_card(edge.node):
+                yield self._leading(row, edge.node, mates, depth, found if owned else None)
+            else:
+                row.kind = "head"
+                row.text = f"{len(list(self.places.parts(edge.node)))} values" if level + 1 == _DEEPEST else ""
+                inner = self._rows(mates, level + 1, depth, found)
+                yield row
+                yield from inner if level + 1 < _DEEPEST else (each for each in list(inner) if each.target)
 
-    def card_of(self, node: Node) -> str:
-        """The card that shows a node: its own, or that of the object that holds it."""
-        holders = {id(item): node for node in self.places.paths and self._holders() for item in ()}
-        del holders
-        current = id(node)
-        while current not in self.ids or self.ids[current] in self.hidden:
-            current = self.places.homes[current][0]
-        return self.ids[current]
+    def _row(self, user: Node, edge: Edge, positions: list[int], level: int) -> Row:
+        key = key_text(edge.key)
+        if len(positions) > 1:
+            key = ranges(positions)
+        args = isinstance(user, Call) and any(edge is each for each in user.args)
+        path = (*user.path, "_args_", edge.key) if args else (*user.path, edge.key)
+        return Row(key, "", level, mark=self.marks.get(path), origin=edge.origin)
 
-    # ---- rows
+    def _leading(self, row: Row, node: Node, mates: tuple[Node, ...], depth: int, found: list[_Stack] | None) -> Row:
+        """A row that leads to a card; the card is dealt from here when the node belongs here."""
+        row.kind = "object"
+        row.target = self._id(node)
+        row.text = leaf(node.target) if isinstance(node, Call) else "{…}" if isinstance(node, Map) else "[…]"
+        if found is None:
+            return row
+        for mate in mates:
+            self._ids[id(mate)] = row.target
+        if self.depth is not None and depth >= self.depth:
+            row.text += f" +{self.places.sizes[id(node)]}" if self.places.sizes.get(id(node)) else ""
+        else:
+            found.append(_Stack(mates, depth + 1))
+        return row
 
-    def _rows(self, stack: _Stack, found: list[Node]) -> Iterator[Row]:
-        raise NotImplementedError
 
-    def _limited(self, rows: list[Row]) -> list[Row]:
-        raise NotImplementedError
+def _is_object(node: Node) -> bool:
+    return isinstance(node, Call) and node.mode != "symbol"
+
+
+def _own(rows: list[Row]) -> list[Row]:
+    """The rows of a whole config that are no group: its groups are drawn as such."""
+    return [row for row in rows if not row.level and row.kind in ("value", "missing")]
+
+
+def _limited(rows: list[Row]) -> list[Row]:
+    """All rows that lead somewhere, and not too many of the others."""
+    values = [row for row in rows if not row.target]
+    if len(values) <= _MOST_VALUES + 1:
+        return rows
+    dropped = {id(row) for row in values[_MOST_VALUES:]}
+    return [*(row for row in rows if id(row) not in dropped), Row("", f"{len(dropped)} more", kind="head")]
+
+
+def _spread(texts: list[str]) -> str:
+    """One value for all, or the first and the last of those that differ."""
+    return texts[0] if len(set(texts)) == 1 else f"{texts[0]} … {texts[-1]}"

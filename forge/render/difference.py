@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from forge.base.errors import ForgeError
 from forge.base.paths import dotted
-from forge.compose.quote import override_key, quote_value
+from forge.compose.quote import override_key, quote_value, spellable
 from forge.graph.align import named
 from forge.graph.change import Add, Move, Remove, Reorder, Retarget, Set, Share, Unshare, as_config
 from forge.graph.node import Call, Expr, Map, Seq
@@ -214,7 +214,7 @@ def _only_as_a_whole(old: Node, new: Node) -> bool:
             kept = [key for key in ours if key in set(theirs)]
             return kept + sorted(set(theirs) - set(kept), key=str) != theirs
         return named(old) or named(new) or len(ours) != len(theirs)
-    return not all(isinstance(edge.key, str) and _writable(edge.key) for edge in (*_keyed(old), *_keyed(new)))
+    return not all(isinstance(edge.key, str) and spellable(edge.key) for edge in (*_keyed(old), *_keyed(new)))
 
 
 def _keyed(node: Node) -> tuple[Edge, ...]:

@@ -17,7 +17,7 @@ from forge.compose.merge import embed, merge, put, thaw
 
 KEYS = ("a", "b", "c", "d")
 scalars = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from(["t", "???", "", "x y", "1e-3"]), st.floats(-1, 1)
+    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from(["t", "???", "", "x y", "1.5"]), st.floats(-1, 1)
 )
 values = st.recursive(
     scalars,
@@ -164,7 +164,7 @@ def test_aliased_values_are_changed_apart() -> None:
 def test_a_layer_laid_over_a_reference_lays_itself_over_a_copy() -> None:
     root, _ = merged([{"a": {"x": 1}, "b": "${a}"}, {"b": {"y": 2}}])
     assert root == {"a": {"x": 1}, "b": {"x": 1, "y": 2}}
-    assert [one.value for one in history(root.settings["b"])][0] == "${a}"
+    assert history(root.settings["b"])[0].value == "${a}"
 
 
 def test_a_history_keeps_the_values_that_were_replaced() -> None:

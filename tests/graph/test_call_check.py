@@ -13,7 +13,7 @@ from forge.base.origin import Origin
 from forge.base.secrets import Secret
 from forge.graph.call_check import call_findings, target_findings
 from forge.graph.node import Call, Const, Edge, Expr, Map, Missing, Mode, Node, Seq
-from forge.graph.signature import Lookup, Signatures
+from forge.graph.static.signature import Lookup, Signatures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

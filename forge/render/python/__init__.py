@@ -80,7 +80,11 @@ def _targets(nodes: list[Node]) -> Iterator[str]:
 def _root_name(root: Node, taken: set[str]) -> dict[int, str]:
     """A single object is called by its key."""
     key = root.path[-1] if root.path else None
-    return {id(root): key} if isinstance(key, str) and is_identifier(key) and not is_taken(key) and key not in taken else {}
+    return (
+        {id(root): key}
+        if isinstance(key, str) and is_identifier(key) and not is_taken(key) and key not in taken
+        else {}
+    )
 
 
 def _and_blank(lines: list[str]) -> list[str]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from forge.graph.misspelt import surely_meant
+from forge.graph.static.misspelt import surely_meant
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.graph.signature import Lookup, Parameter, Signature, Signatures, lookup_target, signature_of
+from forge.graph.static.signature import Lookup, Parameter, Signature, Signatures, lookup_target, signature_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,7 +95,7 @@ def test_an_answer_on_disk_is_used_again_without_a_parser(tmp_path: Path) -> Non
     first = lookup_target("zoo.f", [folder])
     program = (
         # The search path of this process: what another one finds on another path is not for it.
-        f"import sys; sys.path[:] = {sys.path!r}; from forge.graph.signature import lookup_target; "
+        f"import sys; sys.path[:] = {sys.path!r}; from forge.graph.static.signature import lookup_target; "
         f"found = lookup_target('zoo.f', [{folder!r}]); assert 'ast' not in sys.modules; print(found)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from forge.graph.bindings import Assigned, Bindings, Defined, Imported, ImportedFrom, Star, bindings_of
+from forge.graph.static.bindings import Assigned, Bindings, Defined, Imported, ImportedFrom, Star, bindings_of
 
 
 def read(source: str) -> Bindings:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.graph.classes import Absent, Definition, Unknown
-from forge.graph.disk import Disk, Module
-from forge.graph.source import SourceTree
+from forge.graph.static.classes import Absent, Definition, Unknown
+from forge.graph.static.disk import Disk, Module
+from forge.graph.static.source import SourceTree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from forge.graph.classes import Found
+    from forge.graph.static.classes import Found
 
 HERE = "class Net:\n    def __init__(self, width): ...\n"
 

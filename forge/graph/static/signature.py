@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from forge import __version__
 from forge.base.places import user_cache
-from forge.graph.disk import Disk, Fact, fact_of, search_path
+from forge.graph.static.disk import Disk, Fact, fact_of, search_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from forge.graph.source import SourceTree
+    from forge.graph.static.source import SourceTree
 
 __all__ = ["Lookup", "Parameter", "ParameterKind", "Signature", "Signatures", "lookup_target", "signature_of"]
 
@@ -148,7 +148,7 @@ class Signatures:
 
     def _read(self, target: str) -> Lookup:
         if self._source is None:
-            from forge.graph.source import SourceTree  # noqa: PLC0415 - imports ast, which a cached check does without
+            from forge.graph.static.source import SourceTree  # noqa: PLC0415 - imports ast, which a cached check does without
 
             self._source = SourceTree(Disk(self._folders))
         disk = self._source.disk
@@ -207,8 +207,8 @@ class Signatures:
 
 def _look_up(source: SourceTree, target: str) -> Lookup:
     from forge.base.spelling import nearest  # noqa: PLC0415 - imports difflib
-    from forge.graph.classes import Absent, Definition  # noqa: PLC0415 - imports ast
-    from forge.graph.parameters import makes_object, signature_from  # noqa: PLC0415 - imports ast
+    from forge.graph.static.classes import Absent, Definition  # noqa: PLC0415 - imports ast
+    from forge.graph.static.parameters import makes_object, signature_from  # noqa: PLC0415 - imports ast
 
     if target.endswith(_CALLED):
         called = source.resolve(target.removesuffix(_CALLED))

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.graph.classes import Definition
-from forge.graph.disk import Disk
-from forge.graph.parameters import makes_object, signature_from
-from forge.graph.source import SourceTree
+from forge.graph.static.classes import Definition
+from forge.graph.static.disk import Disk
+from forge.graph.static.parameters import makes_object, signature_from
+from forge.graph.static.source import SourceTree
 
 if TYPE_CHECKING:
     from pathlib import Path

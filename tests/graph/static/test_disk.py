@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.graph.disk import Compiled, Disk, Fact, Module, NotInstalled, fact_of
+from forge.graph.static.disk import Compiled, Disk, Fact, Module, NotInstalled, fact_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.graph.literal_types import fits, wanted
+from forge.graph.static.literal_types import fits, wanted
 
 
 @pytest.mark.parametrize(

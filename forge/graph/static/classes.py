@@ -6,12 +6,12 @@ import ast
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from forge.graph.bindings import Defined
-from forge.graph.misspelt import surely_meant
+from forge.graph.static.bindings import Defined
+from forge.graph.static.misspelt import surely_meant
 
 if TYPE_CHECKING:
-    from forge.graph.disk import Module
-    from forge.graph.source import SourceTree
+    from forge.graph.static.disk import Module
+    from forge.graph.static.source import SourceTree
 
 __all__ = [
     "Absent",

@@ -9,13 +9,13 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from forge.graph.classes import Definition, last_name
+from forge.graph.static.classes import Definition, last_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from forge.graph.disk import Module
-    from forge.graph.source import SourceTree
+    from forge.graph.static.disk import Module
+    from forge.graph.static.source import SourceTree
 
 __all__ = ["Effect", "effect_of"]
 

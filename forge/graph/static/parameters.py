@@ -5,15 +5,15 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from forge.graph.bindings import Defined
-from forge.graph.classes import Definition, is_named_tuple, last_name, lineage, metaclass_calls
-from forge.graph.decorators import effect_of
-from forge.graph.signature import Parameter, ParameterKind, Signature
+from forge.graph.static.bindings import Defined
+from forge.graph.static.classes import Definition, is_named_tuple, last_name, lineage, metaclass_calls
+from forge.graph.static.decorators import effect_of
+from forge.graph.static.signature import Parameter, ParameterKind, Signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from forge.graph.source import SourceTree
+    from forge.graph.static.source import SourceTree
 
 __all__ = ["makes_object", "signature_from"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import ast
     from collections.abc import Sequence
 
-    from forge.graph.bindings import Bindings
+    from forge.graph.static.bindings import Bindings
 
 __all__ = ["Compiled", "Disk", "Fact", "Module", "NotInstalled", "fact_of", "search_path"]
 
@@ -111,7 +111,7 @@ class Module:
     @cached_property
     def bindings(self) -> Bindings | None:
         """What its top level binds, None when it does not parse."""
-        from forge.graph.bindings import bindings_of  # noqa: PLC0415 - imports ast
+        from forge.graph.static.bindings import bindings_of  # noqa: PLC0415 - imports ast
 
         return bindings_of(self.tree.body, self.package) if self.tree is not None else None
 

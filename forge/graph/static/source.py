@@ -11,10 +11,10 @@ import ast
 import re
 from typing import TYPE_CHECKING, Final
 
-from forge.graph.bindings import Assigned, Binding, Bindings, Defined, Imported, ImportedFrom, Star, bindings_of
-from forge.graph.classes import Absent, Definition, Found, Unknown, class_member
-from forge.graph.disk import Compiled, Disk, Module, NotInstalled
-from forge.graph.misspelt import surely_meant
+from forge.graph.static.bindings import Assigned, Binding, Bindings, Defined, Imported, ImportedFrom, Star, bindings_of
+from forge.graph.static.classes import Absent, Definition, Found, Unknown, class_member
+from forge.graph.static.disk import Compiled, Disk, Module, NotInstalled
+from forge.graph.static.misspelt import surely_meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

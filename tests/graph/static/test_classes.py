@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.graph.classes import Definition, is_named_tuple, last_name, lineage, metaclass_calls
-from forge.graph.disk import Disk
-from forge.graph.source import SourceTree
+from forge.graph.static.classes import Definition, is_named_tuple, last_name, lineage, metaclass_calls
+from forge.graph.static.disk import Disk
+from forge.graph.static.source import SourceTree
 
 if TYPE_CHECKING:
     from pathlib import Path
