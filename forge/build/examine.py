@@ -10,6 +10,7 @@ from forge.build.user_policy import policy_of
 from forge.compose.cache import compose
 from forge.graph.check import check_graph, finding_of, in_order
 from forge.graph.lower import lower
+from forge.graph.replaced import replaced_objects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,7 @@ def examine(
         main=composed.meta.get("main"),
         problems=problems,
     )
+    found += replaced_objects(composed)
     if imports:
         from forge.build.inspected import check_imported  # noqa: PLC0415 - starting a process is the rare case
 

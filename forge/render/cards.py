@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
-from forge.graph.node import Call, Map, Missing
+from forge.base.paths import dotted
+from forge.graph.node import Call, Map, Missing, Seq
 from forge.render.alike import grouped, ranges, shapes
 from forge.render.label import inline, key_text, leaf, printable, tag
 from forge.render.place import node_at, part, places
@@ -47,11 +48,11 @@ class Row:
 
 @dataclass(slots=True)
 class Card:
-    """One object of the picture, or several that are alike; ``names`` are the paths of all of them."""
+    """One object of the picture, or several that are alike; then ``name`` has a star where their paths differ."""
 
     id: str
     nodes: tuple[Node, ...]
-    names: tuple[str, ...]
+    name: str
     title: str
     tag: str = ""
     group: str = ""
@@ -63,11 +64,6 @@ class Card:
     def node(self) -> Node:
         """The object, or the first of those that are alike."""
         return self.nodes[0]
-
-    @property
-    def name(self) -> str:
-        """The path of the object, or that of the list whose objects are alike."""
-        return self.names[0] if len(self.names) == 1 else self.names[0].rpartition("[")[0] or self.names[0]
 
 
 @dataclass(slots=True)
@@ -156,12 +152,12 @@ class _Dealer:
     def _card(self, nodes: tuple[Node, ...]) -> Card:
         node = nodes[0]
         path = self.places.paths[id(node)]
-        names = tuple(printable(self.places.name(each)) for each in nodes)
+        name = _common_name([self.places.paths[id(each)] for each in nodes])
         title = leaf(node.target) if isinstance(node, Call) else key_text(path[-1]) if path else self.name
         users = [user for user, edge in self.places.users.get(id(node), ()) if edge.ref or not self._is_frame(user)]
         group = key_text(path[0]) if path and isinstance(self.places.root, Map) else ""
         mark = self.marks.get(node.path)
-        return Card(self._id(node), nodes, names, title, tag(node), group, len(users), mark)
+        return Card(self._id(node), nodes, name, title, tag(node), group, len(users), mark)
 
     def _id(self, node: Node) -> str:
         return self._ids.setdefault(id(node), f"c{len(self._ids)}")
@@ -202,7 +198,8 @@ class _Dealer:
     def _row(self, user: Node, edge: Edge, positions: list[int], level: int) -> Row:
         key = key_text(edge.key)
         if len(positions) > 1:
-            key = ranges(positions)
+            ends = [key_text(user.items[end].key) for end in (positions[0], positions[-1]) if isinstance(user, Seq)]
+            key = ranges(positions) if isinstance(edge.key, int) else " … ".join(ends)
         args = isinstance(user, Call) and any(edge is each for each in user.args)
         path = (*user.path, "_args_", edge.key) if args else (*user.path, edge.key)
         return Row(key, "", level, mark=self.marks.get(path), origin=edge.origin)
@@ -221,6 +218,10 @@ class _Dealer:
         else:
             found.append(_Stack(mates, depth + 1))
         return row
+
+
+def _common_name(paths: list[Path]) -> str:
+    return printable(dotted(tuple(keys[0] if len(set(keys)) == 1 else "*" for keys in zip(*paths, strict=True))))
 
 
 def _is_object(node: Node) -> bool:

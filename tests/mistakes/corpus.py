@@ -47,7 +47,7 @@ CORPUS = [
     Mistake("tab in the indentation", ("not valid YAML",), "tiny.yaml", edits={TINY: ("  lr: 2.0e-3", "\tlr: 2.0e-3")}),
     Mistake("bracket that is not closed", ("not valid YAML",), "tiny.yaml", edits={TINY: ("[cpu, llama]", "[cpu, llama")}),
     Mistake("key twice", ("'lr'", "twice"), "tiny.yaml", edits={TINY: ("  lr: 2.0e-3", "  lr: 2.0e-3\n  lr: 1.0e-3")}),
-    Mistake("colon forgotten", ("not valid YAML",), "tiny.yaml", edits={TINY: ("  lr: 2.0e-3", "  lr 2.0e-3")}),
+    Mistake("colon forgotten", ("colon",), "tiny.yaml", edits={TINY: ("  lr: 2.0e-3", "  lr 2.0e-3")}),
     Mistake("Python tag", ("refused",), "tiny.yaml", edits={TINY: ("  lr: 2.0e-3", "  lr: !!python/name:math.pi")}),
     Mistake("defaults as a mapping", ("'defaults' must be a list",), "dataset", adds={"configs/dataset/pydoc_bad.yaml": "defaults: {a: b}\n"}, overrides=("dataset=pydoc_bad",)),
     Mistake("mapping laid over a list", ("mapping", "list"), "tiny.yaml", edits={TINY: ("  lr: 2.0e-3", "  betas: {first: 0.9}")}),

@@ -1,0 +1,287 @@
+"""Where the cards of a picture stand: by Graphviz when there is one, otherwise by a layout of our own.
+
+Both give the same: a place for each card, a box for each group, and for each edge the points of its curve. Users stand
+left of what they use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sysconfig
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Box", "Engine", "Layout", "Line", "Point", "Size", "dot_program", "lay_out"]
+
+Engine: TypeAlias = Literal["auto", "graphviz", "own"]
+"""Who makes the layout; ``auto`` is Graphviz when it is installed."""
+
+_SECONDS: Final = 20
+_RANK_GAP: Final = 84.0
+_CARD_GAP: Final = 26.0
+_GROUP_GAP: Final = 34.0
+_GROUP_MARGIN: Final = 16.0
+_GROUP_TITLE: Final = 26.0
+_SWEEPS: Final = 6
+
+
+class Point(NamedTuple):
+    """A place; y grows downwards."""
+
+    x: float
+    y: float
+
+
+class Box(NamedTuple):
+    """A rectangle by its upper left corner and its size."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class Size(NamedTuple):
+    """How large a card is, where its incoming edges end (from its top), and to which group it belongs."""
+
+    width: float
+    height: float
+    entry: float
+    group: str = ""
+
+
+class Line(NamedTuple):
+    """An edge from a height of one card (from its top) to another card."""
+
+    source: str
+    height: float
+    target: str
+
+
+@dataclass(slots=True)
+class Layout:
+    """Places of cards, boxes of groups, and a curve (a start and then three points a piece) for each edge."""
+
+    cards: dict[str, Box] = field(default_factory=dict)
+    groups: dict[str, Box] = field(default_factory=dict)
+    curves: list[list[Point]] = field(default_factory=list)
+
+
+def lay_out(sizes: Mapping[str, Size], lines: Sequence[Line], engine: Engine = "auto") -> Layout:
+    """A place for each card so that edges lead from left to right and groups stay together."""
+    boxed = _boxed(sizes)
+    program = dot_program() if engine != "own" else None
+    if program is not None and sizes:
+        found = _by_graphviz(program, sizes, lines, boxed)
+        if found is not None:
+            return found
+    return _by_hand(sizes, lines, boxed)
+
+
+def _boxed(sizes: Mapping[str, Size]) -> dict[str, list[str]]:
+    """The groups that get a box: those of more than one card."""
+    found: dict[str, list[str]] = {}
+    for name, size in sizes.items():
+        if size.group:
+            found.setdefault(size.group, []).append(name)
+    return {group: members for group, members in found.items() if len(members) > 1}
+
+
+# ---- Graphviz
+
+
+def dot_program() -> str | None:
+    """The path of Graphviz' ``dot``, or of the one that the graphviz-pure wheel installs; None when there is none."""
+    beside = os.path.join(sysconfig.get_path("scripts"), "graphviz-pure")
+    return shutil.which("dot") or shutil.which("graphviz-pure") or shutil.which(beside)
+
+
+def _by_graphviz(
+    program: str, sizes: Mapping[str, Size], lines: Sequence[Line], boxed: Mapping[str, list[str]]
+) -> Layout | None:
+    """The layout that ``dot`` makes; None when it fails or takes too long."""
+    text = _dot_text(sizes, lines, boxed)
+    try:
+        done = subprocess.run(  # noqa: S603 - Graphviz from PATH, and all its input is our own numbers
+            [program, "-Tjson0"], input=text, capture_output=True, text=True, timeout=_SECONDS, check=True
+        )
+        return _read(json.loads(done.stdout), sizes, len(lines), list(boxed))
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError):
+        return None
+
+
+def _dot_text(sizes: Mapping[str, Size], lines: Sequence[Line], boxed: Mapping[str, list[str]]) -> str:
+    """Cards as tables of empty cells, one for the title and one for each row that an edge leaves from."""
+    exits: dict[str, list[float]] = {}
+    for line in lines:
+        exits.setdefault(line.source, []).append(line.height)
+    head = "rankdir=LR; nodesep=0.36; ranksep=1.1; splines=true; node [shape=plain]; edge [dir=none, weight=2]; fontsize=18;"
+    text = ["digraph {", head]
+    for number, members in enumerate(boxed.values()):
+        text.append(
+            f'subgraph cluster_{number} {{ margin={_GROUP_MARGIN:.0f}; label=" "; {" ".join(f"{m};" for m in members)} }}'
+        )
+    text += [f"{name} [label=<{_table(size, sorted(set(exits.get(name, ()))))}>];" for name, size in sizes.items()]
+    for number, line in enumerate(lines):
+        text.append(f"{line.source}:{_port(line.height)}:e -> {line.target}:h:w [id={number}];")
+    return "\n".join([*text, "}"])
+
+
+def _port(height: float) -> str:
+    return f"p{round(height * 10)}"
+
+
+def _table(size: Size, exits: Sequence[float]) -> str:
+    """A cell centred on the entry, and one on each exit, with cells between them that fill the height."""
+    marks = sorted([(size.entry, "h"), *((height, _port(height)) for height in exits)])
+    cells: list[str] = []
+    top = 0.0
+    for place, (height, port) in enumerate(marks):
+        below = marks[place + 1][0] if place + 1 < len(marks) else size.height
+        half = min(height - top, (below - height) / 2 if place + 1 < len(marks) else below - height)
+        if height - half > top:
+            cells.append(_cell(size.width, height - half - top, ""))
+        cells.append(_cell(size.width, 2 * half, port))
+        top = height + half
+    if size.height > top:
+        cells.append(_cell(size.width, size.height - top, ""))
+    return f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0">{"".join(cells)}</table>'
+
+
+def _cell(width: float, height: float, port: str) -> str:
+    named = f' port="{port}"' if port else ""
+    return f'<tr><td{named} fixedsize="true" width="{width:.0f}" height="{max(1, round(height))}"></td></tr>'
+
+
+def _read(data: dict[str, Any], sizes: Mapping[str, Size], count: int, groups: list[str]) -> Layout:
+    height = _numbers(data["bb"])[3]
+    found = Layout(curves=[[] for _ in range(count)])
+    for each in data["objects"]:
+        name = each["name"]
+        if name in sizes:
+            x, y = _numbers(each["pos"])
+            size = sizes[name]
+            found.cards[name] = Box(x - size.width / 2, height - y - size.height / 2, size.width, size.height)
+        elif name.startswith("cluster_"):
+            left, low, right, high = _numbers(each["bb"])
+            found.groups[groups[int(name[8:])]] = Box(left, height - high, right - left, high - low)
+    for each in data.get("edges", ()):
+        points = [Point(x, height - y) for x, y in (_numbers(pair) for pair in each["pos"].split(" "))]
+        found.curves[int(each["id"])] = points
+    return found
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in text.split(",")]
+
+
+# ---- without Graphviz
+
+
+def _by_hand(sizes: Mapping[str, Size], lines: Sequence[Line], boxed: Mapping[str, list[str]]) -> Layout:
+    """Ranks by the longest way from a root, cards of a group together, groups stacked where there is room."""
+    rank = _ranks(sizes, lines)
+    lefts = _columns(sizes, rank)
+    found = Layout()
+    skyline: dict[int, float] = {}
+    for members in _ordered_groups(sizes, lines, rank):
+        group = sizes[members[0]].group if sizes[members[0]].group in boxed else ""
+        used = range(min(rank[name] for name in members), max(rank[name] for name in members) + 1)
+        top = max(skyline.get(column, 0.0) for column in used)
+        inner = top + (_GROUP_TITLE if group else 0.0)
+        ends = _stack_members(found, sizes, members, rank, lefts, inner)
+        bottom = max(ends.values())
+        if group:
+            left = lefts[used[0]] - _GROUP_MARGIN
+            right = max(found.cards[name].x + sizes[name].width for name in members) + _GROUP_MARGIN
+            found.groups[group] = Box(left, top, right - left, bottom - top + _GROUP_MARGIN)
+            bottom += _GROUP_MARGIN
+        skyline |= dict.fromkeys(used, bottom + _GROUP_GAP)
+    found.curves = [_curve(found.cards, sizes, line) for line in lines]
+    return found
+
+
+def _ranks(sizes: Mapping[str, Size], lines: Sequence[Line]) -> dict[str, int]:
+    """How many steps the longest way from a card without users to each card has."""
+    waiting = dict.fromkeys(sizes, 0)
+    for line in lines:
+        waiting[line.target] += 1
+    below: dict[str, list[str]] = {}
+    for line in lines:
+        below.setdefault(line.source, []).append(line.target)
+    rank = dict.fromkeys(sizes, 0)
+    ready = [name for name, users in waiting.items() if not users]
+    while ready:
+        name = ready.pop()
+        for target in below.get(name, ()):
+            rank[target] = max(rank[target], rank[name] + 1)
+            waiting[target] -= 1
+            if not waiting[target]:
+                ready.append(target)
+    return rank
+
+
+def _columns(sizes: Mapping[str, Size], rank: Mapping[str, int]) -> dict[int, float]:
+    """The left edge of each rank."""
+    widest: dict[int, float] = {}
+    for name, size in sizes.items():
+        widest[rank[name]] = max(widest.get(rank[name], 0.0), size.width)
+    left, found = 0.0, {}
+    for column in sorted(widest):
+        found[column] = left
+        left += widest[column] + _RANK_GAP + 2 * _GROUP_MARGIN
+    return found
+
+
+def _ordered_groups(sizes: Mapping[str, Size], lines: Sequence[Line], rank: Mapping[str, int]) -> list[list[str]]:
+    """The cards of each group, groups and cards in an order with few crossings: each near its neighbours' mean."""
+    near: dict[str, list[str]] = {name: [] for name in sizes}
+    for line in lines:
+        near[line.target].append(line.source)
+        near[line.source].append(line.target)
+    place = {name: float(number) for number, name in enumerate(sizes)}
+    groups: dict[str, list[str]] = {}
+    for name, size in sizes.items():
+        groups.setdefault(size.group or name, []).append(name)
+    for _ in range(_SWEEPS):
+        wish = {
+            name: sum(place[other] for other in near[name]) / len(near[name]) if near[name] else place[name]
+            for name in sizes
+        }
+        middle = {key: sum(wish[name] for name in members) / len(members) for key, members in groups.items()}
+        order = sorted(groups, key=lambda key: middle[key])
+        flat = [name for key in order for name in sorted(groups[key], key=lambda name: wish[name])]
+        place = {name: float(number) for number, name in enumerate(flat)}
+    return [sorted(groups[key], key=lambda name: (rank[name], place[name])) for key in order]
+
+
+def _stack_members(
+    found: Layout,
+    sizes: Mapping[str, Size],
+    members: Sequence[str],
+    rank: Mapping[str, int],
+    lefts: Mapping[int, float],
+    top: float,
+) -> dict[int, float]:
+    """Put the cards of one group below each other in their columns; where each column ends."""
+    ends: dict[int, float] = {}
+    for name in members:
+        column = rank[name]
+        y = ends[column] + _CARD_GAP if column in ends else top
+        found.cards[name] = Box(lefts[column], y, sizes[name].width, sizes[name].height)
+        ends[column] = y + sizes[name].height
+    return ends
+
+
+def _curve(cards: Mapping[str, Box], sizes: Mapping[str, Size], line: Line) -> list[Point]:
+    source, target = cards[line.source], cards[line.target]
+    start = Point(source.x + source.width, source.y + line.height)
+    end = Point(target.x, target.y + sizes[line.target].entry)
+    bend = max(40.0, min(120.0, (end.x - start.x) / 2))
+    return [start, Point(start.x + bend, start.y), Point(end.x - bend, end.y), end]
