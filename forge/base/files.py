@@ -15,7 +15,15 @@ from typing import Final
 from forge.base.errors import ConfigLimitError, FileError
 from forge.base.origin import Origin, shown_path
 
-__all__ = ["make_folder", "make_private_folder", "read_bounded", "write_atomic"]
+__all__ = [
+    "make_folder",
+    "make_private_folder",
+    "read_bounded",
+    "remove_file",
+    "write_atomic",
+    "write_temporary",
+    "write_through",
+]
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 # A named pipe would block the opener for ever without O_NONBLOCK.
@@ -45,6 +53,34 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes, mode: int = 0o
         _write_and_rename(target, content, mode, durable=durable)
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
+
+
+def write_through(path: str | os.PathLike[str], text: str) -> None:
+    """Write into a pipe, a terminal or a device that is there already; a regular file goes through `write_atomic`."""
+    try:
+        with open(path, "w", encoding="utf-8") as device:
+            device.write(text)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+
+
+def write_temporary(name: str, text: str) -> str:
+    """Write a text to a file of this name in a new private folder, and return its path; the file stays."""
+    import tempfile  # noqa: PLC0415 - the editor's way only
+
+    path = os.path.join(tempfile.mkdtemp(prefix="forge-"), name)
+    write_atomic(path, text, durable=False)
+    return path
+
+
+def remove_file(path: str | os.PathLike[str]) -> None:
+    """Remove a file; nothing happens when it is gone already."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise FileError(f"cannot remove {shown_path(path)}: {_reason(error)}") from error
 
 
 def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:

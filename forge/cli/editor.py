@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from glob import glob
 from typing import TYPE_CHECKING, NamedTuple
 
 from forge.base.errors import ToolError
+from forge.base.files import write_temporary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,11 +64,8 @@ def edit_text(text: str, name: str, suffix: str) -> str:
 
     The file stays: an editor that does not wait is still reading it.
     """
-    folder = tempfile.mkdtemp(prefix="forge-")
     plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
-    path = os.path.join(folder, f"{plain}{suffix}")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+    path = write_temporary(f"{plain}{suffix}", text)
     open_files([path])
     return path
 

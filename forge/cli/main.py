@@ -16,7 +16,7 @@ from forge.cli.session import Session, execute
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["FAILED", "INTERRUPTED", "MISTAKE", "OK", "entry", "main", "read_global_flags", "run_line"]
+__all__ = ["CLOSED_PIPE", "FAILED", "INTERRUPTED", "MISTAKE", "OK", "entry", "main", "read_global_flags", "run_line"]
 
 OK = 0
 FAILED = 1

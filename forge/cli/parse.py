@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from forge.cli.registry import Verb
     from forge.compose.arguments import Argument
 
-__all__ = ["Item", "Parsed", "UnknownFlagError", "is_override", "parse", "split_flag"]
+__all__ = ["Given", "Parsed", "UnknownFlagError", "is_override", "parse", "split_flag"]
 
 _OVERRIDE = re.compile(r"(?:\+\+|\+|~)?[^\s=+~\-][^\s=]*=|~[^\s=]+\Z", re.DOTALL)
 _NUMBER = re.compile(r"-\.?\d")
@@ -32,7 +32,7 @@ _GLOBAL = {
 }
 
 
-class Item(NamedTuple):
+class Given(NamedTuple):
     """A word, an override, or the value of one of the config's own flags, in the order they were typed."""
 
     text: str
@@ -46,7 +46,7 @@ class Parsed:
     """What the words after a verb mean."""
 
     options: dict[str, Any]
-    items: list[Item] = field(default_factory=list)
+    items: list[Given] = field(default_factory=list)
     help: bool = False
 
     @property
@@ -93,11 +93,11 @@ def parse(verb: Verb, words: Sequence[str], arguments: Sequence[Argument] = ()) 
     rest = iter(words)
     for word in rest:
         if word == "--":
-            parsed.items.extend(Item(later) for later in rest)
+            parsed.items.extend(Given(later) for later in rest)
         elif word in {"-h", "--help"}:
             parsed.help = True
         elif not word.startswith("-") or word == "-":
-            parsed.items.append(Item(word, "override" if verb.takes_config and is_override(word) else "word"))
+            parsed.items.append(Given(word, "override" if verb.takes_config and is_override(word) else "word"))
         else:
             _flag(verb, parsed, word, rest, own, declared, known)
     if not parsed.help:
@@ -128,9 +128,9 @@ def _flag(
         value = attached
         if value is None:
             value = "true" if argument.type == "bool" else _next_value(name, "a value", rest)
-        parsed.items.append(Item(value, "flag", name, argument))
+        parsed.items.append(Given(value, "flag", name, argument))
     elif name.startswith("--no-") and negated in declared and declared[negated].type == "bool" and attached is None:
-        parsed.items.append(Item("false", "flag", negated, declared[negated]))
+        parsed.items.append(Given("false", "flag", negated, declared[negated]))
     elif not name.startswith("--") and len(name) > 2:  # noqa: PLR2004 - several one-letter flags written as one
         for letter in name[1:]:
             if f"-{letter}" not in own or own[f"-{letter}"].value:

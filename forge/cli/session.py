@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from forge.api import ConfigHandle, ProjectHandle
-    from forge.cli.parse import Item, Parsed
+    from forge.cli.parse import Given, Parsed
     from forge.cli.registry import Verb
     from forge.compose.arguments import Argument
 
@@ -66,12 +66,12 @@ class Context:
         """The chosen config with everything the line changes in it."""
         return self.config_with(self.session.config, self.items)
 
-    def config_with(self, name: str | None, items: Iterable[Item]) -> ConfigHandle:
+    def config_with(self, name: str | None, items: Iterable[Given]) -> ConfigHandle:
         """A config (None: the chosen or the default one) with the overrides and flags among ``items``."""
         changes = [change for item in items if (change := self._change(item)) is not None]
         return self.project.config(name or self.session.config, *self.session.overrides, *changes)
 
-    def _change(self, item: Item) -> str | tuple[str, str] | None:
+    def _change(self, item: Given) -> str | tuple[str, str] | None:
         """What one item changes in the config: an override, for a flag together with what was typed."""
         if item.argument is None:
             return item.text if item.kind == "override" else None
@@ -153,8 +153,9 @@ def write_result(path: str, text: str) -> None:
     if os.path.isdir(path):
         raise UsageError(f"{path} is a folder", hint="name a file: -o FILE")
     if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "w", encoding="utf-8") as device:
-            device.write(text)
+        from forge.base.files import write_through  # noqa: PLC0415 - only with -o
+
+        write_through(path, text)
         return
     from forge.base.files import write_atomic  # noqa: PLC0415 - only with -o
 

@@ -15,7 +15,7 @@ from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import FileError
-from forge.base.files import make_private_folder, read_bounded, write_atomic
+from forge.base.files import make_private_folder, read_bounded, remove_file, write_atomic
 from forge.base.origin import Origin
 from forge.base.places import user_cache
 from forge.compose.composed import Composed, UsedFile
@@ -102,7 +102,7 @@ def _prune(folder: str) -> None:
     entries = [entry for entry in os.scandir(folder) if entry.is_file()]
     if len(entries) > _MAX_ENTRIES:
         for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime)[: len(entries) - _MAX_ENTRIES]:
-            os.unlink(entry.path)
+            remove_file(entry.path)
 
 
 @functools.cache

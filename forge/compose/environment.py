@@ -19,10 +19,13 @@ _ALLOWED: Final = re.compile(
     r"|HF_(?:HOME|HUB_CACHE|DATASETS_CACHE|HUB_OFFLINE)|(?:MODELS|DATA|OUTPUT|CACHE|DATASETS)_DIR"
 )
 
+# Slurm's JWT and the like stand in families that are otherwise harmless.
+_SUSPECT: Final = re.compile(r"_(?:TOKEN|KEY|JWT|AUTH|PASS|PWD|CRED|CERT|COOKIE)S?(?:_|\Z)")
+
 
 def read_variable(name: str) -> str | None:
     """The value of an environment variable a config may read, None when it is not set; InterpolationError otherwise."""
-    if not _ALLOWED.fullmatch(name) or is_secret_name(name):
+    if not _ALLOWED.fullmatch(name) or is_secret_name(name) or _SUSPECT.search(name):
         raise InterpolationError(
             f"the environment variable {name!r} may not be read from a config",
             hint="configs read HOME, USER, *_DIR, FORGE_*, SLURM_*, ...; give other values on the command line",

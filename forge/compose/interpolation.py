@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from forge.base.paths import Path
 
-__all__ = ["RESOLVERS", "Evaluator", "canonical"]
+__all__ = ["RESOLVERS", "Evaluator", "canonical", "circle"]
 
 _SIMPLE = re.compile(r"\$\{([^\s${}:'\",\\]+)\}")
 _TARGETS: Final = frozenset({"_target_", "_symbol_"})

@@ -111,7 +111,7 @@ def _by_graphviz(
         done = subprocess.run(  # noqa: S603 - Graphviz from PATH, and all its input is our own numbers
             [program, "-Tjson0"], input=text, capture_output=True, text=True, timeout=_SECONDS, check=True
         )
-        return _read(json.loads(done.stdout), sizes, len(lines), list(boxed))
+        return _read(json.loads(done.stdout), sizes, lines, list(boxed))
     except (OSError, subprocess.SubprocessError, ValueError, KeyError):
         return None
 
@@ -159,9 +159,9 @@ def _cell(width: float, height: float, port: str) -> str:
     return f'<tr><td{named} fixedsize="true" width="{width:.0f}" height="{max(1, round(height))}"></td></tr>'
 
 
-def _read(data: dict[str, Any], sizes: Mapping[str, Size], count: int, groups: list[str]) -> Layout:
+def _read(data: dict[str, Any], sizes: Mapping[str, Size], lines: Sequence[Line], groups: list[str]) -> Layout:
     height = _numbers(data["bb"])[3]
-    found = Layout(curves=[[] for _ in range(count)])
+    found = Layout(curves=[[] for _ in lines])
     for each in data["objects"]:
         name = each["name"]
         if name in sizes:
@@ -173,6 +173,10 @@ def _read(data: dict[str, Any], sizes: Mapping[str, Size], count: int, groups: l
             found.groups[groups[int(name[8:])]] = Box(left, height - high, right - left, high - low)
     for each in data.get("edges", ()):
         points = [Point(x, height - y) for x, y in (_numbers(pair) for pair in each["pos"].split(" "))]
+        line = lines[int(each["id"])]
+        source, target = found.cards[line.source], found.cards[line.target]
+        points[0] = Point(source.x + source.width, source.y + line.height)  # cells have whole sizes, cards need not
+        points[-1] = Point(target.x, target.y + sizes[line.target].entry)
         found.curves[int(each["id"])] = points
     return found
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from forge.compose.composed import Composed
 
-__all__ = ["FORMS", "Source", "draw_sources", "sources"]
+__all__ = ["SOURCE_FORMS", "Source", "draw_sources", "sources"]
 
 
 class Source(NamedTuple):
@@ -48,8 +48,8 @@ def sources(composed: Composed) -> list[Source]:
 
 
 def draw_sources(composed: Composed, form: str) -> str:
-    """The files of a config in one of `FORMS`."""
-    return FORMS[form](sources(composed))
+    """The files of a config in one of `SOURCE_FORMS`."""
+    return SOURCE_FORMS[form](sources(composed))
 
 
 def _tree(found: Sequence[Source]) -> str:
@@ -146,7 +146,7 @@ _STYLE: Final = (
     "@media(prefers-color-scheme:dark){text{fill:#e6edf3}rect{fill:#1c2a44}rect.library{fill:#2a2f36}rect.search-path{fill:#1d3325}}"
 )
 
-FORMS: Final[dict[str, Callable[[Sequence[Source]], str]]] = {
+SOURCE_FORMS: Final[dict[str, Callable[[Sequence[Source]], str]]] = {
     "tree": _tree,
     "files": _files,
     "md": _markdown,

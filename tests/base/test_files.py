@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from forge.base.errors import ConfigLimitError, FileError
-from forge.base.files import make_folder, make_private_folder, read_bounded, write_atomic
+from forge.base.files import (
+    make_folder,
+    make_private_folder,
+    read_bounded,
+    remove_file,
+    write_atomic,
+    write_temporary,
+    write_through,
+)
 
 
 def test_a_written_file_holds_the_text_and_has_the_mode(tmp_path: Path) -> None:
@@ -150,3 +159,30 @@ def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError):
         make_folder(tmp_path / "file" / "b")
+
+
+def test_a_pipe_is_written_through(tmp_path: Path) -> None:
+    write_through("/dev/null", "text")
+    with pytest.raises(FileError, match="cannot write"):
+        write_through(tmp_path / "gone" / "pipe", "text")
+    with pytest.raises(FileError, match="disk is full"):
+        write_through("/dev/full", "text")
+
+
+def test_a_temporary_file_keeps_its_name_in_a_private_folder() -> None:
+    path = write_temporary("config.yaml", "a: 1\n")
+    try:
+        assert os.path.basename(path) == "config.yaml"
+        assert Path(path).read_text() == "a: 1\n"
+        assert os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o700
+    finally:
+        shutil.rmtree(os.path.dirname(path))
+
+
+def test_removing_what_is_gone_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    remove_file(tmp_path / "a")
+    remove_file(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(FileError, match="cannot remove"):
+        remove_file(tmp_path)

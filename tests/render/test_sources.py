@@ -7,7 +7,7 @@ import pytest
 
 from forge.compose.cache import compose
 from forge.compose.project import find_project
-from forge.render.sources import FORMS, draw_sources, sources
+from forge.render.sources import SOURCE_FORMS, draw_sources, sources
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +74,6 @@ def test_the_picture_is_well_formed_and_names_every_file(composed: Composed) -> 
     assert texts == ["top", "base", "part/one", "size/big", "size/small"]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", SOURCE_FORMS)
 def test_every_form_is_drawn(composed: Composed, form: str) -> None:
     assert "small" in draw_sources(composed, form)

@@ -10,7 +10,7 @@ from forge.cli.registry import Verb
 
 if TYPE_CHECKING:
     from forge.api import ConfigHandle, Difference
-    from forge.cli.parse import Item
+    from forge.cli.parse import Given
     from forge.cli.session import Context
 
 __all__ = ["VERB"]
@@ -49,7 +49,7 @@ def _shell_line(overrides: list[str]) -> str:
 
 def _sides(context: Context) -> tuple[ConfigHandle, ConfigHandle]:
     """The two configs: each name opens a side, and what follows it changes that side."""
-    sides: list[tuple[str | None, list[Item]]] = [(None, [])]
+    sides: list[tuple[str | None, list[Given]]] = [(None, [])]
     for item in context.items:
         if item.kind == "word":
             sides.append((item.text, []))

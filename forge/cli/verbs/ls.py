@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from forge.api import ConfigInfo, ProjectHandle
     from forge.cli.session import Context
 
-__all__ = ["VERB"]
+__all__ = ["VERB", "projects_of"]
 
 
 def _run(context: Context) -> int:

@@ -1,0 +1,107 @@
+"""The colours of the pictures: a hue for each group, for light and dark pages, written as plain CSS."""
+
+from __future__ import annotations
+
+import colorsys
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["HUES", "style_sheet"]
+
+HUES: Final = (214, 158, 32, 276, 338, 190, 96, 248, 52, 8, 306, 128)
+"""Degrees on the colour wheel, neighbours far from each other."""
+
+
+class _Shade(NamedTuple):
+    """A rule of the style sheet: selector, property, and saturation and lightness on light and dark pages."""
+
+    selector: str
+    property: str
+    light: tuple[int, int]
+    dark: tuple[int, int]
+
+
+_SHADES: Final = (
+    _Shade(".box", "fill", (42, 97), (24, 11)),
+    _Shade(".box", "stroke", (36, 87), (22, 22)),
+    _Shade(".group", "fill", (42, 36), (42, 72)),
+    _Shade(".card", "stroke", (30, 76), (20, 34)),
+    _Shade(".head", "fill", (46, 93), (26, 19)),
+    _Shade(".name", "fill", (42, 36), (40, 70)),
+    _Shade(".to", "fill", (45, 34), (45, 74)),
+    _Shade(".pill", "fill", (42, 85), (26, 29)),
+    _Shade(".pill-text", "fill", (50, 26), (50, 84)),
+    _Shade(".edge", "stroke", (36, 58), (32, 50)),
+    _Shade(".tip", "fill", (36, 58), (32, 50)),
+)
+
+_COMMON: Final = """\
+text { font-family: ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
+.key, .value, .to { font: 11px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+.caption { font-size: 17px; font-weight: 600; } .count { font-size: 12px; } .group { font-size: 13px; font-weight: 600; }
+.name { font-size: 10.5px; } .title { font-size: 13.5px; font-weight: 600; } .pill-text { font-size: 9.5px; font-weight: 600; }
+.value, .to { text-anchor: end; } .pill-text { text-anchor: middle; }
+.edge { fill: none; stroke-width: 1.4; } .box, .card { stroke-width: 1; }"""
+
+_LIGHT: Final = {
+    ".page": "fill: #ffffff",
+    ".caption, .title, .value": "fill: #1f2430",
+    ".count, .key": "fill: #667085",
+    ".card": "fill: #ffffff; stroke: #c6ccd6",
+    ".head": "fill: #f3f5f8",
+    ".name, .to": "fill: #515b6b",
+    ".edge": "stroke: #9aa4b2",
+    ".tip, .dot": "fill: #9aa4b2",
+    ".missing .value": "fill: #c0362c",
+    ".added .card": "stroke: #2e9e5b; stroke-width: 2.5",
+    ".removed .card": "stroke: #d0473c; stroke-width: 2.5; stroke-dasharray: 5 4",
+    ".changed .card": "stroke: #c98a12; stroke-width: 2.5",
+    ".wash-added": "fill: #d8f3e1",
+    ".wash-removed": "fill: #fbdedb",
+    ".wash-changed": "fill: #fdeccb",
+}
+_DARK: Final = {
+    ".page": "fill: #0f1318",
+    ".caption, .title, .value": "fill: #e4e8ee",
+    ".count, .key": "fill: #8f9aa9",
+    ".card": "fill: #171c23; stroke: #3b4451",
+    ".head": "fill: #1f262f",
+    ".name, .to": "fill: #a9b4c2",
+    ".edge": "stroke: #5d6877",
+    ".tip, .dot": "fill: #5d6877",
+    ".missing .value": "fill: #ff8a80",
+    ".added .card": "stroke: #4cc27f",
+    ".removed .card": "stroke: #f0766c",
+    ".changed .card": "stroke: #e0a83c",
+    ".wash-added": "fill: #1a3a28",
+    ".wash-removed": "fill: #43211f",
+    ".wash-changed": "fill: #3f3112",
+}
+
+
+def style_sheet(hues: Iterable[int]) -> str:
+    """The CSS of a picture that uses these hues, by their number."""
+    used = sorted(set(hues))
+    light = [*_rules(_LIGHT), *_tinted(used, dark=False)]
+    dark = [*_rules(_DARK), *_tinted(used, dark=True)]
+    return "\n".join([_COMMON, *light, "@media (prefers-color-scheme: dark) {", *dark, "}"])
+
+
+def _rules(found: dict[str, str]) -> Iterator[str]:
+    return (f"{selector} {{ {rule} }}" for selector, rule in found.items())
+
+
+def _tinted(used: Iterable[int], *, dark: bool) -> Iterator[str]:
+    for number in used:
+        for shade in _SHADES:
+            saturation, lightness = shade.dark if dark else shade.light
+            color = _color(HUES[number % len(HUES)], saturation, lightness)
+            both = ", ".join(f".g{number}{joint}{shade.selector}" for joint in (" ", ""))
+            yield f"{both} {{ {shade.property}: {color} }}"
+
+
+def _color(hue: int, saturation: int, lightness: int) -> str:
+    parts = colorsys.hls_to_rgb(hue / 360, lightness / 100, saturation / 100)
+    return "#" + "".join(f"{round(part * 255):02x}" for part in parts)
