@@ -361,16 +361,12 @@ class Difference:
 
     def overrides(self) -> list[str]:
         """The overrides that turn the earlier config into the later one: group choices first, then values."""
-        from forge.render.difference import overrides, shortest  # noqa: PLC0415 - as above
+        from forge.render.difference import bridge  # noqa: PLC0415 - as above
 
-        chosen = shortest(self.changes, self.before.composed.choices, self.after.composed.choices)
-        if not chosen:
-            return overrides(self.changes)
-        try:
-            closer = Difference(self.before.override(*chosen), self.after)
-        except ForgeError:  # the choices do not compose with what else was changed: say everything by value
-            return overrides(self.changes)
-        return [*chosen, *overrides(closer.changes)]
+        def compare(lines: list[str]) -> tuple[Change, ...]:
+            return Difference(self.before.override(*lines), self.after).changes
+
+        return bridge(self.changes, self.before.composed.choices, self.after.composed.choices, compare)
 
     def svg(self) -> str:
         """The later graph as a picture with the changes marked in it."""

@@ -242,7 +242,7 @@ def _overrides(word: str, known: Known) -> list[Candidate]:
         ]
         found = groups + _keys(body, known, ends=("", ".") if sign == "~" else ("=", "."))
         found = list({one.text: one for one in reversed(found)}.values())[::-1]
-    return [Candidate(sign + one.text, one.meaning) for one in found]
+    return [Candidate(sign + one.text, one.meaning) for one in found] if sign else found
 
 
 def _values(key: str, word: str, known: Known) -> list[Candidate]:

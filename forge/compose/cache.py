@@ -14,6 +14,7 @@ import sys
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Final
 
+from forge.base.collector import collector_paused
 from forge.base.errors import FileError
 from forge.base.files import make_private_folder, read_bounded, remove_file, write_atomic
 from forge.base.origin import Origin
@@ -36,6 +37,7 @@ _DIGEST_LENGTH: Final = 32
 _MAX_ENTRIES: Final = 500
 
 
+@collector_paused()
 def compose(
     project: Project,
     name: str,
@@ -133,7 +135,7 @@ def _pack(composed: Composed) -> dict[str, Any]:
 
 
 def _unpack(packed: dict[str, Any], project: Project) -> Composed:
-    origins = [Origin(*origin) for origin in packed["origins"]]
+    origins = packed["origins"]
     return Composed(
         name=packed["name"],
         project=project,
@@ -175,7 +177,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-def _unpack_value(packed: Any, origins: list[Origin]) -> Any:
+def _unpack_value(packed: Any, origins: list[tuple[Any, ...]]) -> Any:
     """The container again; its settings are unpacked when they are asked for, which most verbs never do."""
     keys, values, settings = packed
     items = [_unpack_value(item, origins) if type(item) is tuple else item for item in values]
@@ -190,11 +192,11 @@ def _unpack_value(packed: Any, origins: list[Origin]) -> Any:
     return mapping
 
 
-def _unpack_setting(packed: Any, value: Any, origins: list[Origin]) -> Setting:
+def _unpack_setting(packed: Any, value: Any, origins: list[tuple[Any, ...]]) -> Setting:
     if type(packed) is int:
-        return Setting(origins[packed], value)
+        return Setting(Origin._make(origins[packed]), value)
     number, past = packed
     previous = None
     for origin, earlier in reversed(past):
-        previous = Setting(origins[origin], earlier, previous)
-    return Setting(origins[number], value, previous)
+        previous = Setting(Origin._make(origins[origin]), earlier, previous)
+    return Setting(Origin._make(origins[number]), value, previous)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["RESOLVERS", "Evaluator", "canonical", "circle"]
 
 _SIMPLE = re.compile(r"\$\{([^\s${}:'\",\\]+)\}")
+_MAX_TEXT: Final = 1_000_000
 _TARGETS: Final = frozenset({"_target_", "_symbol_"})
 
 
@@ -64,10 +65,9 @@ def _step(at: Path, value: Any, key: Any, path: Path) -> tuple[Path, Any]:
         place = f"{dotted(at)!r} has no key {str(key)!r}" if at else f"there is no {dotted(path)!r}"
         raise InterpolationError(place, hint=did_you_mean(str(key), known) or None)
     if isinstance(value, list):
-        try:
+        if str(key).isdecimal() and int(key) < len(value):  # OmegaConf counts from the front only
             return (*at, int(key)), value[int(key)]
-        except (ValueError, IndexError, TypeError) as error:
-            raise InterpolationError(f"{dotted(at)!r} has {len(value)} items and no {str(key)!r}") from error
+        raise InterpolationError(f"{dotted(at)!r} has {len(value)} items and no {str(key)!r}")
     raise InterpolationError(f"{dotted(at)!r} is {value!r} and has no keys")
 
 
@@ -106,6 +106,7 @@ class Evaluator:
         self._open: list[Path] = []
         self._ends: dict[Path, Path] = {}
         self._read: list[Path] = []
+        self._length = 0  # characters of the texts that went into the text being evaluated
 
     def end(self, place: Path) -> Path:
         """The canonical place where the chain of references that begins at a canonical place ends."""
@@ -123,11 +124,12 @@ class Evaluator:
 
     def evaluate(self, text: str, at: Path) -> tuple[Any, list[Path]]:
         """The value of a text at path ``at``, and the places it read."""
-        outer, self._read = self._read, []
+        outer = self._read, self._length
+        self._read, self._length = [], 0
         try:
             return self._evaluate(text, at), self._read
         finally:
-            self._read = outer
+            self._read, self._length = outer
 
     def _evaluate(self, text: str, at: Path) -> Any:
         if "\\" not in text and text.count("${") == len(_SIMPLE.findall(text)):
@@ -140,7 +142,12 @@ class Evaluator:
         """What a reference at path ``at`` leads to; noted as read by the text that is being evaluated."""
         place = self.end(canonical(self.root, _absolute(at, reference)))
         self._read.append(place)
-        return self.value(place)
+        value = self.value(place)
+        if isinstance(value, str):
+            self._length += len(value)
+            if self._length > _MAX_TEXT:
+                raise InterpolationError(f"the text would have more than {_MAX_TEXT:,} characters")
+        return value
 
     def value(self, place: Path) -> Any:
         """The plain value at a canonical place, everything in it resolved."""
@@ -179,7 +186,7 @@ class Evaluator:
         from omegaconf.grammar_visitor import GrammarVisitor  # noqa: PLC0415
 
         def reference(key: str, _memo: Any) -> Any:
-            return _Plain(self.read(key, at))
+            return _wrapped(self.read(key, at))
 
         def resolver(name: str, args: tuple[Any, ...], args_str: tuple[str, ...]) -> Any:
             del args_str
@@ -187,7 +194,7 @@ class Evaluator:
             if function is None:
                 hint = did_you_mean(name, RESOLVERS) or f"known: {', '.join(RESOLVERS)}"
                 raise InterpolationError(f"there is no resolver {name!r}", hint=hint)
-            return function(self, at, *[arg.value if isinstance(arg, _Plain) else arg for arg in args])
+            return function(self, at, *map(_unwrapped, args))
 
         try:
             result = GrammarVisitor(reference, resolver, memo=None).visit(parse(text))
@@ -197,20 +204,30 @@ class Evaluator:
             raise InterpolationError(f"{text!r} does not parse: {str(error).splitlines()[0]}") from error
         except (OmegaConfBaseException, TypeError, ValueError) as error:
             raise InterpolationError(f"{text!r}: {str(error).splitlines()[0]}") from error
-        return result.value if isinstance(result, _Plain) else result
+        return _unwrapped(result)
 
 
-class _Plain:
-    """A value on its way through OmegaConf's visitor, which asks its nodes for `_value()`."""
+class _Container:
+    """A mapping or list on its way through OmegaConf's visitor, which would put its text into a text."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
-    def _value(self) -> Any:
-        return self.value
-
     def __str__(self) -> str:
-        return str(self.value)
+        return _text(self.value, "what is interpolated")
+
+
+def _wrapped(value: Any) -> Any:
+    return _Container(value) if isinstance(value, (dict, list)) else value
+
+
+def _unwrapped(value: Any) -> Any:
+    """A result of the visitor, in whose own lists and mappings a container may be wrapped too."""
+    if isinstance(value, _Container):
+        return value.value
+    if isinstance(value, dict):
+        return {key: _unwrapped(item) for key, item in value.items()}
+    return [_unwrapped(item) for item in value] if isinstance(value, list) else value
 
 
 def _text(value: Any, written: str) -> str:
@@ -235,32 +252,36 @@ def _env(_: Evaluator, _at: Path, name: str, default: Any = _NO_DEFAULT) -> Any:
 
 def _select(evaluator: Evaluator, at: Path, key: str, default: Any = None) -> Any:
     try:
-        return evaluator.read(str(key), at)
+        place = evaluator.end(canonical(evaluator.root, _absolute(at, str(key))))
     except InterpolationError:
         return default
+    value = _raw(evaluator.root, place)
+    return default if isinstance(value, str) and value == MISSING else evaluator.read(str(key), at)
 
 
 def _decode(evaluator: Evaluator, at: Path, text: Any) -> Any:
     if text is None:
         return None
+    if not isinstance(text, str):
+        raise InterpolationError(f"oc.decode takes a text, not {text!r}")
     from omegaconf.grammar_parser import parse  # noqa: PLC0415 - see above
     from omegaconf.grammar_visitor import GrammarVisitor  # noqa: PLC0415
 
     def nested(key: str, _memo: Any) -> Any:
-        return _Plain(evaluator.read(key, at))
+        return _wrapped(evaluator.read(key, at))
 
     def refused(name: str, args: Any, args_str: Any) -> Any:
         del args, args_str
         raise InterpolationError(f"a decoded text may not call the resolver {name!r}")
 
-    result = GrammarVisitor(nested, refused, memo=None).visit(parse(str(text), parser_rule="singleElement"))
-    return result.value if isinstance(result, _Plain) else result
+    parsed = parse(text, parser_rule="singleElement", lexer_mode="VALUE_MODE")
+    return _unwrapped(GrammarVisitor(nested, refused, memo=None).visit(parsed))
 
 
 def _mapping(evaluator: Evaluator, at: Path, key: Any) -> dict[Any, Any]:
-    found = key if isinstance(key, dict) else _select(evaluator, at, str(key))
+    found = _select(evaluator, at, key) if isinstance(key, str) else None
     if not isinstance(found, dict):
-        raise InterpolationError(f"{key!r} is not a mapping")
+        raise InterpolationError(f"{key!r} is not the key of a mapping")
     return found
 
 
@@ -273,6 +294,8 @@ def _values(evaluator: Evaluator, at: Path, key: Any) -> list[Any]:
 
 
 def _create(_: Evaluator, _at: Path, value: Any) -> Any:
+    if value is not None and not isinstance(value, (dict, list)):
+        raise InterpolationError(f"oc.create takes a mapping or a list, not {value!r}")
     return value
 
 

@@ -85,8 +85,5 @@ def _step(value: Any, key: Any) -> Any:
             (item for name, item in value.items() if not isinstance(name, str) and str(name) == str(key)), NOT_FOUND
         )
     if isinstance(value, list):
-        try:
-            return value[int(key)]
-        except (ValueError, IndexError, TypeError):
-            return NOT_FOUND
+        return value[int(key)] if str(key).isdecimal() and int(key) < len(value) else NOT_FOUND
     return NOT_FOUND

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from forge.base.collector import collector_paused
 from forge.base.errors import ConfigSyntaxError, CycleError, ForgeError, GraphError, InterpolationError
 from forge.base.paths import dotted, parse_dotted
 from forge.base.secrets import MASK, Secret, is_secret_name
@@ -48,6 +49,7 @@ _CONVERSIONS: Final = ("none", "partial", "object", "all")
 _SCALARS: Final = (str, int, float, bool, type(None), bytes)
 
 
+@collector_paused()
 def lower(composed: Composed, target: str | None = None, *, problems: list[ForgeError] | None = None) -> Graph:
     """The graph of a whole config, or of one target of it given by its dotted path.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from forge.base.paths import dotted
 from forge.graph.node import Call, Map, Missing, Seq
+from forge.graph.walk import edges
 from forge.render.alike import grouped, ranges, shapes
 from forge.render.label import inline, key_text, leaf, printable, tag
 from forge.render.place import node_at, part, places
@@ -208,7 +209,7 @@ class _Dealer:
         """A row that leads to a card; the card is dealt from here when the node belongs here."""
         row.kind = "object"
         row.target = self._id(node)
-        row.text = leaf(node.target) if isinstance(node, Call) else "{…}" if isinstance(node, Map) else "[…]"
+        row.text = leaf(node.target) if isinstance(node, Call) else f"{len(edges(node))} items"
         if found is None:
             return row
         for mate in mates:

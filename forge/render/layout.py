@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -22,12 +23,14 @@ __all__ = ["Box", "Engine", "Layout", "Line", "Point", "Size", "dot_program", "l
 Engine: TypeAlias = Literal["auto", "graphviz", "own"]
 """Who makes the layout; ``auto`` is Graphviz when it is installed."""
 
+_INNER: Final = re.compile(r"cluster_\d+\Z")
+_AROUND: Final = 9  # room between groups, made of a second, unseen group around each
 _SECONDS: Final = 20
 _RANK_GAP: Final = 84.0
 _CARD_GAP: Final = 26.0
 _GROUP_GAP: Final = 34.0
 _GROUP_MARGIN: Final = 16.0
-_GROUP_TITLE: Final = 26.0
+_GROUP_TITLE: Final = 36.0
 _SWEEPS: Final = 6
 
 
@@ -121,12 +124,11 @@ def _dot_text(sizes: Mapping[str, Size], lines: Sequence[Line], boxed: Mapping[s
     exits: dict[str, list[float]] = {}
     for line in lines:
         exits.setdefault(line.source, []).append(line.height)
-    head = "rankdir=LR; nodesep=0.36; ranksep=1.1; splines=true; node [shape=plain]; edge [dir=none, weight=2]; fontsize=18;"
+    head = "rankdir=LR; nodesep=0.3; ranksep=0.8; splines=true; node [shape=plain]; edge [dir=none, weight=2]; fontsize=18;"
     text = ["digraph {", head]
     for number, members in enumerate(boxed.values()):
-        text.append(
-            f'subgraph cluster_{number} {{ margin={_GROUP_MARGIN:.0f}; label=" "; {" ".join(f"{m};" for m in members)} }}'
-        )
+        box = f'subgraph cluster_{number} {{ margin={_GROUP_MARGIN:.0f}; label=" "; {" ".join(f"{m};" for m in members)} }}'
+        text.append(f'subgraph cluster_around_{number} {{ margin={_AROUND}; label=""; {box} }}')
     text += [f"{name} [label=<{_table(size, sorted(set(exits.get(name, ()))))}>];" for name, size in sizes.items()]
     for number, line in enumerate(lines):
         text.append(f"{line.source}:{_port(line.height)}:e -> {line.target}:h:w [id={number}];")
@@ -168,7 +170,7 @@ def _read(data: dict[str, Any], sizes: Mapping[str, Size], lines: Sequence[Line]
             x, y = _numbers(each["pos"])
             size = sizes[name]
             found.cards[name] = Box(x - size.width / 2, height - y - size.height / 2, size.width, size.height)
-        elif name.startswith("cluster_"):
+        elif _INNER.match(name):
             left, low, right, high = _numbers(each["bb"])
             found.groups[groups[int(name[8:])]] = Box(left, height - high, right - left, high - low)
     for each in data.get("edges", ()):

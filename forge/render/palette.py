@@ -15,12 +15,16 @@ HUES: Final = (214, 158, 32, 276, 338, 190, 96, 248, 52, 8, 306, 128)
 
 
 class _Shade(NamedTuple):
-    """A rule of the style sheet: selector, property, and saturation and lightness on light and dark pages."""
+    """A rule of the style sheet: selector, property, saturation and lightness on light and dark pages.
+
+    ``own`` when a single element may have another hue than the card around it.
+    """
 
     selector: str
     property: str
     light: tuple[int, int]
     dark: tuple[int, int]
+    own: bool = False
 
 
 _SHADES: Final = (
@@ -30,31 +34,31 @@ _SHADES: Final = (
     _Shade(".card", "stroke", (30, 76), (20, 34)),
     _Shade(".head", "fill", (46, 93), (26, 19)),
     _Shade(".name", "fill", (42, 36), (40, 70)),
-    _Shade(".to", "fill", (45, 34), (45, 74)),
+    _Shade(".to", "fill", (45, 34), (45, 74), own=True),
     _Shade(".pill", "fill", (42, 85), (26, 29)),
     _Shade(".pill-text", "fill", (50, 26), (50, 84)),
     _Shade(".edge", "stroke", (36, 58), (32, 50)),
-    _Shade(".tip", "fill", (36, 58), (32, 50)),
+    _Shade(".tip", "fill", (36, 58), (32, 50), own=True),
 )
 
 _COMMON: Final = """\
 text { font-family: ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
-.key, .value, .to { font: 11px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+.key, .value, .value-left, .to { font: 11px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 .caption { font-size: 17px; font-weight: 600; } .count { font-size: 12px; } .group { font-size: 13px; font-weight: 600; }
 .name { font-size: 10.5px; } .title { font-size: 13.5px; font-weight: 600; } .pill-text { font-size: 9.5px; font-weight: 600; }
-.value, .to { text-anchor: end; } .pill-text { text-anchor: middle; }
+.value, .to, .more { text-anchor: end; } .pill-text { text-anchor: middle; }
 .edge { fill: none; stroke-width: 1.4; } .box, .card { stroke-width: 1; }"""
 
 _LIGHT: Final = {
     ".page": "fill: #ffffff",
-    ".caption, .title, .value": "fill: #1f2430",
+    ".caption, .title, .value, .value-left": "fill: #1f2430",
     ".count, .key": "fill: #667085",
     ".card": "fill: #ffffff; stroke: #c6ccd6",
     ".head": "fill: #f3f5f8",
     ".name, .to": "fill: #515b6b",
     ".edge": "stroke: #9aa4b2",
     ".tip, .dot": "fill: #9aa4b2",
-    ".missing .value": "fill: #c0362c",
+    ".row-missing text": "fill: #c0362c",
     ".added .card": "stroke: #2e9e5b; stroke-width: 2.5",
     ".removed .card": "stroke: #d0473c; stroke-width: 2.5; stroke-dasharray: 5 4",
     ".changed .card": "stroke: #c98a12; stroke-width: 2.5",
@@ -64,14 +68,14 @@ _LIGHT: Final = {
 }
 _DARK: Final = {
     ".page": "fill: #0f1318",
-    ".caption, .title, .value": "fill: #e4e8ee",
+    ".caption, .title, .value, .value-left": "fill: #e4e8ee",
     ".count, .key": "fill: #8f9aa9",
     ".card": "fill: #171c23; stroke: #3b4451",
     ".head": "fill: #1f262f",
     ".name, .to": "fill: #a9b4c2",
     ".edge": "stroke: #5d6877",
     ".tip, .dot": "fill: #5d6877",
-    ".missing .value": "fill: #ff8a80",
+    ".row-missing text": "fill: #ff8a80",
     ".added .card": "stroke: #4cc27f",
     ".removed .card": "stroke: #f0766c",
     ".changed .card": "stroke: #e0a83c",
@@ -94,12 +98,14 @@ def _rules(found: dict[str, str]) -> Iterator[str]:
 
 
 def _tinted(used: Iterable[int], *, dark: bool) -> Iterator[str]:
-    for number in used:
-        for shade in _SHADES:
-            saturation, lightness = shade.dark if dark else shade.light
-            color = _color(HUES[number % len(HUES)], saturation, lightness)
-            both = ", ".join(f".g{number}{joint}{shade.selector}" for joint in (" ", ""))
-            yield f"{both} {{ {shade.property}: {color} }}"
+    """The rules of the groups; those for an element's own hue come last, so that they win over its card's."""
+    numbers = list(used)
+    for joint in (" ", ""):
+        for number in numbers:
+            for shade in _SHADES:
+                color = _color(HUES[number % len(HUES)], *(shade.dark if dark else shade.light))
+                if joint or shade.own:
+                    yield f".g{number}{joint}{shade.selector} {{ {shade.property}: {color} }}"
 
 
 def _color(hue: int, saturation: int, lightness: int) -> str:

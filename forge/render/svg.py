@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from forge.base.origin import shown_path
 from forge.graph.node import Call, Const, Expr
 from forge.render.cards import picture
 from forge.render.label import elided, printable, shown
-from forge.render.layout import Line, Point, Size, lay_out
+from forge.render.layout import Box, Line, Point, Size, lay_out
 from forge.render.palette import style_sheet
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from forge.base.paths import Path
     from forge.graph.node import Graph
     from forge.render.cards import Card, Mark, Picture, Row
-    from forge.render.layout import Box, Engine
+    from forge.render.layout import Engine
 
 __all__ = ["Links", "drawn", "svg"]
 
@@ -34,15 +35,17 @@ _PAD: Final = 12
 _HEAD: Final = 44
 _ROW: Final = 18
 _LEVEL: Final = 12
-_NARROWEST: Final = 168
+_NARROWEST: Final = 168.0
+_WIDTH_STEP: Final = 36.0  # few different widths keep the edges of a column in line
 _LONGEST_KEY: Final = 26
-_LONGEST_VALUE: Final = 30
+_LONGEST_VALUE: Final = 33
 _LONGEST_TITLE: Final = 34
 _LONGEST_NAME: Final = 40
 _GAP: Final = 18
 _ROUND: Final = 8
 _MARGIN: Final = 28
 _CAPTION: Final = 56
+_LONGEST_CAPTION: Final = 80
 _BEHIND: Final = 4
 _TIP: Final = 7
 _TOOLTIP_ROWS: Final = 40
@@ -81,12 +84,13 @@ class _Drawing:
         self.links = links
         self.groups = found.groups
         self.hues = {group: number for number, group in enumerate(self.groups)}
-        self.cards = {card.id: card for card in found.cards}
-        self.widths = {card.id: _width(card) for card in found.cards}
-        self.sizes = {card.id: self._size(card) for card in found.cards}
+        self.top = next((card for card in found.cards if not card.name and not isinstance(card.node, Call)), None)
+        self.cards = {card.id: card for card in found.cards if card is not self.top}
+        self.widths = {card.id: _width(card) for card in self.cards.values()}
+        self.sizes = {card.id: self._size(card) for card in self.cards.values()}
         self.lines = [
             Line(card.id, _HEAD + _row_middle(number), row.target)
-            for card in found.cards
+            for card in self.cards.values()
             for number, row in enumerate(card.rows)
             if row.target
         ]
@@ -101,36 +105,61 @@ class _Drawing:
 
     def document(self) -> Iterator[str]:
         """All lines of the document, from back to front."""
-        left, top, width, height = self._frame()
-        size = f'width="{width:.0f}" height="{height:.0f}" viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}"'
+        inner = self._bounds()
+        width = max(inner.width, len(elided(self.title, _LONGEST_CAPTION)) * 17 * _SANS) + 2 * _MARGIN
+        caption = list(self._caption(inner.x, width - 2 * _MARGIN))
+        above = (_CAPTION if self.title else 0) + _ROW * len({y for y, _ in caption})
+        height = inner.height + above + 2 * _MARGIN
+        box = Box(inner.x - _MARGIN, inner.y - above - _MARGIN, width, height)
+        size = f'width="{width:.0f}" height="{height:.0f}" viewBox="{box.x:.0f} {box.y:.0f} {width:.0f} {height:.0f}"'
         yield f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label={_attribute(self.title)}>'
         yield f"<style>\n{style_sheet(self.hues.values())}\n</style>"
-        yield f'<rect class="page" x="{left:.0f}" y="{top:.0f}" width="{width:.0f}" height="{height:.0f}" rx="12"/>'
-        if self.title:
-            x, y = left + _MARGIN, top + _MARGIN + 12
-            yield f'<text class="caption" x="{x:.0f}" y="{y:.0f}">{_text(elided(self.title, 80))}</text>'
-            yield f'<text class="count" x="{x:.0f}" y="{y + 20:.0f}">{_counted(self.picture.cards)}</text>'
-        for group, box in self.layout.groups.items():
-            yield from self._group(group, box)
+        yield f'<rect class="page" {_box(box)} rx="12"/>'
+        yield from self._heading(box, caption)
+        for group, place in self.layout.groups.items():
+            yield from self._group(group, place)
         for line, curve in zip(self.lines, self.layout.curves, strict=True):
             yield self._edge(line, curve)
-        for card in self.picture.cards:
+        for card in self.cards.values():
             yield from self._card(card, self.layout.cards[card.id])
         yield "</svg>"
 
-    def _frame(self) -> tuple[float, float, float, float]:
-        """What the document shows: everything, a margin around it, and room for the caption."""
+    def _bounds(self) -> Box:
+        """The rectangle around everything that has a place."""
         boxes = [*self.layout.cards.values(), *self.layout.groups.values()]
         points = [point for curve in self.layout.curves for point in curve]
-        lefts = [box.x for box in boxes] + [point.x for point in points] or [0.0]
-        tops = [box.y for box in boxes] + [point.y for point in points] or [0.0]
-        rights = [box.x + box.width for box in boxes] + [point.x for point in points] or [0.0]
-        bottoms = [box.y + box.height for box in boxes] + [point.y for point in points] or [0.0]
-        caption = _CAPTION if self.title else 0
-        width = max(rights) - min(lefts) + 2 * _MARGIN
-        wanted = len(elided(self.title, 80)) * 17 * _SANS + 2 * _MARGIN
-        height = max(bottoms) - min(tops) + 2 * _MARGIN + caption
-        return min(lefts) - _MARGIN, min(tops) - _MARGIN - caption, max(width, wanted), height
+        points += [Point(box.x, box.y) for box in boxes]
+        points += [Point(box.x + box.width, box.y + box.height) for box in boxes]
+        if not points:
+            return Box(0, 0, _NARROWEST, 0)
+        left, top = min(point.x for point in points), min(point.y for point in points)
+        return Box(left, top, max(point.x for point in points) - left, max(point.y for point in points) - top)
+
+    def _heading(self, box: Box, caption: Sequence[tuple[int, str]]) -> Iterator[str]:
+        """The name of the config, how many objects it has, and its own values."""
+        x, y = box.x + _MARGIN, box.y + _MARGIN + 12
+        if self.title:
+            yield f'<text class="caption" x="{x:.0f}" y="{y:.0f}">{_text(elided(self.title, _LONGEST_CAPTION))}</text>'
+            yield f'<text class="count" x="{x:.0f}" y="{y + 20:.0f}">{_counted(list(self.cards.values()))}</text>'
+            y += 42
+        if self.top is not None:
+            yield f'<g id="{self.top.id}" class="object" data-group="">'
+            yield f"<title>{_text(_tooltip(self.top), keep_lines=True)}</title>"
+            yield from (f'<g transform="translate(0 {y + line * _ROW:.0f})">{text}</g>' for line, text in caption)
+            yield "</g>"
+
+    def _caption(self, left: float, width: float) -> Iterator[tuple[int, str]]:
+        """The values of the config itself, one behind the other, with the line each stands on."""
+        line, x = 0, 0.0
+        for row in self.top.rows if self.top is not None else ():
+            key, value = elided(row.key, _LONGEST_KEY), elided(row.text, _LONGEST_VALUE)
+            wide = (len(key) + len(value) + 1) * _MONO
+            if x and x + wide > width:
+                line, x = line + 1, 0.0
+            at = left + x + (len(key) + 1) * _MONO
+            text = f'<text class="key" x="{left + x:.1f}">{_text(key)}</text><text class="value-left" x="{at:.1f}">{_text(value)}</text>'
+            yield line, f'<g class="row row-{row.kind}">{self._linked(text, row.origin)}</g>'
+            x += wide + _GAP * 1.5
 
     def _hue(self, group: str) -> str:
         return f" g{self.hues[group]}" if group in self.hues else ""
@@ -171,7 +200,7 @@ class _Drawing:
         yield "</g>"
 
     def _title(self, card: Card, width: float) -> Iterator[str]:
-        name = _text(elided(card.name, _LONGEST_NAME)) if card.name else "config"
+        name = _text(elided(card.name, _LONGEST_NAME))
         yield f'<text class="name" x="{_PAD}" y="17">{name}</text>'
         title = f'<text class="title" x="{_PAD}" y="35">{_text(elided(card.title, _LONGEST_TITLE))}</text>'
         origin = (card.node.target_origin if isinstance(card.node, Call) else None) or card.node.origin
@@ -191,15 +220,14 @@ class _Drawing:
         parts = [f'<rect class="wash-{wash}" x="1" y="{top}" width="{width - 2:.1f}" height="{_ROW}"/>'] if wash else []
         parts.append(f'<text class="key" x="{x}" y="{top + 13}">{_text(elided(row.key, _LONGEST_KEY))}</text>')
         text = _text(elided(row.text, _LONGEST_VALUE))
-        kind = "to" if row.kind == "object" else "key end" if row.kind == "head" else "value"
+        kind = {"object": "to", "head": "key more"}.get(row.kind, "value")
+        hue = self._hue(self.cards[row.target].group) if row.target else ""
         if text:
-            anchor = ' text-anchor="end"' if row.kind == "head" else ""
-            parts.append(f'<text class="{kind}" x="{width - _PAD:.1f}" y="{top + 13}"{anchor}>{text}</text>')
+            parts.append(f'<text class="{kind}{hue}" x="{width - _PAD:.1f}" y="{top + 13}">{text}</text>')
         if row.target:
-            hue = self._hue(self.cards[row.target].group)
             parts.append(f'<circle class="tip{hue}" cx="{width:.1f}" cy="{top + 9}" r="2.6"/>')
         inner = self._linked("".join(parts), row.origin)
-        return f'<g class="row {row.kind}">{inner}</g>'
+        return f'<g class="row row-{row.kind}">{inner}</g>'
 
     def _linked(self, inner: str, origin: Origin | None) -> str:
         address = _address(origin, self.links)
@@ -212,13 +240,14 @@ class _Drawing:
 def _width(card: Card) -> float:
     """Wide enough for the title, the badges and every row; values may be elided before."""
     pills = sum(_pill_width(pill) + 5 for pill in _pills(card))
-    head = len(elided(card.name, _LONGEST_NAME) or "config") * 10.5 * _SANS + pills + _GAP / 2
+    head = len(elided(card.name, _LONGEST_NAME)) * 10.5 * _SANS + pills + _GAP / 2
     title = len(elided(card.title, _LONGEST_TITLE)) * 13.5 * (_SANS + 0.04)
     rows = [
         (len(elided(row.key, _LONGEST_KEY)) + len(elided(row.text, _LONGEST_VALUE))) * _MONO + row.level * _LEVEL + _GAP
         for row in card.rows
     ]
-    return float(round(max([head, title, *rows, _NARROWEST - 2 * _PAD]) + 2 * _PAD))
+    wanted = max([head, title, *rows, _NARROWEST - 2 * _PAD]) + 2 * _PAD
+    return _NARROWEST + _WIDTH_STEP * math.ceil((wanted - _NARROWEST) / _WIDTH_STEP)
 
 
 def _row_middle(number: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from forge.base.collector import collector_paused
 from forge.base.errors import GraphError, MissingValueError
 from forge.base.secrets import Secret
 from forge.graph.node import Call, Const, Expr, Map, Missing, Seq
@@ -32,6 +33,7 @@ _ALL = "objects"
 _ONE = "result"
 
 
+@collector_paused()
 def python(graph: Graph, *, target: str | None = None, origins: bool = False, home: Home | None = None) -> str:
     """The script that builds a graph, or one part of it.
 
