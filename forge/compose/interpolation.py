@@ -140,14 +140,18 @@ class Evaluator:
 
     def read(self, reference: str, at: Path) -> Any:
         """What a reference at path ``at`` leads to; noted as read by the text that is being evaluated."""
-        place = self.end(canonical(self.root, _absolute(at, reference)))
-        self._read.append(place)
-        value = self.value(place)
+        value = self.value(self.place(reference, at))
         if isinstance(value, str):
             self._length += len(value)
             if self._length > _MAX_TEXT:
                 raise InterpolationError(f"the text would have more than {_MAX_TEXT:,} characters")
         return value
+
+    def place(self, reference: str, at: Path) -> Path:
+        """Where a reference at path ``at`` leads to; noted as read too."""
+        place = self.end(canonical(self.root, _absolute(at, reference)))
+        self._read.append(place)
+        return place
 
     def value(self, place: Path) -> Any:
         """The plain value at a canonical place, everything in it resolved."""
@@ -286,7 +290,9 @@ def _mapping(evaluator: Evaluator, at: Path, key: Any) -> dict[Any, Any]:
 
 
 def _keys(evaluator: Evaluator, at: Path, key: Any) -> list[Any]:
-    return list(_mapping(evaluator, at, key))
+    # The values may be objects, or need these very keys: they are left alone.
+    written = _raw(evaluator.root, evaluator.place(key, at)) if isinstance(key, str) else None
+    return list(written if isinstance(written, dict) else _mapping(evaluator, at, key))
 
 
 def _values(evaluator: Evaluator, at: Path, key: Any) -> list[Any]:

@@ -209,7 +209,8 @@ def _by_hand(sizes: Mapping[str, Size], lines: Sequence[Line], boxed: Mapping[st
             found.groups[group] = Box(left, top, right - left, bottom - top + _GROUP_MARGIN)
             bottom += _GROUP_MARGIN
         skyline |= dict.fromkeys(used, bottom + _GROUP_GAP)
-    found.curves = [_curve(found.cards, sizes, line) for line in lines]
+    columns = _filled(found.cards, rank)
+    found.curves = [_curve(found.cards, sizes, line, columns, rank) for line in lines]
     return found
 
 
@@ -285,9 +286,43 @@ def _stack_members(
     return ends
 
 
-def _curve(cards: Mapping[str, Box], sizes: Mapping[str, Size], line: Line) -> list[Point]:
+def _filled(cards: Mapping[str, Box], rank: Mapping[str, int]) -> dict[int, list[Box]]:
+    """The cards of each rank, from top to bottom."""
+    found: dict[int, list[Box]] = {}
+    for name in sorted(cards, key=lambda name: cards[name].y):
+        found.setdefault(rank[name], []).append(cards[name])
+    return found
+
+
+def _curve(
+    cards: Mapping[str, Box],
+    sizes: Mapping[str, Size],
+    line: Line,
+    columns: Mapping[int, list[Box]],
+    rank: Mapping[str, int],
+) -> list[Point]:
+    """A curve from card to card that goes between the cards of the ranks it has to pass."""
     source, target = cards[line.source], cards[line.target]
-    start = Point(source.x + source.width, source.y + line.height)
+    points = [Point(source.x + source.width, source.y + line.height)]
     end = Point(target.x, target.y + sizes[line.target].entry)
-    bend = max(40.0, min(120.0, (end.x - start.x) / 2))
-    return [start, Point(start.x + bend, start.y), Point(end.x - bend, end.y), end]
+    for column in range(rank[line.source] + 1, rank[line.target]):
+        boxes = columns[column]
+        left, right = boxes[0].x, max(box.x + box.width for box in boxes)
+        share = (left - points[-1].x) / max(1.0, end.x - points[-1].x)
+        y = _free(boxes, points[-1].y + share * (end.y - points[-1].y))
+        points += [*_bent(points[-1], Point(left, y)), Point(left, y), Point(right, y), Point(right, y)]
+    return [*points, *_bent(points[-1], end)]
+
+
+def _bent(start: Point, end: Point) -> list[Point]:
+    """The rest of a curve that leaves and arrives level."""
+    bend = max(20.0, (end.x - start.x) / 2)
+    return [Point(start.x + bend, start.y), Point(end.x - bend, end.y), end]
+
+
+def _free(boxes: Sequence[Box], wish: float) -> float:
+    """The height nearest to the wish at which a line passes between the cards of a rank."""
+    room = _CARD_GAP / 2
+    free = [boxes[0].y - room, *(box.y + box.height + room for box in boxes)]
+    inside = any(box.y - room < wish < box.y + box.height + room for box in boxes)
+    return min(free, key=lambda y: abs(y - wish)) if inside else wish

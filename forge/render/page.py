@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.render.cards import picture
 from forge.render.entries import entries
+from forge.render.svg import drawn
 
 if TYPE_CHECKING:
     from forge.graph.node import Graph
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["page"]
 
 _STYLE: Final = re.compile(r"<style>(.*?)</style>", re.DOTALL)
-_XML_HEAD: Final = re.compile(r"\A\s*<\?xml[^>]*\?>\s*")
+_HOLE: Final = re.compile(r"\{\{(\w+)\}\}")
 _IN_SCRIPT: Final = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 
@@ -31,19 +32,18 @@ def page(graph: Graph, *, depth: int | None = None, focus: str | None = None) ->
 
     Both are about the picture: the panel and the search know every node of the graph.
     """
-    from forge.render.svg import svg  # noqa: PLC0415 - the layout behind it is only for pictures
-
-    drawn = _XML_HEAD.sub("", svg(graph, depth=depth, focus=focus))
+    found = picture(graph, depth=depth, focus=focus)
+    image = drawn(found, title="")
     style, script = _asset("page.css"), _asset("page.js")
     parts = {
-        "policy": _policy([style, *_STYLE.findall(drawn)], [script]),
+        "policy": _policy([style, *_STYLE.findall(image)], [script]),
         "style": style,
-        "title": escape(picture(graph, depth=0).name or "graph"),
-        "picture": drawn,
-        "data": _embedded(entries(graph, picture(graph, depth=depth, focus=focus))),
+        "title": escape(found.name or "graph"),
+        "picture": image,
+        "data": _embedded(entries(graph, found)),
         "script": script,
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
+    return _HOLE.sub(lambda hole: parts[hole[1]], _asset("page.html"))
 
 
 def _policy(styles: list[str], scripts: list[str]) -> str:

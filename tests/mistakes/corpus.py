@@ -26,8 +26,8 @@ TINY = "configs/pretrain/tiny.yaml"
 
 CORPUS = [
     # names of groups, files and keys
-    Mistake("misspelt choice in defaults", ("'adamww'", "adamw"), "tiny.yaml:8", edits={TINY: ("/optimizer: adamw", "/optimizer: adamww")}),
-    Mistake("misspelt group in defaults", ("'optimiser'", "optimizer"), "tiny.yaml:8", edits={TINY: ("/optimizer: adamw", "/optimiser: adamw")}),
+    Mistake("misspelt choice in defaults", ("'adamww'", "adamw"), "tiny.yaml:7", edits={TINY: ("/optimizer: adamw", "/optimizer: adamww")}),
+    Mistake("misspelt group in defaults", ("'optimiser'", "optimizer"), "tiny.yaml:7", edits={TINY: ("/optimizer: adamw", "/optimiser: adamw")}),
     Mistake("misspelt choice in an override", ("'adafactr'", "adafactor"), "optimizer=adafactr", overrides=("optimizer=adafactr",)),
     Mistake("misspelt group in an override", ("'optimzer'", "optimizer"), "optimzer=adamw", overrides=("optimzer=adamw",)),
     Mistake("misspelt key in an override", ("'max_stps'", "max_steps"), "trainer.max_stps=3", overrides=("trainer.max_stps=3",)),
