@@ -6,7 +6,9 @@ left of what they use.
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -32,6 +34,8 @@ _GROUP_GAP: Final = 34.0
 _GROUP_MARGIN: Final = 16.0
 _GROUP_TITLE: Final = 36.0
 _SWEEPS: Final = 6
+_LONGEST_COLUMN: Final = 7
+_MOST_COLUMNS: Final = 4
 
 
 class Point(NamedTuple):
@@ -96,6 +100,27 @@ def _boxed(sizes: Mapping[str, Size]) -> dict[str, list[str]]:
     return {group: members for group, members in found.items() if len(members) > 1}
 
 
+def _spread(sizes: Mapping[str, Size], lines: Sequence[Line]) -> dict[str, int]:
+    """How many ranks further right than necessary some cards stand, so that long columns become a few short ones.
+
+    Only cards that lead nowhere are moved: many parts of one user, and many of a group that nothing is connected to.
+    """
+    users: dict[str, set[str]] = {}
+    for line in lines:
+        users.setdefault(line.target, set()).add(line.source)
+    leads = {line.source for line in lines}
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, size in sizes.items():
+        above = users.get(name, set())
+        if name not in leads and len(above) <= 1:
+            alike.setdefault((next(iter(above), ""), size.group), []).append(name)
+    found: dict[str, int] = {}
+    for names in alike.values():
+        columns = min(_MOST_COLUMNS, math.ceil(len(names) / _LONGEST_COLUMN))
+        found |= {name: number % columns for number, name in enumerate(names)}
+    return found
+
+
 # ---- Graphviz
 
 
@@ -130,8 +155,12 @@ def _dot_text(sizes: Mapping[str, Size], lines: Sequence[Line], boxed: Mapping[s
         box = f'subgraph cluster_{number} {{ margin={_GROUP_MARGIN:.0f}; label=" "; {" ".join(f"{m};" for m in members)} }}'
         text.append(f'subgraph cluster_around_{number} {{ margin={_AROUND}; label=""; {box} }}')
     text += [f"{name} [label=<{_table(size, sorted(set(exits.get(name, ()))))}>];" for name, size in sizes.items()]
+    further = _spread(sizes, lines)
     for number, line in enumerate(lines):
-        text.append(f"{line.source}:{_port(line.height)}:e -> {line.target}:h:w [id={number}];")
+        steps = 1 + further.get(line.target, 0)
+        text.append(f"{line.source}:{_port(line.height)}:e -> {line.target}:h:w [id={number}, minlen={steps}];")
+    loose = [name for name in further if name not in {line.target for line in lines}]
+    text += [f"{one} -> {two} [style=invis];" for one, two in itertools.pairwise(loose) if further[two]]
     return "\n".join([*text, "}"])
 
 
@@ -173,7 +202,7 @@ def _read(data: dict[str, Any], sizes: Mapping[str, Size], lines: Sequence[Line]
         elif _INNER.match(name):
             left, low, right, high = _numbers(each["bb"])
             found.groups[groups[int(name[8:])]] = Box(left, height - high, right - left, high - low)
-    for each in data.get("edges", ()):
+    for each in (edge for edge in data.get("edges", ()) if "id" in edge):
         points = [Point(x, height - y) for x, y in (_numbers(pair) for pair in each["pos"].split(" "))]
         line = lines[int(each["id"])]
         source, target = found.cards[line.source], found.cards[line.target]
@@ -231,7 +260,8 @@ def _ranks(sizes: Mapping[str, Size], lines: Sequence[Line]) -> dict[str, int]:
             waiting[target] -= 1
             if not waiting[target]:
                 ready.append(target)
-    return rank
+    further = _spread(sizes, lines)
+    return {name: steps + further.get(name, 0) for name, steps in rank.items()}
 
 
 def _columns(sizes: Mapping[str, Size], rank: Mapping[str, int]) -> dict[int, float]:

@@ -69,6 +69,7 @@
   const SMALLEST = 0.04, LARGEST = 4, MARGIN = 24;
   const size = { width: picture.viewBox.baseVal.width || 1, height: picture.viewBox.baseVal.height || 1 };
   let settled = 0;
+  let fitted = true; // until somebody moves it, the whole picture is shown
 
   function show({ glide = false } = {}) {
     stage.classList.toggle("gliding", glide);
@@ -84,7 +85,15 @@
     view.x = x - ((x - view.x) * scale) / view.scale;
     view.y = y - ((y - view.y) * scale) / view.scale;
     view.scale = scale;
+    fitted = false;
     show(options);
+  }
+
+  function move(x, y) {
+    view.x += x;
+    view.y += y;
+    fitted = false;
+    show();
   }
 
   function fit(options) {
@@ -93,26 +102,28 @@
     view.scale = Math.max(whole, SMALLEST);
     view.x = (width - size.width * view.scale) / 2;
     view.y = (height - size.height * view.scale) / 2;
+    fitted = true;
     show(options);
   }
 
-  /** Bring a card into view, large enough to read, and only when it is not. */
-  function reveal(element) {
-    stage.classList.remove("gliding"); // a glide under way would be measured half-way
-    stage.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
-    const box = element.getBoundingClientRect(), frame = canvas.getBoundingClientRect();
-    const inside = box.left >= frame.left && box.right <= frame.right && box.top >= frame.top && box.bottom <= frame.bottom;
-    if (inside && view.scale >= 0.5) return;
-    const scale = Math.min(Math.max(view.scale, 0.85), Math.max(0.5, (frame.width - 2 * MARGIN) / (box.width / view.scale)));
-    const middle = (box.left + box.right) / 2 - frame.left - view.x;
-    const tall = (box.height / view.scale) * scale;
-    const top = tall > frame.height - 2 * MARGIN ? MARGIN : (frame.height - tall) / 2;
-    const from = view.scale;
-    view.x = frame.width / 2 - (middle / from) * scale;
-    view.y = top - ((box.top - frame.top - view.y) / from) * scale;
-    view.scale = scale;
+  /** Bring a card into view; when ``readable``, also large enough to read. */
+  function reveal(element, readable) {
+    const bounds = element.getBBox(), place = element.transform.baseVal.consolidate()?.matrix ?? { e: 0, f: 0 };
+    const frame = picture.viewBox.baseVal, [wide, high] = [canvas.clientWidth, canvas.clientHeight];
+    const [left, top] = [bounds.x + place.e - frame.x, bounds.y + place.f - frame.y];
+    const [x, y, width, height] = [view.x + left * view.scale, view.y + top * view.scale, bounds.width * view.scale, bounds.height * view.scale];
+    const inside = x >= 0 && y >= 0 && x + width <= wide && y + height <= high;
+    if (inside && (!readable || view.scale >= 0.6)) return;
+    const widest = (wide - 2 * MARGIN) / bounds.width;
+    view.scale = readable ? Math.max(view.scale, Math.min(0.9, Math.max(widest, 0.5))) : view.scale;
+    const room = high - bounds.height * view.scale;
+    view.x = wide / 2 - (left + bounds.width / 2) * view.scale;
+    view.y = Math.max(room / 2, MARGIN) - top * view.scale;
+    fitted = false;
     show({ glide: true });
   }
+
+  new ResizeObserver(() => { if (fitted) fit(); }).observe(canvas);
 
   // ---- hands: wheel, mouse, touch
 
@@ -139,11 +150,10 @@
     if (travelled < 5) return;
     if (!canvas.classList.contains("dragging")) canvas.setPointerCapture(event.pointerId);
     canvas.classList.add("dragging");
-    view.x += (now.x - before.x) / pointers.size;
-    view.y += (now.y - before.y) / pointers.size;
+    move((now.x - before.x) / pointers.size, (now.y - before.y) / pointers.size);
     pointers.set(event.pointerId, now);
     const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
-    if (!other) return show();
+    if (!other) return;
     const frame = canvas.getBoundingClientRect();
     const apart = (point) => Math.hypot(point.x - other.x, point.y - other.y) || 1;
     zoom(apart(now) / apart(before), (now.x + other.x) / 2 - frame.left, (now.y + other.y) / 2 - frame.top);
@@ -159,7 +169,7 @@
     event.preventDefault(); // links to files in the picture
     if (travelled >= 5) return;
     const card = event.target.closest("g.object");
-    if (card) go(nodeOf(card)); else leave();
+    if (card) pick(card); else leave();
   });
 
   // ---- the selected node
@@ -176,12 +186,19 @@
     location.hash = address(path); // the event behind it selects
   }
 
+  /** A card that was clicked is where the user looks: it need not come closer. */
+  function pick(card) {
+    const path = nodeOf(card);
+    if (pathInAddress() !== path) history.pushState(null, "", address(path));
+    select(path, { readable: false });
+  }
+
   function leave() {
     if (location.hash) history.replaceState(null, "", location.pathname + location.search);
     select(null);
   }
 
-  function select(path) {
+  function select(path, { readable = true } = {}) {
     for (const element of picture.querySelectorAll(".selected, .near")) element.classList.remove("selected", "near");
     const found = path === null ? null : resolve(path);
     const element = found && elements.get(found.node.card);
@@ -199,10 +216,11 @@
       line.element.classList.add("near");
       for (const end of [line.from, line.to]) elements.get(end)?.classList.add("near");
     }
-    reveal(element);
+    if (fitted && !readable) fit({ glide: true });
+    reveal(element, readable);
   }
 
-  addEventListener("hashchange", () => select(pathInAddress()));
+  for (const kind of ["hashchange", "popstate"]) addEventListener(kind, () => select(pathInAddress()));
   for (const [id, element] of elements) {
     const path = cards.get(id).nodes[0];
     element.setAttribute("tabindex", "0");
@@ -233,9 +251,9 @@
       make("p", { class: "sort" }, swatch(hueOf(elements.get(node.card))), SORTS[node.kind] ?? "Value"),
       node.target === undefined ? null : make("code", { class: "target" }, node.target),
       origin(node.origin),
-      section("Values", values.length, () => make("dl", null, ...values.map((row) => setting(node, row, chosen, 0)))),
-      section("Uses", parts.length, () => links(parts.map((row) => ({ label: row.key, path: row.to })))),
       section("Used by", users.length, () => links(users.map(({ path, to }) => ({ path, kind: to?.leaf })))),
+      section("Uses", parts.length, () => links(parts.map((row) => ({ label: row.key, path: row.to })))),
+      section("Values", values.length, () => make("dl", null, ...values.map((row) => setting(node, row, chosen, 0)))),
       section("Alike", alike.length, () => links(alike.map((path) => ({ path })))),
     ].filter(Boolean);
   }
@@ -395,8 +413,8 @@
     "/": () => { search.focus(); search.select(); },
     "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), "0": () => fit(),
     Escape: leave,
-    ArrowLeft: () => { view.x += STEP; show(); }, ArrowRight: () => { view.x -= STEP; show(); },
-    ArrowUp: () => { view.y += STEP; show(); }, ArrowDown: () => { view.y -= STEP; show(); },
+    ArrowLeft: () => move(STEP, 0), ArrowRight: () => move(-STEP, 0),
+    ArrowUp: () => move(0, STEP), ArrowDown: () => move(0, -STEP),
   };
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input[type=search]")) return;

@@ -146,6 +146,7 @@ def run_block(block: Block, folder: Path) -> list[str]:
 
 
 def _run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    # The copy is the checkout that the page speaks of: forge comes from it, and its projects are the shipped ones.
     home = folder.parent / f"{folder.name}-home"
     home.mkdir(exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FORGE_", "XDG_", "PYTEST"))}
@@ -153,7 +154,15 @@ def _run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         words,
         cwd=folder,
-        env={**kept, "PATH": binaries, "HOME": str(home), "NO_COLOR": "1", "COLUMNS": "120", "EDITOR": "true"},
+        env={
+            **kept,
+            "PATH": binaries,
+            "HOME": str(home),
+            "PYTHONPATH": str(folder),
+            "NO_COLOR": "1",
+            "COLUMNS": "120",
+            "EDITOR": "true",
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
