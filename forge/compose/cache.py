@@ -14,8 +14,9 @@ import sys
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Final
 
+from forge.base import paths
 from forge.base.collector import collector_paused
-from forge.base.errors import FileError
+from forge.base.errors import ConfigLimitError, FileError
 from forge.base.files import make_private_folder, read_bounded, remove_file, write_atomic
 from forge.base.origin import Origin
 from forge.base.places import user_cache
@@ -78,7 +79,7 @@ def _load(path: str, project: Project) -> Composed | None:
         return None
     try:
         data = read_bounded(path, _MAX_ENTRY)
-    except FileError:
+    except (FileError, ConfigLimitError):
         return None
     body = data[_DIGEST_LENGTH:]
     if content_digest(body).encode() != data[:_DIGEST_LENGTH]:
@@ -89,13 +90,13 @@ def _load(path: str, project: Project) -> Composed | None:
 
 def _store(path: str, composed: Composed, lookups: Lookups) -> None:
     """Write an entry; a cache that cannot be written costs time, not correctness."""
-    body = marshal.dumps((lookups.record(), marshal.dumps(_pack(composed))))
     try:
+        body = marshal.dumps((lookups.record(), marshal.dumps(_pack(composed))))
         folder = os.path.dirname(path)
         make_private_folder(folder)
         write_atomic(path, content_digest(body).encode() + body, 0o600, durable=False)
         _prune(folder)
-    except FileError:
+    except (FileError, OSError, ValueError):  # marshal refuses what is nested thousands of levels deep
         return
 
 
@@ -109,10 +110,11 @@ def _prune(folder: str) -> None:
 
 @functools.cache
 def _own_files() -> tuple[str, ...]:
-    """The files whose change may change a composition: forge's composer, Hydra, OmegaConf."""
+    """The files whose change may change a composition: forge's composer, Hydra, OmegaConf, PyYAML."""
     here = os.path.dirname(__file__)
     files = [os.path.join(here, name) for name in sorted(os.listdir(here)) if name.endswith(".py")]
-    for package in ("hydra", "omegaconf"):
+    files.append(paths.__file__)
+    for package in ("hydra", "omegaconf", "yaml"):
         spec = PathFinder.find_spec(package)
         if spec is not None and spec.origin is not None:
             files += [spec.origin, os.path.join(os.path.dirname(spec.origin), "version.py")]

@@ -20,7 +20,7 @@ from forge.compose.lookups import Lookups
 from forge.compose.merge import MISSING, embed, merge
 from forge.compose.overrides import apply_override, parse_overrides
 from forge.compose.project import Root
-from forge.compose.reference import lookup
+from forge.compose.reference import is_interpolation, lookup
 from forge.compose.repository import Repository
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class _Composer:
     def compose(self, given: Sequence[str | tuple[str, str]]) -> Composed:
         overrides = [override for override in self._parsed(given) if not _is_hydras_own(override)]
         self.repository.roots = (*self.project.roots, *self._own_search_path())
+        for override in overrides:
+            self._attempt(lambda override=override: self._check_choice(override))
         listed = self._defaults_list(overrides)
         tree = ConfigMap()
         files = []
@@ -74,7 +76,7 @@ class _Composer:
         applied = {id(parsed) for parsed in listed.config_overrides}
         for override in overrides:
             if id(override.parsed) in applied:
-                self._attempt(lambda override=override: apply_override(tree, override, groups))
+                self._attempt(lambda override=override: apply_override(tree, override, groups, self.lookups.variables))
         tree.pop("hydra", None)
         tree.settings.pop("hydra", None)
         self._attempt(lambda: _apply_argument_defaults(tree))
@@ -100,7 +102,19 @@ class _Composer:
             raise ConfigSyntaxError("hydra.searchpath must be a list of folders", origin=origin)
         if any("://" in folder and not folder.startswith("file://") for folder in folders):
             raise ConfigSyntaxError("hydra.searchpath may name folders only, not Python packages", origin=origin)
-        return [Root(os.path.abspath(folder.removeprefix("file://")), "search path") for folder in folders]
+        here = self.lookups.current_folder()
+        paths = (os.path.join(here, folder.removeprefix("file://")) for folder in folders)
+        return [Root(os.path.normpath(path), "search path") for path in paths]
+
+    def _check_choice(self, override: Override) -> None:
+        """A choice given by an override may read what a choice in a defaults list may, and it is noted as read."""
+        value = override.parsed.value()
+        if (
+            isinstance(value, str)
+            and is_interpolation(value)
+            and self.repository.group_exists(override.parsed.key_or_group)
+        ):
+            self.repository.check_interpolation(value, override.origin)
 
     def _parsed(self, given: Sequence[str | tuple[str, str]]) -> list[Override]:
         if self.problems is None:

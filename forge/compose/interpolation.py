@@ -100,8 +100,9 @@ def _absolute(at: Path, reference: str) -> Path:
 class Evaluator:
     """Computes interpolations on the raw tree of one config; each value once."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, variables: dict[str, str | None] | None = None) -> None:
         self.root = root
+        self.variables = {} if variables is None else variables  # the environment variables that were read
         self._done: dict[Path, Any] = {}
         self._open: list[Path] = []
         self._ends: dict[Path, Path] = {}
@@ -243,8 +244,8 @@ def _text(value: Any, written: str) -> str:
 _NO_DEFAULT: Final = object()
 
 
-def _env(_: Evaluator, _at: Path, name: str, default: Any = _NO_DEFAULT) -> Any:
-    found = read_variable(str(name))
+def _env(evaluator: Evaluator, _at: Path, name: str, default: Any = _NO_DEFAULT) -> Any:
+    found = evaluator.variables[str(name)] = read_variable(str(name))
     if found is not None:
         return found
     if default is _NO_DEFAULT:

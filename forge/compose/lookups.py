@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.errors import FileError
+from forge.base.errors import ConfigLimitError, FileError
 from forge.base.files import read_bounded
 from forge.compose.document import MAX_BYTES
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["Lookups", "content_digest"]
+
+_PRESENT: Final = "present"  # instead of a digest, for a file whose content was never asked for
 
 
 def content_digest(data: bytes) -> str:
@@ -32,15 +34,13 @@ class Lookups:
         self.files: dict[str, str | None] = {}
         self.folders: dict[str, bool] = {}
         self.variables: dict[str, str | None] = {}
+        self.current: str | None = None
 
     def is_file(self, path: str) -> bool:
         """Whether there is a file; its content counts only once it is read."""
-        if path in self.files:
-            return self.files[path] is not None
-        found = os.path.isfile(path)
-        if not found:
-            self.files[path] = None
-        return found
+        if path not in self.files:
+            self.files[path] = _PRESENT if os.path.isfile(path) else None
+        return self.files[path] is not None
 
     def is_folder(self, path: str) -> bool:
         """Whether there is a folder."""
@@ -55,15 +55,21 @@ class Lookups:
         self.files[path] = content_digest(data)
         return data
 
+    def current_folder(self) -> str:
+        """The current folder, on which the answer depends from now on."""
+        self.current = os.getcwd()
+        return self.current
+
     def record(self) -> dict[str, Any]:
         """All answers as plain data."""
-        return {"files": self.files, "folders": self.folders, "variables": self.variables}
+        return {"files": self.files, "folders": self.folders, "variables": self.variables, "current": self.current}
 
     @staticmethod
     def still_hold(record: dict[str, Any]) -> bool:
         """Whether every recorded answer would be the same today."""
         return (
-            all(_digest_of(path) == digest for path, digest in record["files"].items())
+            record["current"] in (None, os.getcwd())
+            and all(_still_is(path, digest) for path, digest in record["files"].items())
             and all(os.path.isdir(path) == found for path, found in record["folders"].items())
             and all(os.environ.get(name) == value for name, value in record["variables"].items())
         )
@@ -74,10 +80,14 @@ class Lookups:
             self.files[path] = _digest_of(path)
 
 
+def _still_is(path: str, digest: str | None) -> bool:
+    return os.path.isfile(path) if digest == _PRESENT else _digest_of(path) == digest
+
+
 def _digest_of(path: str) -> str | None:
     if not os.path.isfile(path):
         return None
     try:
         return content_digest(read_bounded(path, MAX_BYTES))
-    except FileError:
+    except (FileError, ConfigLimitError):
         return "unreadable"

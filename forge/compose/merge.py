@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.errors import OverrideError
+from forge.base.errors import ConfigLimitError, OverrideError
 from forge.base.paths import dotted
-from forge.compose.document import ConfigList, ConfigMap, Setting
+from forge.compose.document import MAX_DEPTH, ConfigList, ConfigMap, Setting
 from forge.compose.reference import follow, is_interpolation
 
 if TYPE_CHECKING:
@@ -81,10 +81,12 @@ def check_kinds(present: Any, value: Any, past: Setting, setting: Setting, path:
 
 def embed(tree: ConfigMap | ConfigList, package: str, setting: Setting) -> ConfigMap | ConfigList:
     """The tree below the keys of its package: ``a.b`` puts it at ``{a: {b: tree}}``."""
+    if package.count(".") >= MAX_DEPTH:
+        raise ConfigLimitError(f"the package has more than {MAX_DEPTH} levels", origin=setting.origin)
     result: ConfigMap | ConfigList = tree
     for name in reversed(package.split(".")):
         outer = ConfigMap()
         outer[name] = result
-        outer.settings[name] = setting
+        outer.settings[name] = Setting(setting.origin, result)
         result = outer
     return result

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.errors import ConfigSyntaxError, InterpolationError, OverrideError
+from forge.base.errors import ConfigLimitError, ConfigSyntaxError, InterpolationError, OverrideError
 from forge.base.origin import Origin
 from forge.base.paths import dotted
 from forge.base.secrets import MASK, is_secret_name
 from forge.base.spelling import did_you_mean
-from forge.compose.document import ConfigList, ConfigMap, Setting
+from forge.compose.document import MAX_DEPTH, ConfigList, ConfigMap, Setting
 from forge.compose.interpolation import Evaluator
 from forge.compose.merge import MISSING, check_kinds, merge, put, thaw
 from forge.compose.reference import NOT_FOUND, follow, is_interpolation, lookup, reference_of
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Override", "apply_override", "parse_overrides"]
 
 
+_MAX_SHOWN: Final = 60  # characters of an override in a message
 _INNER_KEY = re.compile(r"[\w\-.]+(?=\s*:)")
 
 
@@ -59,6 +60,8 @@ def parse_overrides(overrides: Iterable[str | tuple[str, str]]) -> list[Override
             parsed = parser.parse_override(expression)
         except HydraException as error:
             raise _syntax_error(typed if isinstance(one, str) else expression, origin) from error
+        except RecursionError:
+            raise _too_deep(origin) from None
         if parsed.is_sweep_override():
             raise OverrideError(
                 "several values make a sweep, a config takes one",
@@ -77,8 +80,13 @@ def _masked(typed: str) -> str:
     return f"{key}{separator}{MASK}" if found and any(map(is_secret_name, names)) else typed
 
 
-def apply_override(root: ConfigMap, override: Override, groups: Sequence[str]) -> None:
-    """Change ``root`` as the override says; ``groups`` are the config groups a misspelt name may have meant."""
+def apply_override(
+    root: ConfigMap, override: Override, groups: Sequence[str], variables: dict[str, str | None] | None = None
+) -> None:
+    """Change ``root`` as the override says; ``groups`` are the config groups a misspelt name may have meant.
+
+    The environment variables that had a say in it are put into ``variables``.
+    """
     parsed = override.parsed
     if parsed.package is not None:
         group = parsed.key_or_group
@@ -86,12 +94,15 @@ def apply_override(root: ConfigMap, override: Override, groups: Sequence[str]) -
             f"there is no config group {group!r}", origin=override.origin, hint=did_you_mean(group, groups) or None
         )
     path: Path = tuple(parsed.key_or_group.split("."))
+    if len(path) > MAX_DEPTH:
+        raise _too_deep(override.origin)
+    variables = {} if variables is None else variables
     if parsed.is_delete():
-        _delete(root, path, override)
+        _delete(root, path, override, variables)
         return
     value = _located(parsed.value(), override.origin)
     adds = parsed.is_add() or parsed.is_force_add()
-    if parsed.is_add() and not isinstance(value, (ConfigMap, ConfigList)) and _exists(root, path):
+    if parsed.is_add() and not isinstance(value, (ConfigMap, ConfigList)) and _exists(root, path, variables):
         raise OverrideError(
             f"{parsed.key_or_group!r} has a value already",
             origin=override.origin,
@@ -100,7 +111,7 @@ def apply_override(root: ConfigMap, override: Override, groups: Sequence[str]) -
     _set(root, path, value, override, adds=adds, groups=groups)
 
 
-def _exists(root: ConfigMap, path: Path) -> bool:
+def _exists(root: ConfigMap, path: Path, variables: dict[str, str | None]) -> bool:
     """Whether `OmegaConf.select` would find a value: neither absent, nor null, nor ``???``."""
     value: Any = root
     for depth, key in enumerate(path):
@@ -108,7 +119,7 @@ def _exists(root: ConfigMap, path: Path) -> bool:
         if is_interpolation(value):
             here = path[: depth + 1]
             pure = reference_of(value) is not None
-            target = follow(root, here, value) if pure else Evaluator(root).evaluate(value, here)[0]
+            target = follow(root, here, value) if pure else Evaluator(root, variables).evaluate(value, here)[0]
             if target is NOT_FOUND:
                 raise InterpolationError(
                     f"{value} leads nowhere", origin=Origin("", text=dotted(path)), key=dotted(here)
@@ -184,11 +195,11 @@ def _assign(into: Any, key: Any, value: Any, setting: Setting, override: Overrid
     into.settings[index] = Setting(setting.origin, value, into.settings[index])
 
 
-def _delete(root: ConfigMap, path: Path, override: Override) -> None:
+def _delete(root: ConfigMap, path: Path, override: Override, variables: dict[str, str | None]) -> None:
     key = override.parsed.key_or_group
     value = lookup(root, path)
     shown = follow(root, path, value) if is_interpolation(value) else value
-    if not _exists(root, path):
+    if not _exists(root, path, variables):
         known = [str(name) for name in _keys(lookup(root, path[:-1]))]
         hint = did_you_mean(str(path[-1]), known)
         raise OverrideError(f"there is no {key!r} to delete", origin=override.origin, hint=hint or None)
@@ -225,22 +236,29 @@ def _unknown_key(root: ConfigMap, path: Path, depth: int, override: Override, gr
     return OverrideError(what, origin=override.origin, hint=hint)
 
 
-def _located(value: Any, origin: Origin) -> Any:
+def _located(value: Any, origin: Origin, depth: int = 0) -> Any:
     """A parsed override value as config data, every part of it with the override as its origin."""
+    if depth > MAX_DEPTH:
+        raise _too_deep(origin)
     if isinstance(value, dict):
         found = ConfigMap()
         for key, item in value.items():
             # The override grammar gives quoted keys as text already; numbers and booleans stay what they are.
-            put(found, key, part := _located(item, origin), Setting(origin, part))
+            put(found, key, part := _located(item, origin, depth + 1), Setting(origin, part))
         return found
     if isinstance(value, list):
         items = ConfigList()
         for item in value:
-            items.append(part := _located(item, origin))
+            items.append(part := _located(item, origin, depth + 1))
             items.settings.append(Setting(origin, part))
         return items
     # Hydra wraps quoted texts in a class of its own; a config holds plain text.
     return thaw(str(value.text) if type(value).__name__ == "QuotedString" else value)
+
+
+def _too_deep(origin: Origin) -> ConfigLimitError:
+    shown = origin._replace(text=origin.text[:_MAX_SHOWN] + "...")
+    return ConfigLimitError(f"the override is nested more than {MAX_DEPTH} levels deep", origin=shown)
 
 
 def _syntax_error(expression: str, origin: Origin) -> ConfigSyntaxError:

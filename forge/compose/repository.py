@@ -6,6 +6,7 @@ The files are read by forge's own reader, so each default keeps the line it stan
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,9 @@ __all__ = ["Default", "Repository"]
 
 _MAX_ASKED: Final = 1_000
 """Configs that include each other under ever longer packages would keep Hydra's algorithm busy for hours."""
+
+
+_VARIABLE: Final = re.compile(r"[^$]*\$\{\s*oc\.env\s*:\s*(\w+)\s*(?:,[^${}]*)?\}[^$]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,7 @@ class Repository:
     def _entry(self, item: Any, origin: Origin) -> tuple[str | None, Any]:
         """A line of a defaults list as (group, choice), or (None, config)."""
         if isinstance(item, str):
-            self._check_interpolation(item, origin)
+            self.check_interpolation(item, origin)
             return None, item
         if isinstance(item, ConfigMap) and len(item) == 1:
             group, value = next(iter(item.items()))
@@ -193,20 +197,20 @@ class Repository:
                 if isinstance(value, ConfigList) and all(isinstance(one, str) for one in value):
                     return group, list(value)
                 if value is None or isinstance(value, str):
-                    self._check_interpolation(value, origin)
+                    self.check_interpolation(value, origin)
                     return group, value
         raise ConfigSyntaxError(
             "a default is '- group: choice', '- group: [choice, choice]', '- config' or '- _self_'", origin=origin
         )
 
-    def _check_interpolation(self, text: str | None, origin: Origin) -> None:
+    def check_interpolation(self, text: str | None, origin: Origin) -> None:
         """Defaults lists may use other choices and allowed environment variables, no other resolver."""
         if text is None or not is_interpolation(text) or ":" not in text:
             return
-        name = text.partition("oc.env:")[2].strip("} ").split(",")[0]
-        if not name or text.count("${") > 1:
+        match = _VARIABLE.fullmatch(text)
+        if match is None:
             raise ConfigSyntaxError("a default may use other choices and ${oc.env:NAME} only", origin=origin)
-        self.lookups.variables[name] = read_variable(name)
+        self.lookups.variables[match.group(1)] = read_variable(match.group(1))
 
 
 def _split_package(text: str) -> tuple[str, str | None]:

@@ -43,7 +43,8 @@ def grouped(node: Node, places: Places, shape: dict[int, int]) -> list[list[int]
         return [[position] for position in range(len(parts))]
     groups: dict[Hashable, list[int]] = {}
     for position, (edge, owned) in enumerate(parts):
-        alike = owned and isinstance(edge.node, Call) and edge.node.mode != "symbol"
+        alone = owned and len(places.users.get(id(edge.node), ())) == 1
+        alike = alone and isinstance(edge.node, Call) and edge.node.mode != "symbol"
         groups.setdefault(shape[id(edge.node)] if alike else ("alone", position), []).append(position)
     found = [group for group in groups.values() if len(group) >= _LEAST]
     found += [[position] for group in groups.values() if len(group) < _LEAST for position in group]

@@ -69,10 +69,19 @@ class Card:
 
 @dataclass(slots=True)
 class Picture:
-    """All cards, users before what they use, and the name of the config."""
+    """All cards, users before what they use, and the name of the config.
+
+    ``order`` numbers the groups of the whole config, also those that the picture leaves out.
+    """
 
     name: str
     cards: list[Card]
+    order: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def top(self) -> Card | None:
+        """The card of the config itself, with its plain values."""
+        return next((card for card in self.cards if not card.name and not isinstance(card.node, Call)), None)
 
     @property
     def groups(self) -> dict[str, list[Card]]:
@@ -104,7 +113,8 @@ def picture(
     for card in cards:
         for row in card.rows:
             row.target = row.target if row.target in kept else ""
-    return Picture(printable(shown.name), cards)
+    groups = dict.fromkeys(card.group for card in dealer.cards if card.group)
+    return Picture(printable(shown.name), cards, {group: number for number, group in enumerate(groups)})
 
 
 class _Stack(NamedTuple):
@@ -154,11 +164,12 @@ class _Dealer:
         node = nodes[0]
         path = self.places.paths[id(node)]
         name = _common_name([self.places.paths[id(each)] for each in nodes])
+        if not path and not isinstance(node, Map):
+            name = printable(node.name)
         title = leaf(node.target) if isinstance(node, Call) else key_text(path[-1]) if path else self.name
-        users = [user for user, edge in self.places.users.get(id(node), ()) if edge.ref or not self._is_frame(user)]
         group = key_text(path[0]) if path and isinstance(self.places.root, Map) else ""
         mark = self.marks.get(node.path)
-        return Card(self._id(node), nodes, name, title, tag(node), group, len(users), mark)
+        return Card(self._id(node), nodes, name, title, tag(node), group, self.places.use_count(node), mark)
 
     def _id(self, node: Node) -> str:
         return self._ids.setdefault(id(node), f"c{len(self._ids)}")
@@ -170,10 +181,6 @@ class _Dealer:
             return True
         on_top = self.places.homes[id(node)][0] == id(self.places.root) and isinstance(self.places.root, Map)
         return on_top and not all(_is_object(edge.node) for edge, _ in self.places.parts(node))
-
-    def _is_frame(self, user: Node) -> bool:
-        """Whether a mapping or list gives its parts their place in the config and nothing else."""
-        return user is self.places.root or not (isinstance(user, Call) or self._is_card(user))
 
     def _rows(self, nodes: tuple[Node, ...], level: int, depth: int, found: list[_Stack]) -> Iterator[Row]:
         """The rows of a node and of the plain data in it; what gets a card of its own is added to ``found``."""

@@ -33,7 +33,7 @@ def entries(graph: Graph, picture: Picture) -> dict[str, Any]:
     A node that has no card of its own is shown by the card it lies in.
     """
     writer = _Writer(graph, picture)
-    nodes = [writer.node(node) for node in reversed(list(walk(graph.root))) if writer.has_entry(node)]
+    nodes = [writer.node(node) for node in writer.in_order()]
     cards = {
         card.id: {"group": card.group, "nodes": [writer.name(node) for node in card.nodes]} for card in picture.cards
     }
@@ -47,9 +47,16 @@ class _Writer:
         self._origins: dict[Origin, int] = {}
         self._secret: set[Origin] = set()
 
-    def has_entry(self, node: Node) -> bool:
-        """Whether a node has parts to show; the others are values of one that has."""
-        return id(node) in self.places.paths and (node is self.places.root or inline(node) is None)
+    def in_order(self) -> list[Node]:
+        """The nodes that have parts to show, in the order of the config; all others are values of one of these."""
+        order: dict[int, tuple[int, ...]] = {id(self.places.root): ()}
+        found = [self.places.root]
+        for node in reversed(list(walk(self.places.root))):  # users come before what they use
+            if id(node) in self.places.homes:
+                home, position = self.places.homes[id(node)]
+                order[id(node)] = (*order[home], position)
+                found += [node] if inline(node) is None else []
+        return sorted(found, key=lambda node: order[id(node)])
 
     def name(self, node: Node) -> str:
         """The path of a node as people read it, the same everywhere in the page."""
@@ -62,12 +69,12 @@ class _Writer:
         origin = (node.target_origin or node.origin) if isinstance(node, Call) else node.origin
         found = {
             "path": _shown(path),
-            "key": key_text(path[-1]) if path else "",
             "kind": _kind(node),
             "card": self._card(node),
             "origin": self._origin(origin, secret=secret),
             "rows": [self._row(path, edge, owned=owned) for edge, owned in self.places.parts(node)],
             "users": self._users(node, ()),
+            "owner": self._owner(node),
         }
         if isinstance(node, Call):
             found |= {"target": elided(printable(node.target), _LONGEST_VALUE), "leaf": leaf(node.target)}
@@ -96,9 +103,14 @@ class _Writer:
         found = (
             (*self.places.paths[id(user)], edge.key)
             for user, edge in self.places.users.get(id(node), ())[:_MOST_USERS]
-            if edge.ref or self.places.homes[id(node)][0] != id(user)
+            if edge.ref or self.places.homes.get(id(node), (0, 0))[0] != id(user)
         )
         return [_shown(path) for path in found if path != but]
+
+    def _owner(self, node: Node) -> str:
+        """The node in whose place it lies; empty below the root, which holds everything."""
+        home = self.places.homes.get(id(node), (id(self.places.root), 0))[0]
+        return _shown(self.places.paths[home])
 
     def _card(self, node: Node) -> str | None:
         """The card that shows a node: its own, or that of the nearest one it lies in."""

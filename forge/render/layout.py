@@ -149,7 +149,7 @@ def _dot_text(sizes: Mapping[str, Size], lines: Sequence[Line], boxed: Mapping[s
     exits: dict[str, list[float]] = {}
     for line in lines:
         exits.setdefault(line.source, []).append(line.height)
-    head = "rankdir=LR; nodesep=0.3; ranksep=0.8; splines=true; node [shape=plain]; edge [dir=none, weight=2]; fontsize=18;"
+    head = "rankdir=LR; newrank=true; nodesep=0.3; ranksep=0.8; splines=true; node [shape=plain]; edge [dir=none, weight=2]; fontsize=18;"
     text = ["digraph {", head]
     for number, members in enumerate(boxed.values()):
         box = f'subgraph cluster_{number} {{ margin={_GROUP_MARGIN:.0f}; label=" "; {" ".join(f"{m};" for m in members)} }}'

@@ -17,6 +17,9 @@
   const settings = new Map(); // path of a value or a reference -> where it stands
   for (const node of data.nodes) for (const row of node.rows) settings.set(row.path, { node, row });
 
+  /** Where the last step of a path, up to an end, begins. */
+  const cut = (path, end) => (end > 0 ? Math.max(path.lastIndexOf(".", end - 1), path.lastIndexOf("[", end - 1)) : -1);
+
   /** The node and, when the path leads to a plain value, its row; references on the way are followed. */
   function resolve(path) {
     for (let hops = 0; hops < 20; hops += 1) {
@@ -24,9 +27,8 @@
       if (place && place.row.to !== undefined && place.row.to !== path && !("text" in place.row)) path = place.row.to;
       if (nodes.has(path)) return { node: nodes.get(path) };
       if (place) return place;
-      let end = path.length;
-      do end = Math.max(path.lastIndexOf(".", end - 1), path.lastIndexOf("[", end - 1));
-      while (end > 0 && settings.get(path.slice(0, end))?.row.to === undefined);
+      let end = cut(path, path.length);
+      while (end > 0 && settings.get(path.slice(0, end))?.row.to === undefined) end = cut(path, end);
       if (end <= 0) return null;
       const reference = settings.get(path.slice(0, end)).row.to;
       if (reference === path.slice(0, end)) return null;
@@ -194,6 +196,7 @@
   }
 
   function leave() {
+    if (panel.contains(document.activeElement)) picture.querySelector(".selected")?.focus({ preventScroll: true });
     if (location.hash) history.replaceState(null, "", location.pathname + location.search);
     select(null);
   }
@@ -220,7 +223,7 @@
     reveal(element, readable);
   }
 
-  for (const kind of ["hashchange", "popstate"]) addEventListener(kind, () => select(pathInAddress()));
+  addEventListener("hashchange", () => select(pathInAddress()));
   for (const [id, element] of elements) {
     const path = cards.get(id).nodes[0];
     element.setAttribute("tabindex", "0");
@@ -237,33 +240,35 @@
   // ---- what the panel says
 
   const SORTS = { object: "Object", partial: "Partial: called later with more arguments", map: "Mapping", list: "List", symbol: "Taken as it is" };
-  const link = (path) => make("a", { class: "path", href: address(path) }, path || data.name);
+  const link = (path, text = path || data.name) => make("a", { class: "path", href: address(path) }, text);
 
   function describe(node, chosen) {
     const card = cards.get(node.card);
     const alike = card && card.nodes.length > 1 && card.nodes.includes(node.path) ? card.nodes : [];
     const values = node.rows.filter((row) => "text" in row || isInner(node, row));
     const parts = node.rows.filter((row) => !values.includes(row));
-    const users = node.users.map((path) => ({ path, to: settings.get(path)?.node }));
+    const owner = node.owner ? [{ path: node.owner }] : []; // the whole config is nobody worth naming
+    const users = [...owner, ...node.users.map((path) => ({ path: settings.get(path)?.node.path ?? path, text: path }))];
+    const uses = parts.map(({ key, to, owned }) => (owned || key === to ? { path: to, text: key } : { path: to, before: key }));
     return [
       make("button", { class: "close", type: "button", "aria-label": "Close (Escape)", title: "Close (Escape)", click: leave }, "×"),
       make("h3", null, ...heading(node)),
       make("p", { class: "sort" }, swatch(hueOf(elements.get(node.card))), SORTS[node.kind] ?? "Value"),
       node.target === undefined ? null : make("code", { class: "target" }, node.target),
       origin(node.origin),
-      section("Used by", users.length, () => links(users.map(({ path, to }) => ({ path, kind: to?.leaf })))),
-      section("Uses", parts.length, () => links(parts.map((row) => ({ label: row.key, path: row.to })))),
+      section("Used by", users.length, () => links(users)),
+      section("Uses", uses.length, () => links(uses)),
       section("Values", values.length, () => make("dl", null, ...values.map((row) => setting(node, row, chosen, 0)))),
-      section("Alike", alike.length, () => links(alike.map((path) => ({ path })))),
+      section("Alike", alike.length, () => links(alike.map((path) => ({ path, kind: "" })))),
     ].filter(Boolean);
   }
 
-  function heading(node) {
-    const above = [];
-    const keys = node.path.endsWith(node.key) ? node.path.slice(0, node.path.length - node.key.length) : "";
-    const parent = keys.replace(/\.$/, "");
-    if (parent && nodes.has(parent)) above.push(make("a", { href: address(parent) }, parent), keys.slice(parent.length));
-    return above.length ? [...above, node.key] : [node.path || data.name];
+  function heading({ path }) {
+    for (let end = cut(path, path.length); end > 0; end = cut(path, end)) {
+      const parent = path.slice(0, end);
+      if (nodes.has(parent)) return [make("a", { href: address(parent) }, parent), path.slice(end)];
+    }
+    return [path || data.name];
   }
 
   function section(title, count, content) {
@@ -272,8 +277,8 @@
   }
 
   function links(found) {
-    const items = found.map(({ label, path, kind }) => make("li", null,
-      label !== undefined && label !== path ? make("span", null, make("code", null, label), " → ", link(path)) : link(path),
+    const items = found.map(({ before, path, text, kind }) => make("li", null,
+      before === undefined ? link(path, text) : make("span", null, make("code", null, before), " → ", link(path)),
       make("span", { class: "class" }, kind ?? nodes.get(path)?.leaf ?? ""),
     ));
     return make("ul", { class: found.length > 12 ? "links many" : "links" }, ...items);

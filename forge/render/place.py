@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from forge.base.errors import GraphError
 from forge.base.paths import dotted, parse_dotted
 from forge.base.spelling import did_you_mean
-from forge.graph.node import Expr, Graph
+from forge.graph.node import Expr, Graph, Map
 from forge.graph.walk import edges, find, users, walk
 from forge.render.label import inline
 
@@ -41,6 +41,12 @@ class Places:
             return
         for position, edge in enumerate(edges(node)):
             yield edge, self.homes.get(id(edge.node)) == (id(node), position)
+
+    def use_count(self, node: Node) -> int:
+        """How many others use a node; a mapping that only gives it its place in the config does not count."""
+        home = self.homes.get(id(node), (0, 0))[0]
+        users = (user for user, _ in self.users.get(id(node), ()))
+        return sum(1 for user in users if not (isinstance(user, Map) and id(user) == home))
 
     def name(self, node: Node) -> str:
         """The dotted path of a node's place, below the root of the picture."""

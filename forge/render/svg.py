@@ -82,9 +82,8 @@ class _Drawing:
         self.picture = found
         self.title = title if title is not None else found.name
         self.links = links
-        self.groups = found.groups
-        self.hues = {group: number for number, group in enumerate(self.groups)}
-        self.top = next((card for card in found.cards if not card.name and not isinstance(card.node, Call)), None)
+        self.hues = found.order
+        self.top = found.top
         self.cards = {card.id: card for card in found.cards if card is not self.top}
         self.widths = {card.id: _width(card) for card in self.cards.values()}
         self.sizes = {card.id: self._size(card) for card in self.cards.values()}
@@ -113,7 +112,7 @@ class _Drawing:
         box = Box(inner.x - _MARGIN, inner.y - above - _MARGIN, width, height)
         size = f'width="{width:.0f}" height="{height:.0f}" viewBox="{box.x:.0f} {box.y:.0f} {width:.0f} {height:.0f}"'
         yield f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label={_attribute(self.title)}>'
-        yield f"<style>\n{style_sheet(self.hues.values())}\n</style>"
+        yield f"<style>\n{style_sheet(self.hues[card.group] for card in self.cards.values() if card.group)}\n</style>"
         yield f'<rect class="page" {_box(box)} rx="12"/>'
         yield from self._heading(box, caption)
         for group, place in self.layout.groups.items():
@@ -216,7 +215,7 @@ class _Drawing:
     def _row(self, card: Card, row: Row, number: int, width: float) -> str:
         top = _HEAD + 6 + number * _ROW
         x = _PAD + row.level * _LEVEL
-        wash = row.mark or card.mark
+        wash = row.mark or (card.mark if card.mark != "changed" else None)
         parts = [f'<rect class="wash-{wash}" x="1" y="{top}" width="{width - 2:.1f}" height="{_ROW}"/>'] if wash else []
         parts.append(f'<text class="key" x="{x}" y="{top + 13}">{_text(elided(row.key, _LONGEST_KEY))}</text>')
         text = _text(elided(row.text, _LONGEST_VALUE))

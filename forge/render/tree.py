@@ -135,7 +135,7 @@ class _Drawing:
         return rows, branches
 
     def _users(self, node: Node) -> tuple[_Text, ...]:
-        count = len(self.places.users.get(id(node), ()))
+        count = self.places.use_count(node)
         return (_Text(f"  {count} users", "mark"),) if count > 1 else ()
 
     def _folded(self, rows: list[tuple[_Text, ...]], indent: int) -> Iterator[tuple[_Text, ...]]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RUNNABLE = ("bash", "sh", "console", "python")
-LEFT_OUT = {".git", ".venv", ".hypothesis", "dist", "build-out", "output", "demo", "forge", "tests"}  # at the top
+LEFT_OUT = {".git", ".venv", ".hypothesis", "dist", "build-out", "output", "demo", "tests"}  # at the top
 LONGEST = 300
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,}|~{3,})\s*(?P<language>[\w+-]*)")
