@@ -17,7 +17,7 @@ from forge.compose.document import ConfigMap
 from forge.compose.quote import quote_value
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
 
     from forge.base.origin import Origin
 
@@ -32,6 +32,15 @@ _NAMED: Final = {
     "bool": "true or false",
 }
 _FIELDS: Final = ("key", "aliases", "type", "choices", "min", "max", "default", "help")
+_HOLDS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "aliases": (
+        "a list of names that begin with '-'",
+        lambda held: isinstance(held, list) and all(isinstance(one, str) and one[:1] == "-" for one in held),
+    ),
+    "choices": ("a list", lambda held: isinstance(held, list)),
+    "min": ("a number", lambda held: isinstance(held, (int, float)) and not isinstance(held, bool)),
+    "max": ("a number", lambda held: isinstance(held, (int, float)) and not isinstance(held, bool)),
+}
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
@@ -109,8 +118,11 @@ def _argument(name: str, declared: Any, origin: Origin) -> Argument:
             raise ConfigSyntaxError(
                 f"a flag has no {field!r}", origin=declared.settings[field].origin, key=key, hint=hint
             )
+        holds = _HOLDS.get(field)
+        if holds is not None and declared[field] is not None and not holds[1](declared[field]):
+            raise ConfigSyntaxError(f"{field!r} must be {holds[0]}", origin=declared.settings[field].origin, key=key)
     kind = declared.get("type") or "str"
-    if kind not in _TYPES:
+    if not isinstance(kind, str) or kind not in _TYPES:
         hint = did_you_mean(str(kind), _TYPES) or f"known: {', '.join(_TYPES)}"
         raise ConfigSyntaxError(
             f"there is no flag type {kind!r}", origin=declared.settings["type"].origin, key=key, hint=hint

@@ -1,7 +1,7 @@
 """Remembered compositions, which are never stale: each is proven against the disk before it is used.
 
 An entry holds every look at the disk that its composition made (see `lookups`): a file that changed, appeared or went
-away makes the entry worthless. What forge, Hydra and OmegaConf are is part of the entry too, as files like any other.
+away makes the entry worthless. What forge, Hydra and OmegaConf are is part of its name: another version of them never meets it.
 The entry's own digest is checked before it is decoded, so that a damaged cache is recomputed and never believed.
 """
 
@@ -22,7 +22,7 @@ from forge.base.origin import Origin
 from forge.base.places import user_cache
 from forge.compose.composed import Composed, UsedFile
 from forge.compose.composer import compose_fresh
-from forge.compose.document import ConfigList, ConfigMap, Setting
+from forge.compose.document import MAX_BYTES, ConfigList, ConfigMap, Setting
 from forge.compose.lookups import Lookups, content_digest
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ def compose(
     if found is not None:
         return found
     lookups = Lookups()
-    lookups.add_files(_own_files())
     collected: list[ForgeError] = []
     composed = compose_fresh(
         project, name, overrides, lookups=lookups, problems=None if problems is None else collected
@@ -69,7 +68,7 @@ def compose(
 
 
 def _entry_path(project: Project, name: str, overrides: Sequence[str | tuple[str, str]]) -> str:
-    key = repr((project, name, tuple(overrides), sys.version_info[:3]))
+    key = repr((project, name, tuple(overrides), sys.version_info[:3], _own_digest()))
     return os.path.join(user_cache(), "composed", content_digest(key.encode()))
 
 
@@ -119,6 +118,16 @@ def _own_files() -> tuple[str, ...]:
         if spec is not None and spec.origin is not None:
             files += [spec.origin, os.path.join(os.path.dirname(spec.origin), "version.py")]
     return tuple(files)
+
+
+@functools.cache
+def _own_digest() -> str:
+    """What forge's composer, Hydra and OmegaConf are: another version of them neither finds nor reads an old entry."""
+    contents = []
+    for path in _own_files():
+        if os.path.isfile(path):
+            contents.append(read_bounded(path, MAX_BYTES))
+    return content_digest(b"\0".join(contents))
 
 
 def _pack(composed: Composed) -> dict[str, Any]:

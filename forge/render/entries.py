@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.origin import Origin
 from forge.base.paths import dotted
 from forge.base.secrets import MASK, is_secret_name
 from forge.graph.node import Call, Expr, Missing, Seq
@@ -16,6 +15,7 @@ from forge.render.place import places
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from forge.base.origin import Origin
     from forge.base.paths import Path
     from forge.graph.node import Edge, Graph, Node
     from forge.render.cards import Picture

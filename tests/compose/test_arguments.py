@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from forge.base.errors import ConfigSyntaxError, UsageError
+from forge.base.errors import ConfigSyntaxError, ForgeError, UsageError
 from forge.compose.arguments import Argument, arguments_of, flag_override
 from forge.compose.document import ConfigMap, parse_document
 from forge.compose.overrides import apply_override, parse_overrides
@@ -72,7 +72,11 @@ def test_a_quoted_value_is_read_back_by_hydras_parser_and_by_forge(value: Any) -
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.dictionaries(st.one_of(st.from_regex(r"\A[a-zA-Z_][\w.\-]{0,6}\Z"), st.integers(0, 99)), SCALARS, max_size=3))
+@given(
+    st.dictionaries(
+        st.one_of(st.from_regex(r"\A[a-zA-Z_][a-zA-Z0-9_.\-]{0,6}\Z"), st.integers(0, 99)), SCALARS, max_size=3
+    )
+)
 def test_a_quoted_mapping_is_read_back(value: dict[Any, Any]) -> None:
     [override] = parse_overrides([f"++k={quote_value(value)}"])
     root = ConfigMap()
@@ -136,8 +140,8 @@ def test_no_declaration_is_no_flag(text: str) -> None:
         ("args: {f: {key: a, choices: abc}}", "'choices' must be a list"),
         ("args: {f: {key: a, choices: {a: 1}}}", "'choices' must be a list"),
         ("args: {f: {key: a, aliases: -M}}", "'aliases' must be a list"),
-        ("args: {f: {key: a, aliases: [3]}}", "an alias begins with '-'"),
-        ("args: {f: {key: a, aliases: [M]}}", "an alias begins with '-'"),
+        ("args: {f: {key: a, aliases: [3]}}", "'aliases' must be a list of names that begin with '-'"),
+        ("args: {f: {key: a, aliases: [M]}}", "'aliases' must be a list of names that begin with '-'"),
         ("args: {f: {key: a, min: x}}", "'min' must be a number"),
         ("args: {f: {key: a, max: [1]}}", "'max' must be a number"),
         ("args: {f: {key: a, max: true}}", "'max' must be a number"),
@@ -240,15 +244,16 @@ def test_a_value_of_the_config_is_held_to_the_rules_of_its_flag(
 def test_a_flag_for_a_group_is_a_choice() -> None:
     declared = argument("{key: optimizer}")
     assert flag_override(declared, "--flag", "sgd", {"optimizer"})[0] == "optimizer=sgd"
-    assert flag_override(declared, "--flag", "sgd")[0] == "++optimizer='sgd'"
+    assert flag_override(declared, "--flag", "sgd")[0] == "++optimizer=sgd"
 
 
 @pytest.mark.parametrize("text", ["a,b", "a b", "a=b", "[a]", "{a: 1}", "x'", "a#b", "${x}", "", "glob(*)"])
 def test_a_choice_cannot_smuggle_in_another_override(text: str) -> None:
+    expression, typed = flag_override(argument("{key: optimizer}"), "--flag", text, {"optimizer"})
     try:
-        expression, _ = flag_override(argument("{key: optimizer}"), "--flag", text, {"optimizer"})
-    except UsageError:
+        [override] = parse_overrides([(expression, typed)])
+    except ForgeError as error:
+        assert str(error).startswith("flag ")  # noqa: PT017 - most of these are refused, some mean a list
         return
-    [override] = parse_overrides([expression])
     assert override.parsed.key_or_group == "optimizer"
-    assert override.parsed.value() == text or str(override.parsed.value()) == text
+    assert override.parsed.is_add() is override.parsed.is_delete() is False

@@ -352,13 +352,17 @@ def test_a_change_of_the_composer_itself_is_noticed(
     own = cache._own_files()
     assert {os.path.basename(file) for file in own} >= {"merge.py", "document.py", "paths.py", "overrides.py"}
     monkeypatch.setattr(cache, "_own_files", lambda: (*own, str(part)))
+    cache._own_digest.cache_clear()
     compose(project(root), "run")
     parsed.clear()
     compose(project(root), "run")
     assert parsed == []
     part.write_text("two")
+    cache._own_digest.cache_clear()  # as in a new process: a running one is what it was when it began
     compose(project(root), "run")
     assert parsed
+    monkeypatch.undo()
+    cache._own_digest.cache_clear()
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

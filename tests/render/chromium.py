@@ -11,7 +11,10 @@ import select
 import shutil
 import signal
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PROGRAM = shutil.which("chromium")
 FLAGS = (
@@ -59,7 +62,7 @@ class Chromium:
         self._last = 0
         self.events: list[dict[str, Any]] = []
 
-    def __enter__(self) -> Chromium:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -19,7 +19,7 @@ from forge.render.page import page
 
 sys.path.insert(0, os.path.dirname(__file__))
 from chromium import PROGRAM, Chromium, Tab
-from drawn_examples import C, Ref, decoder, graph
+from drawn_examples import C, decoder, graph
 from hostile_graphs import hostile
 
 if TYPE_CHECKING:
@@ -49,16 +49,18 @@ def embedded(text: str) -> dict[str, object]:
 
 def attacked() -> Graph:
     """Every attack as a key, a value, a target, a group and the name."""
-    config = {
-        attack: C(attack, {"plain": attack, attack: 1, "list": [attack], "map": {attack: attack}}) for attack in ATTACKS
-    }
-    return graph("".join(ATTACKS), {**config, "user": C("m.User", {attack: Ref(f"[{attack!r}]") for attack in ()})})
+    return graph(
+        "".join(ATTACKS),
+        {text: C(text, {"plain": text, text: 1, "list": [text], "map": {text: text}}) for text in ATTACKS},
+    )
 
 
 def sourced(folder: Path) -> Graph:
     """A small graph whose lines can be read."""
     file = folder / "run.yaml"
-    file.write_text("model:\n  _target_: torch.nn.Linear\n  width: ${eval:2*8}\n  api_key: hunter2\ntrainer:\n  model: ${model}\n")
+    file.write_text(
+        "model:\n  _target_: torch.nn.Linear\n  width: ${eval:2*8}\n  api_key: hunter2\ntrainer:\n  model: ${model}\n"
+    )
     lines = [Origin(str(file), number) for number in range(7)]
     width = Const(("model", "width"), 16, origin=lines[3])
     key = Const(("model", "api_key"), Secret("hunter2"), origin=lines[4])
@@ -255,18 +257,21 @@ def test_wheel_buttons_keys_and_drag_move_the_view(show: Open) -> None:
     assert tab.run(place) != first
     after = tab.run(f"[{point}.x, {point}.y]")
     assert after == pytest.approx([x, y], abs=1.5)  # what is below the pointer stays there
-    seen = {first, tab.run(place)}
-    for selector in ("#zoom-in", "#zoom-in", "#zoom-out"):
-        tab.click(selector)
+    for act in (
+        lambda: tab.click("#zoom-in"),
+        lambda: tab.key("+"),
+        lambda: tab.key("-"),
+        lambda: tab.click("#zoom-out"),
+    ):
+        before = tab.run(place)
+        act()
         settle(tab)
-        seen.add(tab.run(place))
-    tab.key("-")
-    seen.add(tab.run(place))
+        assert tab.run(place) != before
+    x, y = tab.run(f"[{point}.x, {point}.y]")
     tab.mouse("mousePressed", 900, 500, button="left", clickCount=1)
     tab.mouse("mouseMoved", 960, 540, button="left", buttons=1)
     tab.mouse("mouseReleased", 960, 540, button="left", clickCount=1)
-    seen.add(tab.run(place))
-    assert len(seen) >= 6
+    assert tab.run(f"[{point}.x, {point}.y]") == pytest.approx([x + 60, y + 40], abs=1.5)
     assert tab.run("document.getElementById('panel').hidden")  # a drag is no click
     tab.key("0")
     assert tab.run(place) == first
@@ -302,11 +307,26 @@ def test_attacks_are_shown_as_the_texts_they_are(show: Open) -> None:
         settle(tab)
         said = tab.run("document.getElementById('panel').textContent")
         assert said.count(attack) > 4, attack
-        tab.run(f"(box => {{ box.value = {json.dumps(attack)}; box.dispatchEvent(new Event('input')) }})(document.getElementById('search'))")
+        tab.run(
+            f"(box => {{ box.value = {json.dumps(attack)}; box.dispatchEvent(new Event('input')) }})(document.getElementById('search'))"
+        )
         settle(tab)
         assert tab.run("document.getElementById('matches').textContent").count(attack) > 2, attack
     assert count(tab, "img, iframe, b, a[href^=javascript], [style]:not(#stage)") == 0
     assert count(tab, "script") == 2
+
+
+@pytest.mark.browser
+def test_the_policy_refuses_what_was_not_in_the_page_when_it_was_made(browser: Chromium, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(
+        page(decoder(1)).replace("</body>", "<script>window.ran = 1</script><p id=p style='top:1px'></body>")
+    )
+    tab = browser.open(file.as_uri())
+    assert not tab.run("window.ran")
+    assert tab.run("getComputedStyle(document.getElementById('p')).top") == "auto"
+    assert len(tab.complaints()) == 2
+    tab.close()
 
 
 @pytest.mark.browser
