@@ -278,13 +278,25 @@ class ConfigHandle:
         """
         from forge.render.forms import draw  # noqa: PLC0415 - as above
 
-        return draw(self.graph_of(target), form, depth=depth, focus=focus, color=color, width=width)
+        graph = self.graph_of(target)
+        search = self._search(graph) if form == "python" else ()
+        return draw(graph, form, depth=depth, focus=focus, color=color, width=width, search=search)
 
     def code(self, target: str | None = None, *, origins: bool = False) -> str:
         """A Python program that builds the config's main object, or the part named by ``target``."""
         from forge.render.python import python  # noqa: PLC0415 - as above
 
-        return python(self.graph_of(target or self.main), origins=origins)
+        graph = self.graph_of(target or self.main)
+        return python(graph, origins=origins, search=self._search(graph))
+
+    def _search(self, graph: Graph) -> list[str]:
+        """The project's source folders that a program of this graph imports from."""
+        from forge.compose.project import source_packages  # noqa: PLC0415 - as above
+        from forge.graph.node import Call  # noqa: PLC0415 - as above
+        from forge.graph.walk import walk  # noqa: PLC0415 - as above
+
+        named = {node.target.partition(".")[0] for node in walk(graph.root) if isinstance(node, Call)}
+        return [folder for folder in self.project.source_folders if named & set(source_packages([folder]))]
 
     def build(self, target: str | None = None) -> Any:
         """Build the config's main object, or the part named by ``target``; this imports what the config names."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from forge.base.errors import MissingValueError, TargetError
 from forge.base.secrets import Secret
-from forge.build.locate import locate_all, source_packages
+from forge.build.locate import locate_all
+from forge.compose.project import source_packages
 from forge.graph.allowed import GUARDED_ARGUMENTS
 from forge.graph.node import Call, Const, Expr, Map, Missing
 from forge.graph.policy import default_policy

@@ -15,6 +15,7 @@ from forge.base.origin import shown_path
 from forge.base.places import user_cache
 from forge.base.spelling import did_you_mean
 from forge.base.trust import require_trust
+from forge.compose.project import source_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,18 +24,9 @@ if TYPE_CHECKING:
     from forge.base.origin import Origin
     from forge.graph.policy import Policy
 
-__all__ = ["importable", "locate", "locate_all", "source_packages"]
+__all__ = ["importable", "locate", "locate_all"]
 
 _TRAIN_EXTRA: Final = frozenset({"peft", "tokenizers", "torch", "transformers"})
-
-
-def source_packages(source_folders: Sequence[str]) -> tuple[str, ...]:
-    """The top-level packages and modules in a project's source folders; nothing is imported."""
-    found: set[str] = set()
-    for folder in source_folders:
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
-            found.update(_package_name(entry) for entry in entries)
-    return tuple(sorted(found - {""}))
 
 
 def locate(
@@ -103,11 +95,6 @@ def _keep_bytecode_apart() -> None:
         # A home that cannot be written, or is not ours: a place that can hold no file means no compiled files at all.
         folder = os.devnull
     sys.pycache_prefix = folder
-
-
-def _package_name(entry: os.DirEntry[str]) -> str:
-    name = entry.name if entry.is_dir() else entry.name.removesuffix(".py") if entry.name.endswith(".py") else ""
-    return name if name.isidentifier() and name.isascii() and not name.startswith("_") else ""
 
 
 def _check_place(root: str, source_folders: Sequence[str], origin: Origin | None, key: str) -> None:

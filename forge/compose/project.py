@@ -10,6 +10,7 @@ groups: [prompt]                         # folders of configs/ that hold choices
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -22,11 +23,20 @@ from forge.base.spelling import did_you_mean
 from forge.compose.document import MAX_BYTES, ConfigMap, parse_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from forge.base.origin import Layer
 
-__all__ = ["DEFAULT_PROJECT", "PROJECT_FILE", "ConfigFile", "Project", "Root", "find_project", "projects_below"]
+__all__ = [
+    "DEFAULT_PROJECT",
+    "PROJECT_FILE",
+    "ConfigFile",
+    "Project",
+    "Root",
+    "find_project",
+    "projects_below",
+    "source_packages",
+]
 
 PROJECT_FILE: Final = "project.yaml"
 DEFAULT_PROJECT: Final = "pydoc"
@@ -76,16 +86,7 @@ class Project:
     @property
     def source_packages(self) -> tuple[str, ...]:
         """The names of the Python packages and modules in the project's source folders."""
-        found: dict[str, None] = {}
-        for folder in self.source_folders:
-            for entry in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-                name, suffix = os.path.splitext(entry)
-                if name.isidentifier() and (
-                    suffix == ".py" or (not suffix and os.path.isdir(os.path.join(folder, entry)))
-                ):
-                    found.setdefault(name)
-        found.pop("__pycache__", None)
-        return tuple(found)
+        return source_packages(self.source_folders)
 
     def configs(self) -> list[ConfigFile]:
         """The configs of this project, without the choices of groups and without files that begin with ``_``.
@@ -135,6 +136,20 @@ class Project:
 
     def _in_library(self, name: str) -> bool:
         return any(os.path.isfile(os.path.join(root.folder, name + _SUFFIX)) for root in self.roots[1:])
+
+
+def source_packages(source_folders: Sequence[str]) -> tuple[str, ...]:
+    """The top-level packages and modules in a project's source folders; nothing is imported."""
+    found: set[str] = set()
+    for folder in source_folders:
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            found.update(_package_name(entry) for entry in entries)
+    return tuple(sorted(found - {""}))
+
+
+def _package_name(entry: os.DirEntry[str]) -> str:
+    name = entry.name if entry.is_dir() else entry.name.removesuffix(".py") if entry.name.endswith(".py") else ""
+    return name if name.isidentifier() and name.isascii() and not name.startswith("_") else ""
 
 
 def find_project(start: str | None = None) -> Project:

@@ -216,7 +216,7 @@ class _Dealer:
         """A row that leads to a card; the card is dealt from here when the node belongs here."""
         row.kind = "object"
         row.target = self._id(node)
-        row.text = leaf(node.target) if isinstance(node, Call) else f"{len(edges(node))} items"
+        row.text = leaf(node.target) if isinstance(node, Call) else _counted(len(edges(node)))
         if found is None:
             return row
         for mate in mates:
@@ -230,6 +230,10 @@ class _Dealer:
 
 def _common_name(paths: list[Path]) -> str:
     return printable(dotted(tuple(keys[0] if len(set(keys)) == 1 else "*" for keys in zip(*paths, strict=True))))
+
+
+def _counted(items: int) -> str:
+    return "1 item" if items == 1 else f"{items} items"
 
 
 def _is_object(node: Node) -> bool:

@@ -8,6 +8,8 @@ from forge.base.errors import UsageError
 from forge.base.paths import dotted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from forge.base.origin import Origin
     from forge.graph.change import Change
     from forge.graph.node import Graph
@@ -38,10 +40,11 @@ def draw(
     focus: str | None = None,
     color: bool = False,
     width: int = 100,
+    search: Sequence[str] = (),
 ) -> str:
     """A graph in one of `FORMS`; ``depth`` folds what lies deeper, ``focus`` shows one node with its neighbours.
 
-    ``color`` and ``width`` are for a tree in the terminal.
+    ``color`` and ``width`` are for a tree in the terminal, ``search`` for a program that has to find a project's code.
     """
     if form in _WHOLE and (depth is not None or focus is not None):
         raise UsageError(f"the {form} form is always whole", hint="--depth and --focus are for trees and pictures")
@@ -53,7 +56,7 @@ def draw(
     if form == "python":
         from forge.render.python import python  # noqa: PLC0415
 
-        return python(graph)
+        return python(graph, search=search)
     if form == "dot":
         from forge.render.dot import dot  # noqa: PLC0415
 

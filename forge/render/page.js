@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   // ---- the graph: every text in it is data, and reaches the page as textContent only
 
@@ -11,6 +10,7 @@
     element, from: element.dataset.from, to: element.dataset.to,
   }));
   const clusters = [...picture.querySelectorAll("g.cluster")];
+  const view = pictureView(canvas, stage, picture, byId("scale"));
   const cards = new Map(Object.entries(data.cards));
 
   const nodes = new Map(data.nodes.map((node) => [node.path, node]));
@@ -65,115 +65,6 @@
   const hueOf = (element) => [...(element?.classList ?? [])].find((name) => /^g\d+$/.test(name)) ?? "";
   const counted = (number, one, many) => `${number} ${number === 1 ? one : many}`;
 
-  // ---- the view: where the picture lies and how large it is
-
-  const view = { x: 0, y: 0, scale: 1 };
-  const SMALLEST = 0.04, LARGEST = 4, MARGIN = 24;
-  const size = { width: picture.viewBox.baseVal.width || 1, height: picture.viewBox.baseVal.height || 1 };
-  let settled = 0;
-  let fitted = true; // until somebody moves it, the whole picture is shown
-
-  function show({ glide = false } = {}) {
-    stage.classList.toggle("gliding", glide);
-    stage.classList.toggle("moving", !glide);
-    stage.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
-    byId("scale").textContent = `${Math.round(view.scale * 100)} %`;
-    clearTimeout(settled);
-    settled = setTimeout(() => stage.classList.remove("moving"), 160); // then the browser draws it sharp again
-  }
-
-  function zoom(factor, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2, options = {}) {
-    const scale = Math.min(LARGEST, Math.max(SMALLEST, view.scale * factor));
-    view.x = x - ((x - view.x) * scale) / view.scale;
-    view.y = y - ((y - view.y) * scale) / view.scale;
-    view.scale = scale;
-    fitted = false;
-    show(options);
-  }
-
-  function move(x, y) {
-    view.x += x;
-    view.y += y;
-    fitted = false;
-    show();
-  }
-
-  function fit(options) {
-    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-    const whole = Math.min((width - 2 * MARGIN) / size.width, (height - 2 * MARGIN) / size.height, 1.25);
-    view.scale = Math.max(whole, SMALLEST);
-    view.x = (width - size.width * view.scale) / 2;
-    view.y = (height - size.height * view.scale) / 2;
-    fitted = true;
-    show(options);
-  }
-
-  /** Bring a card into view; when ``readable``, also large enough to read. */
-  function reveal(element, readable) {
-    const bounds = element.getBBox(), place = element.transform.baseVal.consolidate()?.matrix ?? { e: 0, f: 0 };
-    const frame = picture.viewBox.baseVal, [wide, high] = [canvas.clientWidth, canvas.clientHeight];
-    const [left, top] = [bounds.x + place.e - frame.x, bounds.y + place.f - frame.y];
-    const [x, y, width, height] = [view.x + left * view.scale, view.y + top * view.scale, bounds.width * view.scale, bounds.height * view.scale];
-    const inside = x >= 0 && y >= 0 && x + width <= wide && y + height <= high;
-    if (inside && (!readable || view.scale >= 0.6)) return;
-    const widest = (wide - 2 * MARGIN) / bounds.width;
-    view.scale = readable ? Math.max(view.scale, Math.min(0.9, Math.max(widest, 0.5))) : view.scale;
-    const room = high - bounds.height * view.scale;
-    view.x = wide / 2 - (left + bounds.width / 2) * view.scale;
-    view.y = Math.max(room / 2, MARGIN) - top * view.scale;
-    fitted = false;
-    show({ glide: true });
-  }
-
-  new ResizeObserver(() => { if (fitted) fit(); }).observe(canvas);
-
-  // ---- hands: wheel, mouse, touch
-
-  canvas.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    const frame = canvas.getBoundingClientRect();
-    const lines = event.deltaY * [1, 16, 400][event.deltaMode];
-    const factor = Math.exp(-Math.max(-240, Math.min(240, lines)) * (event.ctrlKey ? 0.01 : 0.0016));
-    zoom(factor, event.clientX - frame.left, event.clientY - frame.top);
-  }, { passive: false });
-
-  const pointers = new Map();
-  let travelled = 0;
-  canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || event.target.closest("#zoom")) return;
-    if (!pointers.size) travelled = 0;
-    pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    const before = pointers.get(event.pointerId);
-    if (!before) return;
-    const now = { x: event.clientX, y: event.clientY };
-    travelled += Math.abs(now.x - before.x) + Math.abs(now.y - before.y);
-    if (travelled < 5) return;
-    if (!canvas.classList.contains("dragging")) canvas.setPointerCapture(event.pointerId);
-    canvas.classList.add("dragging");
-    move((now.x - before.x) / pointers.size, (now.y - before.y) / pointers.size);
-    pointers.set(event.pointerId, now);
-    const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
-    if (!other) return;
-    const frame = canvas.getBoundingClientRect();
-    const apart = (point) => Math.hypot(point.x - other.x, point.y - other.y) || 1;
-    zoom(apart(now) / apart(before), (now.x + other.x) / 2 - frame.left, (now.y + other.y) / 2 - frame.top);
-  });
-  for (const kind of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(kind, (event) => {
-      pointers.delete(event.pointerId);
-      if (!pointers.size) canvas.classList.remove("dragging");
-    });
-  }
-  canvas.addEventListener("click", (event) => {
-    if (event.target.closest("#zoom")) return;
-    event.preventDefault(); // links to files in the picture
-    if (travelled >= 5) return;
-    const card = event.target.closest("g.object");
-    if (card) pick(card); else leave();
-  });
-
   // ---- the selected node
 
   const nodeOf = (element) => cards.get(element.id).nodes[0];
@@ -219,8 +110,8 @@
       line.element.classList.add("near");
       for (const end of [line.from, line.to]) elements.get(end)?.classList.add("near");
     }
-    if (fitted && !readable) fit({ glide: true });
-    reveal(element, readable);
+    if (view.isWhole() && !readable) view.fit({ glide: true });
+    view.reveal(element, readable);
   }
 
   addEventListener("hashchange", () => select(pathInAddress()));
@@ -236,6 +127,14 @@
       panel.focus({ preventScroll: true });
     });
   }
+
+  canvas.addEventListener("click", (event) => {
+    if (event.target.closest("#zoom")) return;
+    event.preventDefault(); // links to files in the picture
+    if (view.wasDragged()) return;
+    const card = event.target.closest("g.object");
+    if (card) pick(card); else leave();
+  });
 
   // ---- what the panel says
 
@@ -259,7 +158,7 @@
       section("Used by", users.length, () => links(users)),
       section("Uses", uses.length, () => links(uses)),
       section("Values", values.length, () => make("dl", null, ...values.map((row) => setting(node, row, chosen, 0)))),
-      section("Alike", alike.length, () => links(alike.map((path) => ({ path, kind: "" })))),
+      section("Alike", alike.length, () => links(alike.map((path) => ({ path, kind: path === node.path ? "this one" : "" })))),
     ].filter(Boolean);
   }
 
@@ -416,10 +315,10 @@
   const STEP = 80;
   const KEYS = {
     "/": () => { search.focus(); search.select(); },
-    "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), "0": () => fit(),
+    "+": () => view.zoom(1.25), "=": () => view.zoom(1.25), "-": () => view.zoom(0.8), "0": () => view.fit(),
     Escape: leave,
-    ArrowLeft: () => move(STEP, 0), ArrowRight: () => move(-STEP, 0),
-    ArrowUp: () => move(0, STEP), ArrowDown: () => move(0, -STEP),
+    ArrowLeft: () => view.move(STEP, 0), ArrowRight: () => view.move(-STEP, 0),
+    ArrowUp: () => view.move(0, STEP), ArrowDown: () => view.move(0, -STEP),
   };
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input[type=search]")) return;
@@ -428,14 +327,14 @@
     event.preventDefault();
     KEYS[event.key]();
   });
-  byId("zoom-in").addEventListener("click", () => zoom(1.25, undefined, undefined, { glide: true }));
-  byId("zoom-out").addEventListener("click", () => zoom(0.8, undefined, undefined, { glide: true }));
-  byId("fit").addEventListener("click", () => fit({ glide: true }));
+  byId("zoom-in").addEventListener("click", () => view.zoom(1.25, undefined, undefined, { glide: true }));
+  byId("zoom-out").addEventListener("click", () => view.zoom(0.8, undefined, undefined, { glide: true }));
+  byId("fit").addEventListener("click", () => view.fit({ glide: true }));
 
   picture.setAttribute("role", "group");
   picture.setAttribute("aria-label", data.name);
   const objects = data.nodes.filter((node) => node.target !== undefined).length;
   byId("counts").textContent = [counted(objects, "object", "objects"), counted(groups.size, "group", "groups")].join(", ");
-  fit();
+  view.fit();
   select(pathInAddress());
 })();

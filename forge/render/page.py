@@ -34,7 +34,7 @@ def page(graph: Graph, *, depth: int | None = None, focus: str | None = None) ->
     """
     found = picture(graph, depth=depth, focus=focus)
     image = drawn(found, title="")
-    style, script = _asset("page.css"), _asset("page.js")
+    style, script = _asset("page.css"), _asset("page_view.js") + _asset("page.js")
     parts = {
         "policy": _policy([style, *_STYLE.findall(image)], [script]),
         "style": style,

@@ -11,7 +11,8 @@ import pytest
 from forge.base.errors import PolicyError, TargetError, TrustError
 from forge.base.origin import Origin
 from forge.base.trust import trust
-from forge.build.locate import importable, locate, locate_all, source_packages
+from forge.build.locate import importable, locate, locate_all
+from forge.compose.project import source_packages
 from forge.graph.policy import default_policy
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from forge.render.python.imports import PARTIAL, imports_for, split_target
 from forge.render.python.names import names_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from forge.graph.node import Edge, Graph, Node
     from forge.render.place import Places
@@ -34,11 +34,18 @@ _ONE = "result"
 
 
 @collector_paused()
-def python(graph: Graph, *, target: str | None = None, origins: bool = False, home: Home | None = None) -> str:
+def python(
+    graph: Graph,
+    *,
+    target: str | None = None,
+    origins: bool = False,
+    home: Home | None = None,
+    search: Sequence[str] = (),
+) -> str:
     """The script that builds a graph, or one part of it.
 
     With ``origins``, comments say where each value is written. ``home`` tells where in a target the module ends, when
-    somebody knows: the module and the names after it.
+    somebody knows: the module and the names after it. ``search`` are folders in which the script has to look for code.
     """
     shown = part(graph, target)
     found = places(shown.root)
@@ -48,7 +55,7 @@ def python(graph: Graph, *, target: str | None = None, origins: bool = False, ho
     whole = isinstance(shown.root, Map)
     last = _ALL if whole else _ONE
     variables = bind(found)
-    names = names_for(variables, found, {*imports.names, last})
+    names = names_for(variables, found, {*imports.names, last, "sys"})
     if not whole:
         names |= _root_name(shown.root, {*imports.names, *names.values()})
     script = _Script(found, imports, names, origins=origins)
@@ -56,7 +63,9 @@ def python(graph: Graph, *, target: str | None = None, origins: bool = False, ho
     body = [script.statement(node) for node in variables]
     end = names.get(id(shown.root), last)
     body.append(written(script.value(shown.root), f"{end} = "))
-    return "\n".join([head, "", *_and_blank(imports.lines()), *body, "", "", *_main(end, whole=whole), ""])
+    return "\n".join(
+        [head, "", *_search(search), *_and_blank(imports.lines()), *body, "", "", *_main(end, whole=whole), ""]
+    )
 
 
 def _refuse_what_has_no_source(nodes: list[Node], home: Home | None) -> None:
@@ -91,6 +100,13 @@ def _root_name(root: Node, taken: set[str]) -> dict[int, str]:
 
 def _and_blank(lines: list[str]) -> list[str]:
     return [*lines, ""] if lines else []
+
+
+def _search(folders: Sequence[str]) -> list[str]:
+    """The lines that let the imports after them find a project's own code."""
+    if not folders:
+        return []
+    return ["import sys", "", *(written(literal(folder), "sys.path.insert(0, ") + ")" for folder in folders), ""]
 
 
 def _main(name: str, *, whole: bool) -> list[str]:
