@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from forge.base.errors import ForgeError, ToolError, UsageError
-from forge.cli.output import standard_output
+from forge.cli.output import drop_stream, standard_output
 from forge.cli.session import Session, execute
 
 if TYPE_CHECKING:
@@ -39,20 +39,20 @@ def main(argv: Sequence[str]) -> int:
     try:
         return _guarded(session, argv)
     except BrokenPipeError:
-        _drop_output()
+        drop_stream(session.output.stream)
         return CLOSED_PIPE
 
 
 def _guarded(session: Session, argv: Sequence[str]) -> int:
     try:
         words, done = read_global_flags(session, argv)
-    except UsageError as error:
+        if done is not None:
+            session.output.write(done)
+            session.output.flush()
+            return OK
+    except ForgeError as error:
         session.output.error(error)
         return MISTAKE
-    if done is not None:
-        session.output.write(done)
-        session.output.flush()
-        return OK
     if not words:
         session.output.note(_overview())
         return MISTAKE
@@ -87,9 +87,12 @@ def read_global_flags(session: Session, argv: Sequence[str]) -> tuple[list[str],
         word = words.pop(0)
         name, equals, attached = word.partition("=")
         if name in _VALUED:
-            if not equals and (not words or words[0].startswith("-")):
+            value = attached if equals else words.pop(0) if words and not words[0].startswith("-") else ""
+            if not value:
                 raise UsageError(f"{name} needs a value", hint=f"forge {name} {_VALUED[name].upper()} VERB ...")
-            setattr(session, _VALUED[name], attached if equals else words.pop(0))
+            setattr(session, _VALUED[name], value)
+        elif equals and name in _SWITCHES:
+            raise UsageError(f"{name} takes no value", hint=f"write {name} alone")
         elif word in {"-h", "--help"}:
             return [], _overview()
         elif word == "--version":
@@ -121,10 +124,3 @@ def _show_traceback(session: Session, error: BaseException) -> bool:
 
         session.output.note("".join(traceback.format_exception(error)).rstrip())
     return session.debug
-
-
-def _drop_output() -> None:
-    """Keep the interpreter from complaining at exit about a pipe that its reader has closed."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

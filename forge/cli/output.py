@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TextIO
@@ -15,11 +17,16 @@ if TYPE_CHECKING:
 
     from forge.base.errors import ForgeError
 
-__all__ = ["Output", "standard_output"]
+__all__ = ["Output", "drop_stream", "standard_output"]
 
 _LEXERS: Final = {".yaml": "YamlLexer", ".py": "PythonLexer", ".json": "JsonLexer", ".diff": "DiffLexer"}
 _RED: Final = "\x1b[31m"
 _PLAIN: Final = "\x1b[0m"
+# What a terminal would act on, in place of showing it; the sequences that only change colours may stay.
+_CONTROL: Final = re.compile(r"(?!\x1b\[[\d;]*m)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_LONGEST: Final = 1000
+_HEAD: Final = 700
+_TAIL: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +41,14 @@ class Output:
     def write(self, text: str, suffix: str = "") -> None:
         """Print a text, ended by one newline; the suffix of a file it could stand in says how to colour it."""
         text = text if text.endswith("\n") else text + "\n"
+        if self.stream.isatty():  # a pipe gets the text as it is
+            text = _harmless(text)
         try:
             self.stream.write(_coloured(text, suffix) if self.colour and suffix in _LEXERS else text)
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise FileError(f"cannot write the output: {error.strerror}") from error
+            raise self._unwritable(error) from error
 
     def flush(self) -> None:
         """Hand everything printed so far to the system; a full disk shows here."""
@@ -48,15 +57,24 @@ class Output:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise FileError(f"cannot write the output: {error.strerror}") from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> FileError:
+        drop_stream(self.stream)
+        return FileError(f"cannot write the output: {error.strerror}")
 
     def note(self, text: str) -> None:
-        """Tell the user something that is not part of the result."""
-        self.errors.write(text + "\n")
+        """Tell the user something that is not part of the result; where nobody can be told, nothing happens."""
+        try:
+            self.errors.write(_harmless(text) + "\n")
+            self.errors.flush()
+        except OSError:
+            drop_stream(self.errors)
 
     def error(self, error: ForgeError) -> None:
         """Show an error: at most three lines, the first begins with ``error:``."""
-        self.note(f"{_RED}error:{_PLAIN} {error}" if self.error_colour else f"error: {error}")
+        text = "\n".join(map(_shortened, str(error).splitlines()))
+        self.note(f"{_RED}error:{_PLAIN} {text}" if self.error_colour else f"error: {text}")
 
 
 def standard_output(environ: Mapping[str, str] | None = None) -> Output:
@@ -71,6 +89,23 @@ def _open_stream(stream: TextIO | None) -> TextIO:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")  # a terminal without Unicode gets ? for a line, not a traceback
     return stream if stream is not None else open(os.devnull, "w", encoding="utf-8")
+
+
+def drop_stream(stream: TextIO) -> None:
+    """Send the rest of a stream nowhere: the interpreter would complain at its end about what cannot be written."""
+    with contextlib.suppress(OSError, ValueError):  # a stream in memory has no number
+        number = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+
+
+def _harmless(text: str) -> str:
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _LONGEST else f"{line[:_HEAD]} ... {line[-_TAIL:]}"
 
 
 def _coloured(text: str, suffix: str) -> str:

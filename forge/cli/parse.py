@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Given", "Parsed", "UnknownFlagError", "is_override", "parse", "split_flag"]
 
 _OVERRIDE = re.compile(r"(?:\+\+|\+|~)?[^\s=+~\-][^\s=]*=|~[^\s=]+\Z", re.DOTALL)
+_PLAIN = re.compile(r"[\w./-]+\Z")
 _NUMBER = re.compile(r"-\.?\d")
 _GLOBAL = {
     "-p": "-p PROJECT",
@@ -120,6 +121,8 @@ def _flag(
 ) -> None:
     name, attached = split_flag(word)
     negated = "--" + name.removeprefix("--no-")
+    if name == "--help":
+        raise UsageError("--help takes no value", hint="write --help alone")
     if name in own:
         option = own[name]
         parsed.options[option.name] = _option_value(option, name, attached, rest)
@@ -146,6 +149,8 @@ def _option_value(option: Option, name: str, attached: str | None, rest: Iterato
             raise UsageError(f"{name} takes no value", hint=f"write {name} alone")
         return True
     text = attached if attached is not None else _next_value(name, option.value, rest)
+    if not text:
+        raise UsageError(f"{name} needs {option.value}, not an empty text", hint=f"write {name} {option.value}")
     if option.choices and text not in option.choices:
         hint = did_you_mean(text, option.choices) or f"it is one of: {', '.join(option.choices)}"
         raise UsageError(f"{name} cannot be {text!r}", hint=hint)
@@ -167,6 +172,8 @@ def _next_value(name: str, wanted: str, rest: Iterator[str]) -> str:
 def _place(verb: Verb, parsed: Parsed) -> None:
     """Hold the number and the spelling of the words against what the verb declares."""
     words = parsed.words
+    if "" in words and not verb.hidden:  # programs ask about a word in the making
+        raise UsageError(f"{verb.name} was given an empty word", hint="a variable of the shell may have no value")
     least = sum(positional.least for positional in verb.positionals)
     if len(words) < least:
         missing = verb.positionals[len(words)]
@@ -175,7 +182,7 @@ def _place(verb: Verb, parsed: Parsed) -> None:
     if None not in most and len(words) > (allowed := sum(count or 0 for count in most)):
         extra = words[allowed]
         hint = _usage_hint(verb)
-        if verb.takes_config and not verb.positionals:
+        if verb.takes_config and not verb.positionals and _PLAIN.match(extra):
             hint = (
                 f"an override is written key=value, and a config stands before the verb: forge -t {extra} {verb.name}"
             )

@@ -155,7 +155,7 @@ def new_config(project: ProjectHandle, name: str, parent: str | None = None) -> 
     path = os.path.join(project.project.config_folder, f"{name}.yaml")
     if os.path.exists(path):
         raise FileError(f"the config {name!r} is there already", hint=f"open it: forge -t {name} edit")
-    parent = project.project.config_name(parent)
+    parent = project.project.config_name(project.project.config_name(parent))  # a default config may be missing
     text = _CHILD.format(name=name, parent=parent, title=name.rpartition("/")[2].replace("_", " ").capitalize())
     _write(path, (_PACKAGE_HEADER if "/" in name else "") + text)
     return path

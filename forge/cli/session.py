@@ -8,7 +8,7 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from forge.base.errors import UsageError
+from forge.base.errors import FileError, UsageError
 from forge.cli.output import Output, standard_output
 from forge.cli.parse import UnknownFlagError, is_override, parse
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from forge.cli.registry import Verb
     from forge.compose.arguments import Argument
 
-__all__ = ["Context", "Session", "execute", "project_of", "understand", "write_result"]
+__all__ = ["Context", "Session", "current_folder", "execute", "project_of", "understand", "write_result"]
 
 
 @dataclass(slots=True)
@@ -106,11 +106,22 @@ class Context:
         self.emit(json.dumps(value, indent=2, ensure_ascii=False, default=str), name, ".json")
 
 
-def project_of(session: Session) -> ProjectHandle:
-    """The project that a session works on."""
+def project_of(session: Session, name: str | None = None) -> ProjectHandle:
+    """The project that a session works on, or another one by its folder or name."""
     from forge.api import open_project  # noqa: PLC0415 - `forge --help` needs no project
 
-    return open_project(session.project)
+    current_folder()  # projects are looked for from there
+    return open_project(session.project if name is None else name)
+
+
+def current_folder() -> str:
+    """The folder forge was started in; FileError when it has been removed since."""
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise FileError(
+            f"the current folder cannot be read: {error.strerror}", hint="change to a folder that is there: cd ~"
+        ) from error
 
 
 def execute(session: Session, words: Sequence[str]) -> int:
@@ -150,7 +161,7 @@ def _arguments(session: Session, overrides: tuple[str, ...] = ()) -> Sequence[Ar
 
 def write_result(path: str, text: str) -> None:
     """Write a file that the user named: atomically, or straight into a pipe or device."""
-    if os.path.isdir(path):
+    if os.path.isdir(path) or path.endswith(os.sep):
         raise UsageError(f"{path} is a folder", hint="name a file: -o FILE")
     if os.path.exists(path) and not os.path.isfile(path):
         from forge.base.files import write_through  # noqa: PLC0415 - only with -o

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from forge.base.errors import UsageError
 from forge.cli.options import DEPTH, EDIT, JSON, OUTPUT, TARGET, Option
 from forge.cli.registry import Verb
 from forge.render.forms import FORMS
@@ -15,12 +16,14 @@ __all__ = ["VERB"]
 
 
 def _run(context: Context) -> int:
-    from shutil import get_terminal_size  # noqa: PLC0415 - `forge --help` draws nothing
-
     options, config = context.options, context.config
+    if options.depth is not None and options.depth < 0:
+        raise UsageError(f"--depth cannot be {options.depth}", hint="--depth 0 shows the root alone")
     form = "json" if options.json else options.format
     parts = {"target": options.target, "depth": options.depth, "focus": options.focus}
     if form == "tree" and context.to_terminal:
+        from shutil import get_terminal_size  # noqa: PLC0415 - only a terminal has a width
+
         text = config.draw(form, **parts, color=context.output.colour, width=get_terminal_size().columns)
     else:
         text = config.draw(form, **parts)

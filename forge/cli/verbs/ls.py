@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from forge.cli.options import EDIT, JSON, OUTPUT, RECURSIVE
 from forge.cli.registry import Verb
+from forge.cli.session import current_folder
 
 if TYPE_CHECKING:
     from forge.api import ConfigInfo, ProjectHandle
@@ -25,12 +27,15 @@ def _run(context: Context) -> int:
 
 
 def projects_of(context: Context) -> list[ProjectHandle]:
-    """The chosen project, or with ``-r`` all projects below the current folder and those that are part of forge."""
+    """The chosen project, or with ``-r`` all projects below its folder or the current one, and those that are part of forge."""
     if not context.options.recursive:
         return [context.project]
     from forge.api import all_projects  # noqa: PLC0415 - `forge --help` needs no project
 
-    return all_projects(context.session.project)
+    chosen = context.session.project
+    if chosen is None:
+        return all_projects(current_folder())
+    return all_projects(chosen if os.path.isdir(chosen) else context.project.folder)
 
 
 def _text(project: ProjectHandle, configs: list[ConfigInfo]) -> str:

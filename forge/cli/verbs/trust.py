@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from forge.cli.options import Option, Positional
 from forge.cli.registry import Verb
+from forge.cli.session import project_of
 
 if TYPE_CHECKING:
     from forge.cli.session import Context
@@ -14,9 +15,7 @@ __all__ = ["VERB"]
 
 
 def _run(context: Context) -> int:
-    from forge.api import open_project  # noqa: PLC0415 - `forge --help` needs no project
-
-    project = open_project(context.words[0]) if context.words else context.project
+    project = project_of(context.session, context.words[0]) if context.words else context.project
     folders = project.distrust() if context.options.revoke else project.trust()
     done = "no longer trusted" if context.options.revoke else "trusted"
     context.output.write(
