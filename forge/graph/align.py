@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from forge.base.paths import Path
     from forge.graph.node import Edge, Node
 
-__all__ = ["Place", "PlaceTable", "Slot", "contents", "head", "lay_out", "named"]
+__all__ = ["Place", "PlaceTable", "Slot", "contents", "head", "named", "place_table"]
 
 Place: TypeAlias = "tuple[str, ...]"  # keys told apart by type: 1, True and "1" are three keys
 
@@ -56,7 +56,7 @@ PlaceTable: TypeAlias = dict[Place, Slot]
 """Every place of a graph, holders before what they hold."""
 
 
-def lay_out(
+def place_table(
     root: Node,
     earlier: PlaceTable | None = None,
     numbers: Mapping[int, int] | None = None,

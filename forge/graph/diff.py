@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forge.graph.align import contents, head, lay_out, named
+from forge.graph.align import contents, head, named, place_table
 from forge.graph.change import Add, Holder, Move, Remove, Reorder, Retarget, Set, Share, Unshare, as_config
 from forge.graph.equal import equal
 from forge.graph.node import Call, Const, Expr, Missing, Seq
@@ -31,10 +31,10 @@ def diff(before: Graph, after: Graph) -> tuple[Change, ...]:
     if equal(before.root, after.root):
         return ()
     numbers = contents(before.root, after.root)
-    earlier = lay_out(before.root)
+    earlier = place_table(before.root)
     moved: dict[Place, Place] = {}
     while True:
-        later = lay_out(after.root, earlier, numbers, moved)
+        later = place_table(after.root, earlier, numbers, moved)
         comparison = _Comparison(earlier, later, set(moved.values()))
         found = _moves(comparison, numbers)
         if not found:

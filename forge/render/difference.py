@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from forge.base.errors import ForgeError
 from forge.base.paths import dotted
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from forge.base.paths import Path
     from forge.graph.change import Change, Holder
     from forge.graph.node import Edge, Graph, Node
+    from forge.render.cards import Mark
 
-__all__ = ["Mark", "bridge", "marked", "overlay", "overrides", "shortest", "text"]
+__all__ = ["bridge", "marked", "overlay", "overrides", "shortest", "text"]
 
-Mark: TypeAlias = Literal["added", "removed", "changed"]
 
 _ROUNDS: Final = 3  # of 2,500 generated pairs of configs none needed more than two
 _WIDEST_PATH: Final = 48

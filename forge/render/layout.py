@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Box", "Engine", "Layout", "Line", "Point", "Size", "dot_program", "lay_out"]
+__all__ = ["Box", "Engine", "Line", "Placement", "Point", "Size", "dot_program", "lay_out"]
 
 Engine: TypeAlias = Literal["auto", "graphviz", "own"]
 """Who makes the layout; ``auto`` is Graphviz when it is installed."""
@@ -72,7 +72,7 @@ class Line(NamedTuple):
 
 
 @dataclass(slots=True)
-class Layout:
+class Placement:
     """Places of cards, boxes of groups, and a curve (a start and then three points a piece) for each edge."""
 
     cards: dict[str, Box] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Layout:
     curves: list[list[Point]] = field(default_factory=list)
 
 
-def lay_out(sizes: Mapping[str, Size], lines: Sequence[Line], engine: Engine = "auto") -> Layout:
+def lay_out(sizes: Mapping[str, Size], lines: Sequence[Line], engine: Engine = "auto") -> Placement:
     """A place for each card so that edges lead from left to right and groups stay together."""
     boxed = _boxed(sizes)
     program = dot_program() if engine != "own" else None
@@ -132,7 +132,7 @@ def dot_program() -> str | None:
 
 def _by_graphviz(
     program: str, sizes: Mapping[str, Size], lines: Sequence[Line], boxed: Mapping[str, list[str]]
-) -> Layout | None:
+) -> Placement | None:
     """The layout that ``dot`` makes; None when it fails or takes too long."""
     text = _dot_text(sizes, lines, boxed)
     try:
@@ -190,9 +190,9 @@ def _cell(width: float, height: float, port: str) -> str:
     return f'<tr><td{named} fixedsize="true" width="{width:.0f}" height="{max(1, round(height))}"></td></tr>'
 
 
-def _read(data: dict[str, Any], sizes: Mapping[str, Size], lines: Sequence[Line], groups: list[str]) -> Layout:
+def _read(data: dict[str, Any], sizes: Mapping[str, Size], lines: Sequence[Line], groups: list[str]) -> Placement:
     height = _numbers(data["bb"])[3]
-    found = Layout(curves=[[] for _ in lines])
+    found = Placement(curves=[[] for _ in lines])
     for each in data["objects"]:
         name = each["name"]
         if name in sizes:
@@ -219,11 +219,11 @@ def _numbers(text: str) -> list[float]:
 # ---- without Graphviz
 
 
-def _by_hand(sizes: Mapping[str, Size], lines: Sequence[Line], boxed: Mapping[str, list[str]]) -> Layout:
+def _by_hand(sizes: Mapping[str, Size], lines: Sequence[Line], boxed: Mapping[str, list[str]]) -> Placement:
     """Ranks by the longest way from a root, cards of a group together, groups stacked where there is room."""
     rank = _ranks(sizes, lines)
     lefts = _columns(sizes, rank)
-    found = Layout()
+    found = Placement()
     skyline: dict[int, float] = {}
     for members in _ordered_groups(sizes, lines, rank):
         group = sizes[members[0]].group if sizes[members[0]].group in boxed else ""
@@ -299,7 +299,7 @@ def _ordered_groups(sizes: Mapping[str, Size], lines: Sequence[Line], rank: Mapp
 
 
 def _stack_members(
-    found: Layout,
+    found: Placement,
     sizes: Mapping[str, Size],
     members: Sequence[str],
     rank: Mapping[str, int],

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+
+from forge.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +51,35 @@ trainer: {max_steps: 200}
     "configs/size/large.yaml": "# Twenty layers.\n_target_: builtins.dict\ndim: 800\nlayers: 20\n",
 }
 
+EDITORS = ("VISUAL", "EDITOR", "VSCODE_IPC_HOOK_CLI", "TERM_PROGRAM", "VIM_SERVERNAME")
+PYTHON = ("PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONDEVMODE")
+
+
+class Done(NamedTuple):
+    """What one line of forge came to."""
+
+    code: int
+    out: str
+    errors: str
+
+
+class Editor(NamedTuple):
+    """A program that keeps what it was asked to open."""
+
+    program: Path
+    seen: Path
+    named: Path
+
+    @property
+    def text(self) -> str:
+        """What stood in the first file."""
+        return self.seen.read_text()
+
+    @property
+    def names(self) -> list[str]:
+        """The files, in the order they were given."""
+        return self.named.read_text().splitlines()
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -64,7 +95,7 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A user with empty folders, no editor and no colours."""
-    for name in ("VISUAL", "EDITOR", "VSCODE_IPC_HOOK_CLI", "TERM_PROGRAM", "VIM_SERVERNAME", "FORGE_DEBUG"):
+    for name in (*EDITORS, *PYTHON, "FORGE_DEBUG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NO_COLOR", "1")
@@ -73,6 +104,41 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     for kind in ("CONFIG", "DATA", "CACHE"):
         monkeypatch.setenv(f"FORGE_{kind}_HOME", str(tmp_path / kind.lower()))
     return dict(os.environ)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A folder that belongs to no project."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def run(
+    project: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """``run("show", "a=1")`` runs a line in this process, in the project or in ``cwd``."""
+    assert environment["NO_COLOR"]
+
+    def start(*words: str, cwd: Path | None = None) -> Done:
+        monkeypatch.chdir(cwd or project)
+        capsys.readouterr()
+        code = main(words)
+        return Done(code, *capsys.readouterr())
+
+    return start
+
+
+@pytest.fixture
+def editor(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Editor:
+    """The user's editor, which ends at once."""
+    assert "VISUAL" not in environment
+    made = Editor(tmp_path / "editor", tmp_path / "seen", tmp_path / "named")
+    made.program.write_text(f'#!/bin/sh\ncp "$1" {made.seen}\nprintf "%s\\n" "$@" > {made.named}\n')
+    made.program.chmod(0o755)
+    monkeypatch.setenv("EDITOR", str(made.program))
+    return made
 
 
 @pytest.fixture

@@ -52,7 +52,16 @@ def hydras_answer(folder: Path, name: str, overrides: list[str]) -> dict[Any, An
         with initialize_config_dir(config_dir=os.path.abspath(folder), version_base="1.3"):
             try:
                 config = compose(config_name=name, overrides=overrides)
-            except (HydraException, OmegaConfBaseException, ValueError, AssertionError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            except (
+                HydraException,
+                OmegaConfBaseException,
+                ValueError,
+                AssertionError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                RecursionError,
+            ) as error:
                 raise HydraRefusesError(str(error)) from error
     return OmegaConf.to_container(config, resolve=False)
 
@@ -62,7 +71,26 @@ scalars = st.one_of(
     st.booleans(),
     st.integers(-5, 5),
     st.floats(allow_nan=False, width=32),
-    st.sampled_from(["text", "1e-3", "yes", "???", "a b", "", "0x10", "1_000", "null", "~", "12:30", "2020-01-01", "=", ".5", "1.", "é"]),
+    st.sampled_from(
+        [
+            "text",
+            "1e-3",
+            "yes",
+            "???",
+            "a b",
+            "",
+            "0x10",
+            "1_000",
+            "null",
+            "~",
+            "12:30",
+            "2020-01-01",
+            "=",
+            ".5",
+            "1.",
+            "é",
+        ]
+    ),
     st.sampled_from(["${x}", "${db.y}", "${.y}", "${..x}", "${srv}", "a-${x}-b", "${k1}", "${db}"]),
 )
 values = st.recursive(
@@ -93,7 +121,11 @@ def defaults_lists(draw: st.DrawFn, *, nested_in: str) -> list[Any]:
             )
         )
         if draw(st.integers(0, 6)) == 0:
-            entries.append((f"/{group}/" if nested_in else f"{group}/") + draw(st.sampled_from(CHOICES)) + (f"@{package}" if package else ""))
+            entries.append(
+                (f"/{group}/" if nested_in else f"{group}/")
+                + draw(st.sampled_from(CHOICES))
+                + (f"@{package}" if package else "")
+            )
         else:
             entries.append({("optional " if optional else "") + name + (f"@{package}" if package else ""): choice})
     if draw(st.booleans()):
@@ -107,7 +139,9 @@ def defaults_lists(draw: st.DrawFn, *, nested_in: str) -> list[Any]:
 @st.composite
 def config_files(draw: st.DrawFn, *, nested_in: str = "") -> str:
     """The text of one config file."""
-    header = draw(st.one_of(st.none(), st.none(), st.sampled_from(["_global_", "pkg", "pkg.sub"]))) if nested_in else None
+    header = (
+        draw(st.one_of(st.none(), st.none(), st.sampled_from(["_global_", "pkg", "pkg.sub"]))) if nested_in else None
+    )
     content = dict(draw(contents))
     if draw(st.integers(0, 2)) > (1 if nested_in else 0):
         content = {"defaults": draw(defaults_lists(nested_in=nested_in)), **content}
@@ -133,7 +167,27 @@ def override_texts(draw: st.DrawFn) -> str:
     key = ".".join(draw(st.lists(st.sampled_from([*KEYS, "new", "0"]), min_size=1, max_size=3)))
     value = draw(
         st.sampled_from(
-            ["1", "null", "true", "1e-3", "abc", "'a b'", "[1,2]", "{x:1}", "{x:{y:2}}", "${x}", "''", "???", "{k1:3,new:4}", "int('3')", "str(4)", "[{x:1}]", "inf", "-1", "a/b.c"]
+            [
+                "1",
+                "null",
+                "true",
+                "1e-3",
+                "abc",
+                "'a b'",
+                "[1,2]",
+                "{x:1}",
+                "{x:{y:2}}",
+                "${x}",
+                "''",
+                "???",
+                "{k1:3,new:4}",
+                "int('3')",
+                "str(4)",
+                "[{x:1}]",
+                "inf",
+                "-1",
+                "a/b.c",
+            ]
         )
     )
     return draw(

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from forge.base.errors import ConfigSyntaxError, CycleError, ForgeError, GraphError, InterpolationError
 from forge.base.paths import dotted
 from forge.base.secrets import MASK, Secret
+from forge.base.trust import trust
 from forge.build.build import build
 from forge.compose.composed import Composed
 from forge.compose.document import ConfigMap, parse_document
@@ -547,9 +548,11 @@ def make(*args, **kwargs):
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("source")
     (folder / "recorded_parts.py").write_text(PARTS)
-    sys.path.insert(0, str(folder))
-    yield folder
-    sys.path.remove(str(folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FORGE_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        patch.syspath_prepend(str(folder))
+        trust(folder)
+        yield folder
     sys.modules.pop("recorded_parts", None)
 
 

@@ -64,12 +64,22 @@ named = {{"torch", "transformers", "peft", "tokenizers", "pydoc_text"}} & sys.mo
 named |= {{name for name in sys.modules if name.startswith("forge.ml")}}
 assert not named, named
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=Path(forge.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(forge.__file__).parents[1],
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 def shipped_configs() -> list[tuple[str, str]]:
-    return [(project.name, config.name) for project in all_projects(shipped_projects()) for config in project.configs(examine=False)]
+    return [
+        (project.name, config.name)
+        for project in all_projects(shipped_projects())
+        for config in project.configs(examine=False)
+    ]
 
 
 @pytest.mark.parametrize(("project", "config"), shipped_configs())

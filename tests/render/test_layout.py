@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.render.layout import Box, Layout, Line, Size, dot_program, lay_out
+from forge.render.layout import Box, Line, Placement, Size, dot_program, lay_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def overlap(one: Box, two: Box) -> bool:
     )
 
 
-def check(sizes: dict[str, Size], lines: list[Line], found: Layout) -> None:
+def check(sizes: dict[str, Size], lines: list[Line], found: Placement) -> None:
     assert found.cards.keys() == sizes.keys()
     for (_, one), (_, two) in combinations(found.cards.items(), 2):
         assert not overlap(one, two)
@@ -79,7 +79,7 @@ def test_cards_and_groups_keep_apart_and_users_stand_left(engine: Engine, seed: 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nothing_and_one_card_have_a_layout(engine: Engine) -> None:
-    assert lay_out({}, [], engine) == Layout()
+    assert lay_out({}, [], engine) == Placement()
     assert lay_out({"c0": Size(100, 50, 20)}, [], engine).cards["c0"][2:] == (100, 50)
 
 

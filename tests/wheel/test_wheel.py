@@ -19,9 +19,13 @@ pytestmark = pytest.mark.wheel
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "FORGE_", "VIRTUAL_ENV"))}
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "FORGE_", "VIRTUAL_ENV"))
+    }
     clean["HOME"] = str(cwd)
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=cwd, env=clean, check=False)
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, cwd=cwd, env=clean, check=False
+    )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -40,7 +44,18 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pins = [line for line in (CHECKOUT / "constraints.txt").read_text().splitlines() if not line.startswith("torch")]
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(pins))
-    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", constraints, wheel, cwd=folder)
+    run(
+        folder / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-c",
+        constraints,
+        wheel,
+        cwd=folder,
+    )
     return folder / "bin"
 
 

@@ -18,7 +18,7 @@ __all__ = ["VERB"]
 def _run(context: Context) -> int:
     options, config = context.options, context.config
     if options.depth is not None and options.depth < 0:
-        raise UsageError(f"--depth cannot be {options.depth}", hint="--depth 0 shows the root alone")
+        raise UsageError(f"--depth cannot be {options.depth}", hint="write a whole number from 0 on")
     form = "json" if options.json else options.format
     parts = {"target": options.target, "depth": options.depth, "focus": options.focus}
     if form == "tree" and context.to_terminal:
