@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from forge.graph.change import Change
     from forge.graph.check import Finding
     from forge.render.sources import Source
+    from forge.render.svg import Links
     from forge.render.why import Reason
 
 __all__ = [
@@ -270,17 +271,18 @@ class ConfigHandle:
         focus: str | None = None,
         color: bool = False,
         width: int = 100,
+        links: Links | None = None,
     ) -> str:
         """The graph as ``tree``, ``yaml``, ``json``, ``python``, ``dot``, ``mermaid``, ``svg`` or ``html``.
 
         ``depth`` folds what lies deeper, ``focus`` shows one node with its neighbours; ``color`` and ``width`` are
-        for a tree in the terminal.
+        for a tree in the terminal. ``links`` (``file`` or ``vscode``) makes an SVG lead to the lines it shows.
         """
         from forge.render.forms import draw  # noqa: PLC0415 - as above
 
         graph = self.graph_of(target)
         search = self._search(graph) if form == "python" else ()
-        return draw(graph, form, depth=depth, focus=focus, color=color, width=width, search=search)
+        return draw(graph, form, depth=depth, focus=focus, color=color, width=width, search=search, links=links)
 
     def code(self, target: str | None = None, *, origins: bool = False) -> str:
         """A Python program that builds the config's main object, or the part named by ``target``."""

@@ -133,8 +133,14 @@ def _set(root: ConfigMap, path: Path, value: Any, override: Override, *, adds: b
     for depth, key in enumerate(path[:-1]):
         following = _child(into, key)
         if not isinstance(following, (ConfigMap, ConfigList)):
-            if following is NOT_FOUND and not adds:
-                raise _unknown_key(root, path, depth, override, groups)
+            if is_interpolation(following) and not adds:
+                raise OverrideError(
+                    f"{'.'.join(map(str, path[: depth + 1]))!r} is the reference {following}",
+                    origin=override.origin,
+                    hint="change what it leads to, or replace it as a whole",
+                )
+            if not adds:
+                raise _unknown_key(root, path, depth + (following is not NOT_FOUND), override, groups)
             following = ConfigMap()
             _assign(into, key, following, Setting(override.origin, following), override)
         into = following

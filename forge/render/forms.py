@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from forge.base.origin import Origin
     from forge.graph.change import Change
     from forge.graph.node import Graph
+    from forge.render.svg import Links
 
 __all__ = ["FORMS", "change_data", "draw"]
 
@@ -41,13 +42,17 @@ def draw(
     color: bool = False,
     width: int = 100,
     search: Sequence[str] = (),
+    links: Links | None = None,
 ) -> str:
     """A graph in one of `FORMS`; ``depth`` folds what lies deeper, ``focus`` shows one node with its neighbours.
 
-    ``color`` and ``width`` are for a tree in the terminal, ``search`` for a program that has to find a project's code.
+    ``color`` and ``width`` are for a tree in the terminal, ``search`` for a program that has to find a project's code,
+    ``links`` for an SVG whose titles and rows lead to the lines they come from: in the ``file``, or in ``vscode``.
     """
     if form in _WHOLE and (depth is not None or focus is not None):
         raise UsageError(f"the {form} form is always whole", hint="--depth and --focus are for trees and pictures")
+    if links is not None and form != "svg":
+        raise UsageError(f"the {form} form has no links to the config files", hint="--links is for --format svg")
     # Each renderer is imported where it is asked for: a tree needs none of the pictures.
     if form == "tree":
         from forge.render.tree import tree  # noqa: PLC0415
@@ -68,7 +73,7 @@ def draw(
     if form == "svg":
         from forge.render.svg import svg  # noqa: PLC0415
 
-        return svg(graph, depth=depth, focus=focus)
+        return svg(graph, depth=depth, focus=focus, links=links)
     if form == "html":
         from forge.render.page import page  # noqa: PLC0415
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import pytest
 
@@ -61,6 +61,10 @@ class Done(NamedTuple):
     code: int
     out: str
     errors: str
+
+
+Run: TypeAlias = "Callable[..., Done]"
+Forge: TypeAlias = "Callable[..., subprocess.CompletedProcess[str]]"
 
 
 class Editor(NamedTuple):

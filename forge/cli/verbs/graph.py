@@ -20,7 +20,7 @@ def _run(context: Context) -> int:
     if options.depth is not None and options.depth < 0:
         raise UsageError(f"--depth cannot be {options.depth}", hint="write a whole number from 0 on")
     form = "json" if options.json else options.format
-    parts = {"target": options.target, "depth": options.depth, "focus": options.focus}
+    parts = {"target": options.target, "depth": options.depth, "focus": options.focus, "links": options.links}
     if form == "tree" and context.to_terminal:
         from shutil import get_terminal_size  # noqa: PLC0415 - only a terminal has a width
 
@@ -40,6 +40,7 @@ and nothing is built.
 
   forge graph
   forge graph --format svg -o graph.svg
+  forge graph --format svg --links vscode -o graph.svg
   forge graph --format html -e --focus optimizer
 """,
     run=_run,
@@ -48,6 +49,7 @@ and nothing is built.
         TARGET,
         DEPTH,
         Option(("--focus",), "show this node and what stands next to it", "NODE", completes="node"),
+        Option(("--links",), "make an SVG lead to the lines it shows", "WHERE", choices=("file", "vscode")),
         JSON,
         OUTPUT,
         EDIT,

@@ -6,8 +6,6 @@ time and size of every file that took part, so that the next check costs a few f
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import os
 import sys
@@ -15,11 +13,12 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from forge import __version__
+from forge.base.collector import collector_paused
 from forge.base.places import user_cache
 from forge.graph.static.disk import Disk, Fact, fact_of, search_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from forge.graph.static.source import SourceTree
 
@@ -153,7 +152,7 @@ class Signatures:
             self._source = SourceTree(Disk(self._folders))
         disk = self._source.disk
         disk.touched.clear()
-        with _without_collections():
+        with collector_paused():
             found = _look_up(self._source, target)
         facts = [disk.facts[path] for path in sorted(disk.touched)]
         self._facts.update((fact.path, fact) for fact in facts)
@@ -222,18 +221,6 @@ def _look_up(source: SourceTree, target: str) -> Lookup:
         near = [name for name in found.candidates if abs(len(name) - len(found.part)) <= max(3, len(found.part) // 2)]
         return Lookup("absent", None, found.part, found.where, tuple(nearest(found.part, near)))
     return _UNKNOWN
-
-
-@contextlib.contextmanager
-def _without_collections() -> Iterator[None]:
-    """Syntax trees are many small objects that stay: searching them for garbage takes as long as parsing does."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _unpacked(entry: list[Any]) -> Lookup:

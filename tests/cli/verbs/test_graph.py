@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forge.render.forms import FORMS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Editor, Run
+
+
+def test_a_tree_of_objects_is_drawn(run: Run) -> None:
+    done = run("graph")
+    assert (done.code, done.errors) == (0, "")
+    assert done.out.splitlines()[0] == "tiny"
+    assert "size → size" in done.out
+    assert "title run-fast" in done.out
+
+
+@pytest.mark.parametrize(
+    ("form", "start"),
+    [
+        ("tree", "tiny\n"),
+        ("yaml", "size:\n"),
+        ("json", '{\n "forge_graph": 1'),
+        ("python", "# Builds the objects"),
+        ("dot", "digraph"),
+        ("mermaid", "flowchart"),
+        ("svg", "<svg"),
+        ("html", "<!doctype html>"),
+    ],
+)
+def test_every_form_has_its_own_beginning(run: Run, form: str, start: str) -> None:
+    done = run("graph", "--format", form)
+    assert (done.code, done.errors) == (0, "")
+    assert done.out.lower().startswith(start.lower())
+
+
+def test_every_form_that_is_offered_is_tested_above() -> None:
+    (mark,) = test_every_form_has_its_own_beginning.pytestmark
+    assert [form for form, _ in mark.args[1]] == list(FORMS)
+
+
+def test_json_is_the_json_form(run: Run) -> None:
+    done = run("graph", "--json")
+    assert done == run("graph", "--format", "json")
+    assert json.loads(done.out)["name"] == "tiny"
+    assert run("graph", "--json", "--format", "svg") == done
+
+
+def test_a_part_is_drawn_alone(run: Run) -> None:
+    assert run("graph", "--target", "size").out == "tiny:size  dict\n   dim 8 · layers 2\n"
+
+
+def test_a_node_is_drawn_with_its_neighbours(run: Run) -> None:
+    assert "← trainer.size" in run("graph", "--focus", "size").out
+
+
+def test_what_lies_deeper_is_folded(run: Run) -> None:
+    deep = ["+trainer.a={_target_:builtins.dict,b:{_target_:builtins.dict,c:1}}"]
+    assert "c 1" in run("graph", *deep).out
+    assert "c 1" not in run("graph", *deep, "--depth", "1").out
+
+
+def test_the_configs_flags_change_the_graph(run: Run) -> None:
+    assert "max_steps 3" in run("graph", "-M", "3").out
+
+
+def test_the_result_goes_to_a_file_or_to_the_editor(run: Run, project: Path, editor: Editor) -> None:
+    assert run("graph", "--format", "svg", "-o", "graph.svg") == (0, "", "")
+    assert (project / "graph.svg").read_text() == run("graph", "--format", "svg").out
+    assert run("graph", "--format", "html", "-e").code == 0
+    assert editor.names[0].endswith("tiny.html")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "png"], "--format cannot be 'png'"),
+        (["--format", "SVG"], "did you mean 'svg'?"),
+        (["--depth", "two"], "--depth needs a whole number, not 'two'"),
+        (["--depth", "-1"], "--depth cannot be -1"),
+        (["--target", "trainr"], "did you mean 'trainer'?"),
+        (["--target="], "--target needs KEY, not an empty text"),
+        (["--focus", "trainer.sise"], "did you mean"),
+        (["--format", "python", "--depth", "1"], "the python form is always whole"),
+        (["--json", "--focus", "size"], "the json form is always whole"),
+        (["mode=???"], "'mode' is still ???"),
+    ],
+)
+def test_a_mistake_is_named(run: Run, words: list[str], message: str) -> None:
+    done = run("graph", *words)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.errors
+    assert len(done.errors.splitlines()) <= 3
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "5", "x", "-1", "9" * 30])
+def test_a_terminal_of_any_width_gets_its_tree(run: Run, columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    done = run("graph")
+    assert (done.code, done.errors) == (0, "")
+    assert "trainer" in done.out
+
+
+def test_outside_of_every_project_the_one_of_forge_is_drawn(run: Run, empty: Path) -> None:
+    done = run("graph", cwd=empty)
+    assert done.code == 0
+    assert done.out.startswith("pretrain/tiny\n")
