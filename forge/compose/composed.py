@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forge.compose.arguments import arguments_of
 from forge.compose.document import ConfigList, ConfigMap
-from forge.compose.reference import NOT_FOUND, lookup
+from forge.compose.reference import NOT_FOUND, follow, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,15 +69,13 @@ class Composed:
 
     def setting(self, path: Path) -> Setting | None:
         """The newest setting of the value at a path; None when there is no such value."""
-        parent = lookup(self.tree, path[:-1]) if path else NOT_FOUND
+        parent = follow(self.tree, path[:-1], lookup(self.tree, path[:-1])) if path else NOT_FOUND
         if isinstance(parent, ConfigMap):
             key = path[-1] if path[-1] in parent else next((k for k in parent if str(k) == str(path[-1])), None)
             return parent.settings.get(key)
         if isinstance(parent, ConfigList):
-            try:
-                return parent.settings[int(str(path[-1]))]
-            except (ValueError, IndexError):
-                return None
+            index = str(path[-1])
+            return parent.settings[int(index)] if index.isdecimal() and int(index) < len(parent) else None
         return None
 
     def history(self, path: Path) -> list[Setting]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from forge.base.errors import ConfigNotFoundError, ConfigSyntaxError
 from forge.base.files import read_bounded
-from forge.base.origin import Origin, shown_path
+from forge.base.origin import Origin
 from forge.base.places import library_configs, shipped_projects, user_configs
 from forge.base.spelling import did_you_mean
 from forge.compose.document import MAX_BYTES, ConfigMap, parse_document
@@ -125,9 +125,10 @@ class Project:
                     f"project {self.name!r} has no default config", hint="choose one with -t; 'forge ls' lists them"
                 )
             return self.default_config
-        name = given.removesuffix(_SUFFIX).strip("/")
-        prefix = shown_path(self.config_folder) + "/"
-        name = name.removeprefix(prefix)
+        prefix = self.config_folder + os.sep
+        path = os.path.abspath(given)
+        name = path.removeprefix(prefix) if path.startswith(prefix) else given.strip("/")
+        name = name.removesuffix(_SUFFIX)
         if not os.path.isfile(os.path.join(self.config_folder, name + _SUFFIX)) and not self._in_library(name):
             known = [config.name for config in self.configs()]
             hint = did_you_mean(name, known) or f"it has: {', '.join(known) or 'none'}"
@@ -261,7 +262,9 @@ class _Reader:
 
 def _read_settings(file: str) -> ConfigMap:
     """The content of a project file, every key known and of the right type."""
-    tree = parse_document(read_bounded(file, MAX_BYTES), file, "project").tree
+    _, _, defaults, tree = parse_document(read_bounded(file, MAX_BYTES), file, "project")
+    if defaults is not None:
+        raise ConfigSyntaxError("a project has no 'defaults', a config has", origin=Origin(file))
     if not isinstance(tree, ConfigMap):
         raise ConfigSyntaxError("a project file holds 'key: value' lines", origin=Origin(file, 1))
     for key, value in tree.items():
@@ -269,6 +272,8 @@ def _read_settings(file: str) -> ConfigMap:
         if key not in _KEYS:
             hint = did_you_mean(str(key), _KEYS) or f"known: {', '.join(_KEYS)}"
             raise ConfigSyntaxError(f"a project has no {key!r}", origin=origin, hint=hint)
+        if isinstance(value, list) and not all(isinstance(one, str) for one in value):
+            raise ConfigSyntaxError(f"{key!r} must be a list of names", origin=origin)
         if value is not None and not isinstance(value, _expected := _KEYS[key]):
             raise ConfigSyntaxError(f"{key!r} must be a {_expected.__name__}", origin=origin)
     return tree
@@ -291,6 +296,6 @@ def _config_names(folder: str) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         below = os.path.relpath(current, folder)
         for file in sorted(files):
-            if file.endswith(_SUFFIX) and not file.startswith("."):
+            if file.endswith(_SUFFIX) and not file.startswith(".") and os.path.isfile(os.path.join(current, file)):
                 name = file.removesuffix(_SUFFIX)
                 yield name if below == "." else f"{below}/{name}".replace(os.sep, "/")

@@ -52,7 +52,10 @@ def draw(
     if form in _WHOLE and (depth is not None or focus is not None):
         raise UsageError(f"the {form} form is always whole", hint="--depth and --focus are for trees and pictures")
     if links is not None and form != "svg":
-        raise UsageError(f"the {form} form has no links to the config files", hint="--links is for --format svg")
+        raise UsageError(
+            f"the {form} form has no links to the config files",
+            hint="links are for the svg form: --format svg --links ...",
+        )
     # Each renderer is imported where it is asked for: a tree needs none of the pictures.
     if form == "tree":
         from forge.render.tree import tree  # noqa: PLC0415
@@ -84,13 +87,15 @@ def draw(
 
 
 def change_data(change: Change) -> dict[str, Any]:
-    """A change as plain data: what kind it is, where, and the values before and after."""
+    """A change as plain data: what kind it is, where, and the values before and after, secrets masked."""
+    from forge.render.config import config_data  # noqa: PLC0415 - a graph in one form needs none of it
+
     found: dict[str, Any] = {"change": type(change).__name__.lower(), "path": dotted(change.path)}
     for name in ("old", "new", "value", "other"):
         if hasattr(change, name):
             held = getattr(change, name)
             is_path = name == "other" or (name == "old" and found["change"] == "move")
-            found[name] = dotted(held) if is_path else held
+            found[name] = dotted(held) if is_path else config_data(held)
     places = getattr(change, "origins", None) or (getattr(change, "origin", None),)
     found["origins"] = [_place(origin) for origin in places]
     return found

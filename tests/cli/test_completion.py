@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.cli.completion import FILES, Candidate, Flag, Value, complete
-from forge.cli.verbs.complete import split_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,17 +121,3 @@ def test_the_word_at_the_cursor_counts_and_not_the_last() -> None:
 
 def test_ten_thousand_keys_are_narrowed_down() -> None:
     assert len(texts("show key_9", Fixed(wide=10_000))) == 1111
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("forge sh", ["forge", "sh"]),
-        ("forge show ", ["forge", "show", ""]),
-        ("forge show 'a b", ["forge", "show", "a b"]),
-        ('forge "a\\"b" c\\ d', ["forge", 'a"b', "c d"]),
-        ("", [""]),
-    ],
-)
-def test_a_line_in_the_making_is_split(line: str, words: list[str]) -> None:
-    assert split_line(line) == words

@@ -35,6 +35,8 @@ def _candidates(words: Sequence[str], index: int) -> list[Candidate]:
     from forge.cli.knowledge import Knowledge  # noqa: PLC0415 - as above
     from forge.cli.parse import is_override  # noqa: PLC0415 - as above
 
+    if index < 0:
+        return []  # the cursor is at the name of the program
     chosen, rest = split_globals(words[:index])
     overrides = [word for word in rest if is_override(word)]
     return complete(words, index, Knowledge(chosen.project, chosen.config, overrides))

@@ -36,7 +36,7 @@ Print the config as it is after every default, group choice and override took pa
 """,
     run=_run,
     options=(
-        Option(("--resolve",), "replace every ${...} by what it stands for"),
+        Option(("--resolve",), "replace every ${...} that stands for a value; shared objects stay references"),
         ORIGINS,
         Option(("--path",), "show this part only, as a dotted path", "KEY", completes="key"),
         JSON,

@@ -72,7 +72,7 @@ def test_an_object_that_fails_is_a_failed_job_with_its_place(run: Run, project: 
     [
         ("trainer: {_target_: os.system, command: ls}\n", "os.system"),
         ("trainer: {_target_: math.sine, _args_: [1]}\n", "math.sine"),
-        ("trainer: {_target_: builtins.dict, size: ???}\n", "trainer.size"),
+        ("trainer: {_target_: builtins.dict, size: '???'}\n", "trainer.size"),
     ],
 )
 def test_what_cannot_be_built_is_the_users_mistake(run: Run, project: Path, text: str, message: str) -> None:
