@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _no_hydra_left_behind() -> Iterator[None]:
+    """Hydra, which some tests ask for its own answer, keeps a global state that must not reach the next test."""
+    yield
+    hydra = sys.modules.get("hydra.core.global_hydra")
+    if hydra is not None:
+        hydra.GlobalHydra.instance().clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -283,8 +283,7 @@ class _Diagnosis:
         what = lines[0] if lines else "the defaults list cannot be resolved"
         what = what.partition("': ")[2] if what.startswith("In '") else what
         for override in self.overrides:
-            key = override.parsed.get_key_element().lstrip("+~")
-            if f"'{key}'" in what or f"'{key}=" in what or f"{override.typed}'" in what:
+            if _is_about(what, override):
                 self._mended_override = override
                 choices = [line for line in lines[1:] if line.startswith("Did you mean")]
                 return OverrideError(_plain(what), origin=override.origin, hint=_plain(choices[0]) if choices else None)
@@ -305,6 +304,20 @@ class _Diagnosis:
     def _root_origin(self) -> Origin | None:
         document = self.repository.document(self.name)
         return Origin(document.file, 1) if document is not None else None
+
+
+def _is_about(what: str, override: Override) -> bool:
+    """Whether Hydra's sentence speaks of this override."""
+    key = override.parsed.get_key_element().lstrip("+~")
+    value = override.parsed.value()
+    named = [f"'{key}'", f"'{key}=", f"{override.typed}'"]
+    if isinstance(value, str) and is_interpolation(value):
+        named.append(f"'{value}'")
+    if override.parsed.is_add():
+        named.append(f"Multiple values for {key}.")
+    if not isinstance(value, (str, list, type(None))):
+        named.append("Config group override must be a string")
+    return any(part in what for part in named)
 
 
 def _plain(text: str) -> str:

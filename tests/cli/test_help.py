@@ -70,7 +70,7 @@ def test_a_flag_is_explained_by_its_rules(argument: Argument, text: str) -> None
     assert argument_help(argument) == text
 
 
-@pytest.mark.parametrize("columns", ["0", "1", "7", "40", "-3", "x", "9" * 25])
+@pytest.mark.parametrize("columns", ["0", "1", "7", "40", "-3", "x", "100000"])
 def test_every_width_of_a_terminal_is_good_enough(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert run("--help").code == 0

@@ -30,4 +30,4 @@ def test_every_option_of_every_verb_is_whole(option: Option) -> None:
     assert not option.help.endswith(".")
     assert option.value or not (option.choices or option.completes or option.default)
     if option.choices:
-        assert option.default in option.choices
+        assert option.default in {None, *option.choices}

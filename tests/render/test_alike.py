@@ -14,6 +14,8 @@ from forge.render.alike import grouped, ranges, shapes
 from forge.render.place import places
 
 sys.path.insert(0, os.path.dirname(__file__))
+import itertools
+
 from drawn_examples import C, Ref, graph
 from hostile_graphs import hostile
 
@@ -111,4 +113,4 @@ def test_ranges_read_back_as_the_positions(positions: set[int]) -> None:
     text = ranges(sorted(positions))
     ends = [list(map(int, run.split("-"))) for run in text.split(", ") if run]
     assert [n for run in ends for n in range(run[0], run[-1] + 1)] == sorted(positions)
-    assert all(later[0] > earlier[-1] + 1 for earlier, later in zip(ends, ends[1:], strict=False))
+    assert all(later[0] > earlier[-1] + 1 for earlier, later in itertools.pairwise(ends))

@@ -19,6 +19,7 @@ from forge.render.page import page
 
 sys.path.insert(0, os.path.dirname(__file__))
 from chromium import PROGRAM, Chromium, Tab
+from contrast import LEAST, contrast
 from drawn_examples import C, decoder, graph
 from hostile_graphs import hostile
 
@@ -39,6 +40,24 @@ ATTACKS = (
     "javascript:window.ran=1",
     "&lt;b&gt;",
 )
+
+
+COLORS = {
+    "text": ("ground", "surface", "raised", "accent-wash", "mark"),
+    "soft": ("ground", "surface", "raised", "accent-wash", "mark"),
+    "faint": ("ground", "surface", "raised"),
+    "accent": ("ground", "surface", "raised", "accent-wash", "mark"),
+    "alarm": ("ground", "surface", "raised", "mark"),
+}
+
+
+def test_text_around_the_picture_can_be_read_on_light_and_dark_pages() -> None:
+    sides = re.findall(r":root \{(.*?)\}", page(graph("x", {})), re.DOTALL)
+    assert len(sides) == 2
+    for colors in (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", side)) for side in sides):
+        for text, grounds in COLORS.items():
+            ratios = {ground: contrast(colors[text], colors[ground]) for ground in grounds}
+            assert min(ratios.values()) >= LEAST, (text, ratios)
 
 
 def embedded(text: str) -> dict[str, object]:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import itertools
+import os
 import re
+import sys
 
 import pytest
 from hypothesis import given
@@ -8,9 +11,11 @@ from hypothesis import strategies as st
 
 from forge.render.palette import HUES, style_sheet
 
+sys.path.insert(0, os.path.dirname(__file__))
+from contrast import LEAST, contrast
+
 DARK = "@media (prefers-color-scheme: dark) {"
 RULE = re.compile(r"([^{}]+) \{ ([^{}]*) \}")
-LEAST = 4.5
 WASHES = (".wash-added", ".wash-removed", ".wash-changed")
 # Each text with what may lie behind it, wherever it stands.
 ON = {
@@ -42,18 +47,6 @@ def fills(css: str) -> Fills:
         for color in re.findall(r"(?<![\w-])fill: (#[0-9a-f]{6})", declarations):
             found |= dict.fromkeys(map(str.strip, selectors.split(",")), color)
     return found
-
-
-def contrast(one: str, other: str) -> float:
-    """The ratio of two colours as WCAG 2 defines it."""
-    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def _luminance(color: str) -> float:
-    parts = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return sum(part * weight for part, weight in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
 
 
 def test_the_ratio_is_that_of_the_standard() -> None:
@@ -103,7 +96,7 @@ def test_the_rules_of_an_element_win_over_those_of_its_card() -> None:
 def test_neighbouring_groups_are_told_apart() -> None:
     assert len(set(HUES)) == len(HUES)
     assert all(0 <= hue < 360 for hue in HUES)
-    turns = [abs(one - other) % 360 for one, other in zip(HUES, HUES[1:], strict=False)]
+    turns = [abs(one - other) % 360 for one, other in itertools.pairwise(HUES)]
     assert min(min(turn, 360 - turn) for turn in turns) >= 40
 
 

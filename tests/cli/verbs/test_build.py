@@ -48,6 +48,17 @@ def test_the_result_goes_to_a_file(run: Run, project: Path) -> None:
     assert (project / "built.txt").read_text() == shown
 
 
+@pytest.mark.parametrize("secret", ["hunter2", "a'b\\nc", "12345"])
+def test_a_secret_is_masked_in_what_an_object_shows(run: Run, project: Path, secret: str) -> None:
+    text = f"trainer:\n  _target_: builtins.dict\n  api_key: {json.dumps(secret)}\n  login: me:${{trainer.api_key}}\n"
+    (project / "configs" / "secret.yaml").write_text(text)
+    done = run("-t", "secret", "build")
+    assert done == (0, "trainer: dict\n{'api_key': '********', 'login': 'me:********'}\n", "")
+    failed = run("-t", "secret", "build", "trainer._target_=builtins.int", "~trainer.login")
+    assert failed.code == 1
+    assert secret not in failed.errors
+
+
 def test_a_long_text_is_cut(run: Run) -> None:
     done = run("build", f"+trainer.long={'x' * 3000}")
     assert done.out.endswith("x ...\n")

@@ -89,6 +89,10 @@ def test_the_result_goes_to_a_file_or_to_the_editor(run: Run, project: Path, edi
         (["--focus", "trainer.sise"], "did you mean"),
         (["--format", "python", "--depth", "1"], "the python form is always whole"),
         (["--json", "--focus", "size"], "the json form is always whole"),
+        (["--links", "file"], "the tree form has no links"),
+        (["--format", "html", "--links", "vscode"], "--format svg"),
+        (["--format", "svg", "--json", "--links", "file"], "the json form has no links"),
+        (["--format", "svg", "--links", "vim"], "--links cannot be 'vim'"),
         (["mode=???"], "'mode' is still ???"),
     ],
 )
@@ -99,7 +103,15 @@ def test_a_mistake_is_named(run: Run, words: list[str], message: str) -> None:
     assert len(done.errors.splitlines()) <= 3
 
 
-@pytest.mark.parametrize("columns", ["0", "1", "5", "x", "-1", "9" * 30])
+def test_an_svg_leads_to_the_lines_it_shows(run: Run, project: Path) -> None:
+    small = "configs/size/small.yaml"
+    assert f'<a href="{small}#L3">' in run("graph", "--format", "svg", "--links", "file").out
+    editor = run("graph", "--format", "svg", "--links", "vscode").out
+    assert f'<a href="vscode://file{project}/{small}:3:1">' in editor
+    assert "<a " not in run("graph", "--format", "svg").out
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "5", "x", "-1", "100000"])
 def test_a_terminal_of_any_width_gets_its_tree(run: Run, columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)

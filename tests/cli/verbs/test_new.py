@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def test_a_new_project_checks_clean_and_its_values_build(run: Run, project: Path, empty: Path) -> None:
-    assert run("new", "project", "haiku", cwd=empty) == (0, "haiku\n", "")
-    assert run("check", cwd=empty / "haiku") == (0, "train: nothing wrong\n", "")
-    assert run("build", "--target", "dataset.train", cwd=empty / "haiku").code == 0
-    assert run("-p", "haiku", "ls", cwd=empty).code == 0
-    assert not (project / "haiku").exists()
+    assert run("new", "project", "tale", cwd=empty) == (0, "tale\n", "")
+    assert run("check", cwd=empty / "tale") == (0, "train: nothing wrong\n", "")
+    assert run("build", "--target", "dataset.train", cwd=empty / "tale").code == 0
+    assert run("-p", "tale", "ls", cwd=empty).code == 0
+    assert not (project / "tale").exists()
 
 
 def test_a_new_config_stands_on_the_default_one(run: Run, project: Path) -> None:
