@@ -7,6 +7,8 @@ bomb, a nesting of ten thousand levels or a file of fifty megabytes is refused b
 from __future__ import annotations
 
 import re
+from io import BytesIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import yaml
@@ -164,11 +166,6 @@ class _Builder:
         self.anchors: dict[str, tuple[Any, int]] = {}
         self.plain: dict[str, Any] = {}
         self.documents: list[Any] = []
-
-    def line(self, number: int) -> str:
-        """A line of the file, or the one before it when the parser stopped at its end."""
-        lines = self.data.decode("utf-8", "replace").splitlines()
-        return "".join(lines[max(0, number - 1) : number + 1])
 
     def build(self, data: bytes) -> ConfigMap | ConfigList:
         self.data = data
@@ -338,17 +335,13 @@ class _Builder:
         mark = error.problem_mark or error.context_mark
         origin = Origin(self.file, mark.line + 1, mark.column + 1, self.layer) if mark else Origin(self.file)
         problem = error.problem or "it ends too early"
-        tab = "token" in problem and "start" in problem
-        open_value = "???" in self.line(mark.line) if mark else False
-        raise ConfigSyntaxError(
-            f"not valid YAML: {problem}",
-            origin=origin,
-            hint="indent with spaces, and quote values that begin with @, ` or %"
-            if tab
-            else "inside braces write '???' with quotes"
-            if open_value
-            else None,
-        ) from error
+        hint = None
+        if "token" in problem and "start" in problem:
+            hint = "indent with spaces, and quote values that begin with @, ` or %"
+        # The parser may have stopped at the start of the line after the one with the mistake.
+        elif mark and b"???" in b"".join(islice(BytesIO(self.data), max(0, mark.line - 1), mark.line + 1)):
+            hint = "inside braces write '???' with quotes"
+        raise ConfigSyntaxError(f"not valid YAML: {problem}", origin=origin, hint=hint) from error
 
 
 _HANDLERS: Final[dict[type, Callable[[_Builder, Any], None]]] = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ForgeError, InterpolationError
 from forge.base.paths import dotted
+from forge.base.secrets import is_secret_name
 from forge.base.spelling import did_you_mean
 from forge.compose.environment import read_variable
 from forge.compose.merge import MISSING
@@ -107,6 +108,7 @@ class Evaluator:
         self._open: list[Path] = []
         self._ends: dict[Path, Path] = {}
         self._read: list[Path] = []
+        self._secret: set[Path] = set()  # places whose value is made of a secret
         self._length = 0  # characters of the texts that went into the text being evaluated
 
     def end(self, place: Path) -> Path:
@@ -128,9 +130,16 @@ class Evaluator:
         outer = self._read, self._length
         self._read, self._length = [], 0
         try:
-            return self._evaluate(text, at), self._read
+            value = self._evaluate(text, at)
+            if self.is_secret(self._read):
+                self._secret.update(self._open)
+            return value, self._read
         finally:
             self._read, self._length = outer
+
+    def is_secret(self, read: Iterable[Path]) -> bool:
+        """Whether one of the places that were read holds a secret, or is made of one."""
+        return any(place in self._secret or any(map(is_secret_name, place)) for place in read)
 
     def _evaluate(self, text: str, at: Path) -> Any:
         if "\\" not in text and text.count("${") == len(_SIMPLE.findall(text)):
@@ -178,6 +187,8 @@ class Evaluator:
                     f"{dotted(place)!r} is an object, which cannot be part of a text",
                     hint="refer to it alone, as ${" + dotted(place) + "}",
                 )
+            if any(map(is_secret_name, value)):
+                self._secret.update(self._open)
             return {key: self._resolved(item, (*place, key)) for key, item in value.items()}
         if isinstance(value, list):
             return [self._resolved(item, (*place, index)) for index, item in enumerate(value)]

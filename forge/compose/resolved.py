@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ConfigLimitError, InterpolationError
 from forge.base.paths import dotted
+from forge.base.secrets import MASK
 from forge.compose.document import ConfigList, ConfigMap
 from forge.compose.interpolation import Evaluator, canonical
 from forge.compose.merge import MISSING
@@ -66,7 +67,10 @@ class _Resolution:
             return value
         reference = reference_of(value)
         try:
-            return self.evaluator.evaluate(value, path)[0] if reference is None else self.place(path, reference, value)
+            if reference is not None:
+                return self.place(path, reference, value)
+            result, read = self.evaluator.evaluate(value, path)
+            return MASK if self.evaluator.is_secret(read) else result
         except InterpolationError as error:
             origin = self.composed.origin(path)
             raise InterpolationError(
@@ -81,6 +85,8 @@ class _Resolution:
         if path in self.open:
             raise InterpolationError(f"{dotted(path)!r} needs itself")
         target = lookup(self.root, path)
+        if self.evaluator.is_secret([path]) and target is not None:
+            return MASK  # its own place hides it, this one has another name
         if _holds_object(target):
             return text
         self.open.append(path)

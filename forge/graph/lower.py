@@ -19,7 +19,6 @@ from forge.compose.interpolation import Evaluator, canonical
 from forge.compose.merge import MISSING
 from forge.compose.reference import absolute, is_interpolation, reference_of
 from forge.graph.node import Call, Const, Edge, Expr, Graph, Map, Missing, Seq
-from forge.graph.walk import walk
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -208,11 +207,7 @@ class _Lowering:
                 items.append(Edge(dotted(place), node, origin, ref=True))
         if self.is_hidden(path):
             text, value = MASK, Secret(value)
-        elif any(
-            isinstance(node, (Const, Expr)) and isinstance(node.value, Secret)
-            for item in items
-            for node in walk(item.node)
-        ):
+        elif self.evaluator.is_secret(read):
             value = Secret(value)  # a text made of a secret is one
         return Expr(path, text, value, tuple(items), origin=origin)
 

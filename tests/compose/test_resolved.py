@@ -50,6 +50,24 @@ def test_a_missing_value_stays_missing(resolve: Resolve) -> None:
     assert resolve("a: ???\nb: ${a}\n")["b"] == "???"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${a.api_key}",
+        "x${a.api_key}",
+        "${c}",
+        "y${c}",
+        "${oc.select:a.api_key}",
+        "${oc.create:${a}}",
+        "${oc.decode:${c}}",
+    ],
+)
+def test_a_secret_is_masked_under_every_name(resolve: Resolve, text: str) -> None:
+    tree = resolve(f"a: {{api_key: hunter2, n: 1}}\nb: {text}\nc: v${{a.api_key}}\nd: ${{a.n}}\n")
+    assert "hunter2" not in str([tree["b"], tree["c"]])
+    assert tree["d"] == 1
+
+
 def test_where_values_come_from_is_kept(resolve: Resolve) -> None:
     assert resolve("a: 1\nb: ${a}\n").settings["b"].origin.line == 2
 

@@ -11,16 +11,16 @@ from omegaconf import OmegaConf
 from forge.base.places import library_configs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 @pytest.fixture(scope="session")
-def choose() -> Iterator[Callable[..., Any]]:
+def choose() -> Callable[..., Any]:
     """A function that composes one choice of one group, with overrides, into plain data."""
 
     def composed(group: str, choice: str, *overrides: str) -> Any:
-        config = compose(None, [f"+{group}={choice}", *overrides])
+        with initialize_config_dir(library_configs(), version_base=None):  # left at once: Hydra keeps it globally
+            config = compose(None, [f"+{group}={choice}", *overrides])
         return OmegaConf.to_container(config, resolve=False)[group]
 
-    with initialize_config_dir(library_configs(), version_base=None):
-        yield composed
+    return composed
