@@ -148,8 +148,8 @@ class ProjectHandle:
         return name == self.project.default_config
 
     def _info(self, name: str) -> ConfigInfo:
-        handle = self.config(name)
         try:
+            handle = self.config(name)
             description = str(handle.composed.meta.get("description") or handle.composed.meta.get("name") or "")
             problem = ""
             handle.graph  # noqa: B018 - a config whose references lead nowhere is broken too

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ def _likeness(word: str, candidate: str) -> float:
     one, two = word.lower(), candidate.lower()
     if one == two:
         return 1.0
+    from difflib import SequenceMatcher  # noqa: PLC0415 - only after a mistake
+
     score = SequenceMatcher(None, one, two).ratio()
     separated = two.replace("/", ".").replace("-", ".").replace("_", ".").split(".")
     if len(one) > 2 and (one in separated or two.startswith(one) or two.endswith(one)):  # noqa: PLR2004 - two letters match anything

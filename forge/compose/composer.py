@@ -283,6 +283,14 @@ class _Diagnosis:
         what = lines[0] if lines else "the defaults list cannot be resolved"
         what = what.partition("': ")[2] if what.startswith("In '") else what
         for override in self.overrides:
+            if what.startswith("Config group override must") and self._chooses_no_name(override):
+                self._mended_override = override
+                options = self.repository.get_group_options(override.parsed.key_or_group)
+                return OverrideError(
+                    f"{override.parsed.value()!r} is no choice of the group {override.parsed.key_or_group!r}",
+                    origin=override.origin,
+                    hint=f"choices: {_shortened(options)}",
+                )
             if _is_about(what, override):
                 self._mended_override = override
                 choices = [line for line in lines[1:] if line.startswith("Did you mean")]
@@ -300,6 +308,10 @@ class _Diagnosis:
         return ConfigNotFoundError(
             _plain(what), origin=self._root_origin(), hint=" ".join(map(_plain, lines[1:3])) or None
         )
+
+    def _chooses_no_name(self, override: Override) -> bool:
+        value = override.parsed.value()
+        return not isinstance(value, (str, list, dict)) and self.repository.group_exists(override.parsed.key_or_group)
 
     def _root_origin(self) -> Origin | None:
         document = self.repository.document(self.name)

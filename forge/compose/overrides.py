@@ -17,6 +17,7 @@ from forge.base.spelling import did_you_mean
 from forge.compose.document import MAX_DEPTH, ConfigList, ConfigMap, Setting
 from forge.compose.interpolation import Evaluator
 from forge.compose.merge import MISSING, check_kinds, merge, put, thaw
+from forge.compose.quote import quote_value
 from forge.compose.reference import NOT_FOUND, follow, is_interpolation, lookup, reference_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ __all__ = ["Override", "apply_override", "parse_overrides"]
 
 
 _MAX_SHOWN: Final = 60  # characters of an override in a message
-_INNER_KEY = re.compile(r"[\w\-.]+(?=\s*:)")
+_INNER_KEY = re.compile(r"(?<![\w\-.])[\w\-.]+(?=\s*:)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +279,8 @@ def _syntax_error(expression: str, origin: Origin) -> ConfigSyntaxError:
         return ConfigSyntaxError(
             f"{opened[0]!r} is not closed", origin=origin, hint="quote the whole override for the shell"
         )
-    return ConfigSyntaxError(
-        "the override does not parse", origin=origin, hint=f"quote the value: {key}='\"{value}\"'" if value else None
-    )
+    import shlex  # noqa: PLC0415 - only after a mistake
+
+    plain = "'" not in value and '"' not in value
+    quoted = f"{key}='\"{value}\"'" if plain else shlex.quote(f"{key}={quote_value(value)}")
+    return ConfigSyntaxError("the override does not parse", origin=origin, hint=f"quote the value: {quoted}")

@@ -12,13 +12,13 @@ from forge.base.collector import collector_paused
 from forge.base.errors import ConfigSyntaxError, CycleError, ForgeError, GraphError, InterpolationError
 from forge.base.paths import dotted, parse_dotted
 from forge.base.secrets import MASK, Secret, is_secret_name
-from forge.base.spelling import did_you_mean
 from forge.compose.composed import NOT_OBJECTS
 from forge.compose.document import ConfigMap
 from forge.compose.interpolation import Evaluator, canonical
 from forge.compose.merge import MISSING
 from forge.compose.reference import absolute, is_interpolation, reference_of
 from forge.graph.node import Call, Const, Edge, Expr, Graph, Map, Missing, Seq
+from forge.graph.static.misspelt import surely_meant
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -342,8 +342,10 @@ class _Lowering:
 def _special_problem(key: str, value: ConfigMap) -> tuple[str | None, str | None]:
     held = value[key]
     if key not in SPECIAL_KEYS:
-        near = did_you_mean(key, SPECIAL_KEYS) if key[0] == key[-1] or f"_{key.strip('_')}_" in SPECIAL_KEYS else ""
-        return (f"there is no special key {key!r}", near) if near else (None, None)
+        meant = surely_meant(key, SPECIAL_KEYS) or next(
+            (one for one in SPECIAL_KEYS if one == f"_{key.strip('_')}_"), None
+        )
+        return (f"there is no special key {key!r}", f"did you mean {meant!r}?") if meant else (None, None)
     if key == "_args_" and not isinstance(held, list):
         return "_args_ must be a list of positional arguments", None
     if key in ("_partial_", "_recursive_", "_new_", "_list_") and not (
