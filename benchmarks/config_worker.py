@@ -3,8 +3,6 @@
 The last line printed is JSON: the seconds of each contender, and facts about what they answered.
 """
 
-# ruff: noqa: PLC0415 - only what is measured is imported, and of the peers only what is there
-
 from __future__ import annotations
 
 import ast

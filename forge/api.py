@@ -66,15 +66,15 @@ class Target(NamedTuple):
 
 def open_project(folder_or_name: str | os.PathLike[str] | None = None) -> ProjectHandle:
     """The project in or around a folder, or with a name; with nothing given, the one around the current folder."""
-    from forge.compose.project import find_project  # noqa: PLC0415 - `import forge` stays light
+    from forge.compose.project import find_project  # `import forge` stays light
 
     return ProjectHandle(find_project(None if folder_or_name is None else os.fspath(folder_or_name)))
 
 
 def all_projects(below: str | None = None) -> list[ProjectHandle]:
     """Every project at or below a folder (the current one by default), and those that come with forge."""
-    from forge.base.places import shipped_projects  # noqa: PLC0415 - as above
-    from forge.compose.project import find_project, projects_below  # noqa: PLC0415 - as above
+    from forge.base.places import shipped_projects
+    from forge.compose.project import find_project, projects_below
 
     found: dict[str, None] = {}
     for start in (below or os.getcwd(), shipped_projects()):
@@ -127,7 +127,7 @@ class ProjectHandle:
 
     def trust(self) -> list[str]:
         """Allow the project's own code to be imported, as it is now; the folders are returned."""
-        from forge.base.trust import trust  # noqa: PLC0415 - as above
+        from forge.base.trust import trust
 
         own = [folder for folder in self.source_folders if self.owns(folder)]
         for folder in own:
@@ -136,7 +136,7 @@ class ProjectHandle:
 
     def distrust(self) -> list[str]:
         """Take that back; the folders that were trusted are returned."""
-        from forge.base.trust import distrust  # noqa: PLC0415 - as above
+        from forge.base.trust import distrust
 
         return [folder for folder in self.source_folders if self.owns(folder) and distrust(folder)]
 
@@ -177,7 +177,7 @@ class ConfigHandle:
     @cached_property
     def composed(self) -> Composed:
         """The composed config: plain data and, for every value, where it comes from."""
-        from forge.compose.cache import compose  # noqa: PLC0415 - a handle costs nothing until it is asked
+        from forge.compose.cache import compose  # a handle costs nothing until it is asked
 
         return compose(self.project.project, self.name, self.overrides)
 
@@ -200,28 +200,28 @@ class ConfigHandle:
 
     def data(self, *, resolve: bool = False, path: str | None = None) -> Any:
         """The config, or a part of it, as plain dicts and lists; secrets are masked."""
-        from forge.render.config import config_data  # noqa: PLC0415 - as above
+        from forge.render.config import config_data
 
         value, secret = self._part(path, resolve=resolve)
         return config_data(value, secret=secret)
 
     def show(self, *, resolve: bool = False, origins: bool = False, path: str | None = None) -> str:
         """The config, or a part of it, as YAML."""
-        from forge.render.config import config_yaml  # noqa: PLC0415 - as above
+        from forge.render.config import config_yaml
 
         value, secret = self._part(path, resolve=resolve)
         return config_yaml(value, origins=origins, secret=secret)
 
     def _part(self, path: str | None, *, resolve: bool) -> tuple[Any, bool]:
         """A part of the tree, and whether a key on the way to it says that it is secret."""
-        from forge.compose.resolved import resolved  # noqa: PLC0415 - as above
+        from forge.compose.resolved import resolved
 
         tree = resolved(self.composed) if resolve else self.composed.tree
         if not path:
             return tree, False
-        from forge.base.paths import parse_dotted  # noqa: PLC0415 - as above
-        from forge.base.secrets import is_secret_name  # noqa: PLC0415 - as above
-        from forge.compose.reference import NOT_FOUND, lookup  # noqa: PLC0415 - as above
+        from forge.base.paths import parse_dotted
+        from forge.base.secrets import is_secret_name
+        from forge.compose.reference import NOT_FOUND, lookup
 
         try:
             keys = parse_dotted(path)
@@ -229,14 +229,14 @@ class ConfigHandle:
         except ValueError:
             keys, value = (), NOT_FOUND
         if value is NOT_FOUND:
-            from forge.render.why import no_such_key  # noqa: PLC0415 - only after a mistake
+            from forge.render.why import no_such_key  # only after a mistake
 
             raise no_such_key(self.name, path, tree)
         return value, any(is_secret_name(key) for key in keys)
 
     def why(self, key: str) -> Reason:
         """Who set the value at a dotted path, and what it replaced; print it, or ask its ``steps``."""
-        from forge.render.why import why  # noqa: PLC0415 - as above
+        from forge.render.why import why
 
         return why(self.composed, key)
 
@@ -247,15 +247,15 @@ class ConfigHandle:
 
     def graph_of(self, target: str | None) -> DrawnGraph:
         """The graph below one part of the config, named by its dotted path."""
-        from forge.graph.lower import lower  # noqa: PLC0415 - as above
+        from forge.graph.lower import lower
 
         found = lower(self.composed, target)
         return DrawnGraph(found.name, found.root)
 
     def targets(self) -> list[Target]:
         """Every object that the config describes, in the order of its top-level keys."""
-        from forge.graph.node import Call  # noqa: PLC0415 - as above
-        from forge.graph.walk import walk  # noqa: PLC0415 - as above
+        from forge.graph.node import Call
+        from forge.graph.walk import walk
 
         order = {key: position for position, key in enumerate(self.composed.tree)}
         calls = [node for node in walk(self.graph.root) if isinstance(node, Call) and node.mode != "symbol"]
@@ -278,7 +278,7 @@ class ConfigHandle:
         ``depth`` folds what lies deeper, ``focus`` shows one node with its neighbours; ``color`` and ``width`` are
         for a tree in the terminal. ``links`` (``file`` or ``vscode``) makes an SVG lead to the lines it shows.
         """
-        from forge.render.forms import draw  # noqa: PLC0415 - as above
+        from forge.render.forms import draw
 
         graph = self.graph_of(target)
         search = self._search(graph) if form == "python" else ()
@@ -286,24 +286,24 @@ class ConfigHandle:
 
     def code(self, target: str | None = None, *, origins: bool = False) -> str:
         """A Python program that builds the config's main object, or the part named by ``target``."""
-        from forge.render.python import python  # noqa: PLC0415 - as above
+        from forge.render.python import python
 
         graph = self.graph_of(target or self.main)
         return python(graph, origins=origins, search=self._search(graph))
 
     def _search(self, graph: Graph) -> list[str]:
         """The project's source folders that a program of this graph imports from."""
-        from forge.compose.project import source_packages  # noqa: PLC0415 - as above
-        from forge.graph.node import Call  # noqa: PLC0415 - as above
-        from forge.graph.walk import walk  # noqa: PLC0415 - as above
+        from forge.compose.project import source_packages
+        from forge.graph.node import Call
+        from forge.graph.walk import walk
 
         named = {node.target.partition(".")[0] for node in walk(graph.root) if isinstance(node, Call)}
         return [folder for folder in self.project.source_folders if named & set(source_packages([folder]))]
 
     def build(self, target: str | None = None) -> Any:
         """Build the config's main object, or the part named by ``target``; this imports what the config names."""
-        from forge.build.build import build  # noqa: PLC0415 - as above
-        from forge.build.user_policy import policy_of  # noqa: PLC0415 - as above
+        from forge.build.build import build
+        from forge.build.user_policy import policy_of
 
         policy = policy_of(self.project.project)
         root = self.graph_of(target or self.main).root
@@ -314,7 +314,7 @@ class ConfigHandle:
 
         ``hydra_compat`` adds what plain Hydra would make of the same files in another way.
         """
-        from forge.build.examine import examine  # noqa: PLC0415 - as above
+        from forge.build.examine import examine
 
         imports = depth >= IMPORTS
         return examine(self.project.project, self.name, self.overrides, imports=imports, hydra_compat=hydra_compat)
@@ -322,13 +322,13 @@ class ConfigHandle:
     @property
     def sources(self) -> list[Source]:
         """The files that took part as a tree in depth-first order, each with the config that named it."""
-        from forge.render.sources import sources  # noqa: PLC0415 - as above
+        from forge.render.sources import sources
 
         return sources(self.composed)
 
     def draw_sources(self, form: str = "tree") -> str:
         """Which files made the config, as ``tree``, ``files``, ``md``, ``dot`` or ``svg``."""
-        from forge.render.sources import draw_sources  # noqa: PLC0415 - as above
+        from forge.render.sources import draw_sources
 
         return draw_sources(self.composed, form)
 
@@ -346,7 +346,7 @@ class DrawnGraph(Graph):
     __slots__ = ()
 
     def _repr_svg_(self) -> str:
-        from forge.render.svg import svg  # noqa: PLC0415 - as above
+        from forge.render.svg import svg
 
         return svg(self)
 
@@ -355,7 +355,7 @@ class Difference:
     """What turns one config into another: the changes, and how to show them. True when there are any."""
 
     def __init__(self, before: ConfigHandle, after: ConfigHandle) -> None:
-        from forge.graph.diff import diff  # noqa: PLC0415 - as above
+        from forge.graph.diff import diff
 
         self.before = before
         self.after = after
@@ -369,13 +369,13 @@ class Difference:
 
     def text(self, *, color: bool = False) -> str:
         """One line a change."""
-        from forge.render.difference import text  # noqa: PLC0415 - as above
+        from forge.render.difference import text
 
         return text(self.changes, color=color)
 
     def overrides(self) -> list[str]:
         """The overrides that turn the earlier config into the later one: group choices first, then values."""
-        from forge.render.difference import bridge  # noqa: PLC0415 - as above
+        from forge.render.difference import bridge
 
         def compare(lines: list[str]) -> tuple[Change, ...]:
             return Difference(self.before.override(*lines), self.after).changes
@@ -384,13 +384,13 @@ class Difference:
 
     def svg(self) -> str:
         """The later graph as a picture with the changes marked in it."""
-        from forge.render.difference import overlay  # noqa: PLC0415 - as above
+        from forge.render.difference import overlay
 
         return overlay(self.before.graph, self.after.graph, self.changes)
 
     def data(self) -> list[dict[str, Any]]:
         """The changes for programs."""
-        from forge.render.forms import change_data  # noqa: PLC0415 - as above
+        from forge.render.forms import change_data
 
         return [change_data(change) for change in self.changes]
 

@@ -173,7 +173,7 @@ def test_a_notebook_shows_the_picture(project: ProjectHandle) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_a_new_project_checks_clean_and_shows_its_graph() -> None:
-    from forge.cli.scaffold import new_config, new_project  # noqa: PLC0415 - only here
+    from forge.cli.scaffold import new_config, new_project
 
     made = forge.open(new_project("haiku"))
     new_config(made, "exp/longer")
@@ -185,7 +185,7 @@ def test_a_new_project_checks_clean_and_shows_its_graph() -> None:
 @pytest.mark.torch
 @pytest.mark.usefixtures("project")
 def test_a_new_project_builds() -> None:
-    from forge.cli.scaffold import new_config, new_project  # noqa: PLC0415 - only here
+    from forge.cli.scaffold import new_config, new_project
 
     made = forge.open(new_project("haiku"))
     new_config(made, "exp/longer")

@@ -66,7 +66,7 @@ def write_through(path: str | os.PathLike[str], text: str) -> None:
 
 def write_temporary(name: str, text: str) -> str:
     """Write a text to a file of this name in a new private folder, and return its path; the file stays."""
-    import tempfile  # noqa: PLC0415 - the editor's way only
+    import tempfile  # the editor's way only
 
     path = os.path.join(tempfile.mkdtemp(prefix="forge-"), name)
     write_atomic(path, text, durable=False)

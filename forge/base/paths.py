@@ -44,7 +44,7 @@ def parse_dotted(text: str) -> Path:
 
 def _key(literal: str) -> Key:
     """A key as `repr` wrote it; words in brackets that are no literal are taken as they are, as OmegaConf does."""
-    import ast  # noqa: PLC0415 - needed for unusual keys only
+    import ast  # needed for unusual keys only
 
     try:
         key = ast.literal_eval(literal)

@@ -29,7 +29,7 @@ def _likeness(word: str, candidate: str) -> float:
     one, two = word.lower(), candidate.lower()
     if one == two:
         return 1.0
-    from difflib import SequenceMatcher  # noqa: PLC0415 - only after a mistake
+    from difflib import SequenceMatcher  # only after a mistake
 
     score = SequenceMatcher(None, one, two).ratio()
     separated = two.replace("/", ".").replace("-", ".").replace("_", ".").split(".")

@@ -53,11 +53,11 @@ def examine(
     )
     found += replaced_objects(composed)
     if imports:
-        from forge.build.inspected import check_imported  # noqa: PLC0415 - starting a process is the rare case
+        from forge.build.inspected import check_imported  # starting a process is the rare case
 
         found += check_imported(graph, policy, folders)
     if hydra_compat:
-        from forge.graph.hydra_compat import hydra_differences  # noqa: PLC0415 - as above
+        from forge.graph.hydra_compat import hydra_differences
 
         found += hydra_differences(composed, graph)
     return in_order(found)

@@ -50,7 +50,7 @@ def find_editor(environ: Mapping[str, str]) -> Editor:
 
 def open_files(paths: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
     """Open the files in the user's editor and wait for it when it stays in the terminal."""
-    import subprocess  # noqa: PLC0415 - only those who open an editor pay for it
+    import subprocess  # only those who open an editor pay for it
 
     environ = os.environ if environ is None else environ
     editor = find_editor(environ)
@@ -77,7 +77,7 @@ def _newest_remote(environ: Mapping[str, str]) -> str | None:
 
 
 def _named_editor(variable: str, text: str, search: str | None) -> Editor:
-    import shlex  # noqa: PLC0415 - as subprocess above
+    import shlex
 
     try:
         words = shlex.split(text)

@@ -65,7 +65,7 @@ def _usage(verb: Verb) -> str:
 
 
 def _config_part(session: Session, verb: Verb) -> list[str]:
-    from forge.cli.session import project_of  # noqa: PLC0415 - session names this module
+    from forge.cli.session import project_of  # session names this module
 
     try:
         handle = project_of(session).config(session.config, *session.overrides)

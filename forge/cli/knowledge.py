@@ -32,7 +32,7 @@ class Knowledge:
 
     @cached_property
     def _project(self) -> ProjectHandle | None:
-        from forge.api import open_project  # noqa: PLC0415 - completing a verb needs no project
+        from forge.api import open_project  # completing a verb needs no project
 
         try:
             return open_project(self._where)
@@ -54,7 +54,7 @@ class Knowledge:
 
     def projects(self) -> Mapping[str, str]:
         """Projects below the current folder and those that come with forge."""
-        from forge.api import all_projects  # noqa: PLC0415 - as above
+        from forge.api import all_projects
 
         try:
             return {project.name: project.description for project in all_projects()}
@@ -99,8 +99,8 @@ class Knowledge:
         """The keys at a path, with their values and what the config's flags say they may be."""
         if self._config is None:
             return {}
-        from forge.compose.reference import lookup  # noqa: PLC0415 - as above
-        from forge.render.config import config_data, scalar  # noqa: PLC0415 - as above
+        from forge.compose.reference import lookup
+        from forge.render.config import config_data, scalar
 
         holder = lookup(self._config.composed.tree, tuple(path)) if path else self._config.composed.tree
         if not isinstance(holder, dict):
@@ -126,7 +126,7 @@ class Knowledge:
         """The config's own flags."""
         if self._config is None:
             return ()
-        from forge.cli.help import argument_help  # noqa: PLC0415 - as above
+        from forge.cli.help import argument_help
 
         try:
             arguments = self._config.arguments

@@ -96,7 +96,7 @@ def read_global_flags(session: Session, argv: Sequence[str]) -> tuple[list[str],
         elif word in {"-h", "--help"}:
             return [], _overview()
         elif word == "--version":
-            from forge import __version__  # noqa: PLC0415 - only with --version
+            from forge import __version__  # only with --version
 
             return [], f"forge {__version__}"
         elif word == "--debug":
@@ -107,20 +107,20 @@ def read_global_flags(session: Session, argv: Sequence[str]) -> tuple[list[str],
 
 
 def _flag_hint(name: str) -> str:
-    from forge.base.spelling import did_you_mean  # noqa: PLC0415 - only after a mistake
+    from forge.base.spelling import did_you_mean  # only after a mistake
 
     return did_you_mean(name, [*_VALUED, *_SWITCHES]) or "a verb's own flags stand behind the verb: forge VERB --flag"
 
 
 def _overview() -> str:
-    from forge.cli.help import overview  # noqa: PLC0415 - only with --help
+    from forge.cli.help import overview  # only with --help
 
     return overview()
 
 
 def _show_traceback(session: Session, error: BaseException) -> bool:
     if session.debug:
-        import traceback  # noqa: PLC0415 - only with --debug
+        import traceback  # only with --debug
 
         session.output.note("".join(traceback.format_exception(error)).rstrip())
     return session.debug

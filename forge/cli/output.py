@@ -109,8 +109,8 @@ def _shortened(line: str) -> str:
 
 
 def _coloured(text: str, suffix: str) -> str:
-    from pygments import highlight, lexers  # noqa: PLC0415 - only a terminal needs colours
-    from pygments.formatters.terminal import TerminalFormatter  # noqa: PLC0415 - as above
+    from pygments import highlight, lexers  # only a terminal needs colours
+    from pygments.formatters.terminal import TerminalFormatter
 
     lexer = getattr(lexers, _LEXERS[suffix])(stripnl=False, ensurenl=False)
     return str(highlight(text, lexer, TerminalFormatter()))

@@ -136,7 +136,7 @@ def new_project(path: str) -> str:
     }.items():
         _write(os.path.join(path, relative), template.format(name=name, package=package))
     _write(os.path.join(path, "texts", "first.txt"), _TEXT)
-    from forge.base.trust import trust  # noqa: PLC0415 - only a new project needs it
+    from forge.base.trust import trust  # only a new project needs it
 
     trust(os.path.join(path, "src"))
     return path
@@ -162,7 +162,7 @@ def new_config(project: ProjectHandle, name: str, parent: str | None = None) -> 
 
 
 def _write(path: str, text: str) -> None:
-    from forge.base.files import make_folder, write_atomic  # noqa: PLC0415 - only a new project needs it
+    from forge.base.files import make_folder, write_atomic  # only a new project needs it
 
     make_folder(os.path.dirname(path))
     write_atomic(path, text)

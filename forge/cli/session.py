@@ -75,7 +75,7 @@ class Context:
         """What one item changes in the config: an override, for a flag together with what was typed."""
         if item.argument is None:
             return item.text if item.kind == "override" else None
-        from forge.compose.arguments import flag_override  # noqa: PLC0415 - only when a config's flag is used
+        from forge.compose.arguments import flag_override  # only when a config's flag is used
 
         return flag_override(item.argument, item.flag, item.text, self.project.groups())
 
@@ -90,7 +90,7 @@ class Context:
         if path is not None:
             write_result(path, text)
         if edit:
-            from forge.cli.editor import edit_text, open_files  # noqa: PLC0415 - only with -e
+            from forge.cli.editor import edit_text, open_files  # only with -e
 
             if path is None:
                 edit_text(text, name, suffix)
@@ -101,14 +101,14 @@ class Context:
 
     def emit_json(self, value: object, name: str) -> None:
         """Hand a result to programs: JSON with two spaces of indent."""
-        import json  # noqa: PLC0415 - only with --json
+        import json  # only with --json
 
         self.emit(json.dumps(value, indent=2, ensure_ascii=False, default=str), name, ".json")
 
 
 def project_of(session: Session, name: str | None = None) -> ProjectHandle:
     """The project that a session works on, or another one by its folder or name."""
-    from forge.api import open_project  # noqa: PLC0415 - `forge --help` needs no project
+    from forge.api import open_project  # `forge --help` needs no project
 
     current_folder()  # projects are looked for from there
     return open_project(session.project if name is None else name)
@@ -126,12 +126,12 @@ def current_folder() -> str:
 
 def execute(session: Session, words: Sequence[str]) -> int:
     """Run one line, the verb and what follows it, and return its exit code; errors are raised."""
-    from forge.cli.registry import find_verb  # noqa: PLC0415 - registry and verbs name this module
+    from forge.cli.registry import find_verb  # registry and verbs name this module
 
     verb = find_verb(words[0])
     parsed = understand(session, verb, words[1:])
     if parsed.help:
-        from forge.cli.help import verb_help  # noqa: PLC0415 - only with --help
+        from forge.cli.help import verb_help  # only with --help
 
         session.output.write(verb_help(session, verb))
         return 0
@@ -164,10 +164,10 @@ def write_result(path: str, text: str) -> None:
     if os.path.isdir(path) or path.endswith(os.sep):
         raise UsageError(f"{path} is a folder", hint="name a file: -o FILE")
     if os.path.exists(path) and not os.path.isfile(path):
-        from forge.base.files import write_through  # noqa: PLC0415 - only with -o
+        from forge.base.files import write_through  # only with -o
 
         write_through(path, text)
         return
-    from forge.base.files import write_atomic  # noqa: PLC0415 - only with -o
+    from forge.base.files import write_atomic  # only with -o
 
     write_atomic(path, text)

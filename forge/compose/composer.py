@@ -178,15 +178,15 @@ def _is_hydras_own(override: Override) -> bool:
 
 def _hydra_errors() -> tuple[type[Exception], ...]:
     """What Hydra's algorithm raises for a defaults list that makes no sense; for some it fails in its own assertions."""
-    from hydra.errors import HydraException  # noqa: PLC0415 - see overrides.py
-    from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
     return (HydraException, OmegaConfBaseException, ValueError, AssertionError, RecursionError, OSError)
 
 
 def _hydras_defaults_list(repository: Repository, name: str, overrides: list[Any]) -> Any:
-    import hydra.version  # noqa: PLC0415 - see overrides.py
-    from hydra._internal.defaults_list import create_defaults_list  # noqa: PLC0415
+    import hydra.version
+    from hydra._internal.defaults_list import create_defaults_list
 
     hydra.version.setbase("1.3")
     with warnings.catch_warnings():

@@ -197,9 +197,9 @@ class Evaluator:
         return value
 
     def _full_grammar(self, text: str, at: Path) -> Any:
-        from omegaconf.errors import GrammarParseError, OmegaConfBaseException  # noqa: PLC0415 - rarely needed, 50 ms
-        from omegaconf.grammar_parser import parse  # noqa: PLC0415
-        from omegaconf.grammar_visitor import GrammarVisitor  # noqa: PLC0415
+        from omegaconf.errors import GrammarParseError, OmegaConfBaseException  # rarely needed, 50 ms
+        from omegaconf.grammar_parser import parse
+        from omegaconf.grammar_visitor import GrammarVisitor
 
         def reference(key: str, _memo: Any) -> Any:
             return _wrapped(self.read(key, at))
@@ -280,8 +280,8 @@ def _decode(evaluator: Evaluator, at: Path, text: Any) -> Any:
         return None
     if not isinstance(text, str):
         raise InterpolationError(f"oc.decode takes a text, not {text!r}")
-    from omegaconf.grammar_parser import parse  # noqa: PLC0415 - see above
-    from omegaconf.grammar_visitor import GrammarVisitor  # noqa: PLC0415
+    from omegaconf.grammar_parser import parse
+    from omegaconf.grammar_visitor import GrammarVisitor
 
     def nested(key: str, _memo: Any) -> Any:
         return _wrapped(evaluator.read(key, at))

@@ -48,8 +48,8 @@ class Override:
 def parse_overrides(overrides: Iterable[str | tuple[str, str]]) -> list[Override]:
     """Parse override texts; a pair is (expression, the flag as typed)."""
     # Hydra takes a tenth of a second to import; a cached config never comes here.
-    from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
-    from hydra.errors import HydraException  # noqa: PLC0415
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
     parser = OverridesParser.create()
     found = []
@@ -279,7 +279,7 @@ def _syntax_error(expression: str, origin: Origin) -> ConfigSyntaxError:
         return ConfigSyntaxError(
             f"{opened[0]!r} is not closed", origin=origin, hint="quote the whole override for the shell"
         )
-    import shlex  # noqa: PLC0415 - only after a mistake
+    import shlex  # only after a mistake
 
     plain = "'" not in value and '"' not in value
     quoted = f"{key}='\"{value}\"'" if plain else shlex.quote(f"{key}={quote_value(value)}")

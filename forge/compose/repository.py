@@ -151,7 +151,7 @@ class Repository:
 
     def _elements(self, config_path: str, document: Document) -> list[Any]:
         """A file's defaults list as Hydra's elements."""
-        from hydra.core.default_element import ConfigDefault, GroupDefault  # noqa: PLC0415 - see overrides.py
+        from hydra.core.default_element import ConfigDefault, GroupDefault
 
         elements = []
         written = []

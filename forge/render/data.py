@@ -31,7 +31,7 @@ _LONGEST_INT: Final = 1024
 
 def to_yaml(graph: Graph) -> str:
     """The graph as a config: values in place, a shared object once and ``${its.path}`` for its other users."""
-    import yaml  # noqa: PLC0415 - only this form needs it
+    import yaml  # only this form needs it
 
     written = _Written(places(graph.root))
     for node in walk(graph.root):

@@ -230,7 +230,7 @@ def _in_named_list(holder: Holder | None) -> bool:
 
 def overlay(before: Graph, after: Graph, changes: Sequence[Change]) -> str:
     """The later graph as SVG, with what was added, changed and removed marked in it."""
-    from forge.render.svg import svg  # noqa: PLC0415 - the layout behind it is only for pictures
+    from forge.render.svg import svg  # the layout behind it is only for pictures
 
     graph, marks = marked(after, changes)
     return svg(replace(graph, name=f"{before.name} → {after.name}"), marks=marks)

@@ -58,37 +58,37 @@ def draw(
         )
     # Each renderer is imported where it is asked for: a tree needs none of the pictures.
     if form == "tree":
-        from forge.render.tree import tree  # noqa: PLC0415
+        from forge.render.tree import tree
 
         return tree(graph, depth=depth, focus=focus, color=color, width=width)
     if form == "python":
-        from forge.render.python import python  # noqa: PLC0415
+        from forge.render.python import python
 
         return python(graph, search=search)
     if form == "dot":
-        from forge.render.dot import dot  # noqa: PLC0415
+        from forge.render.dot import dot
 
         return dot(graph, depth=depth, focus=focus)
     if form == "mermaid":
-        from forge.render.mermaid import mermaid  # noqa: PLC0415
+        from forge.render.mermaid import mermaid
 
         return mermaid(graph, depth=depth, focus=focus)
     if form == "svg":
-        from forge.render.svg import svg  # noqa: PLC0415
+        from forge.render.svg import svg
 
         return svg(graph, depth=depth, focus=focus, links=links)
     if form == "html":
-        from forge.render.page import page  # noqa: PLC0415
+        from forge.render.page import page
 
         return page(graph, depth=depth, focus=focus)
-    from forge.render.data import to_json, to_yaml  # noqa: PLC0415
+    from forge.render.data import to_json, to_yaml
 
     return to_json(graph) if form == "json" else to_yaml(graph)
 
 
 def change_data(change: Change) -> dict[str, Any]:
     """A change as plain data: what kind it is, where, and the values before and after, secrets masked."""
-    from forge.render.config import config_data  # noqa: PLC0415 - a graph in one form needs none of it
+    from forge.render.config import config_data  # a graph in one form needs none of it
 
     found: dict[str, Any] = {"change": type(change).__name__.lower(), "path": dotted(change.path)}
     for name in ("old", "new", "value", "other"):

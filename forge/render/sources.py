@@ -111,7 +111,7 @@ _LETTER: Final = 7.2
 
 def _svg(found: Sequence[Source]) -> str:
     """An indented tree of boxes; each is a link to its file."""
-    from html import escape  # noqa: PLC0415 - only a picture needs it
+    from html import escape  # only a picture needs it
 
     boxes: list[str] = []
     rows: dict[int, int] = {}

@@ -152,7 +152,7 @@ def test_the_import_path_is_as_before(source: Path) -> None:
 
 
 def test_compiled_files_that_came_with_a_project_are_ignored(source: Path, tmp_path: Path) -> None:
-    import importlib._bootstrap_external as external  # noqa: PLC0415 - only this test makes compiled files
+    import importlib._bootstrap_external as external
 
     code = compile("class Model: evil = True", "models.py", "exec")
     cached = source / "minepkg" / "__pycache__" / f"models.{sys.implementation.cache_tag}.pyc"

@@ -201,7 +201,7 @@ def test_allowed_names_do_not_lead_to_foreign_objects(target: str) -> None:
 
 @pytest.mark.torch
 def test_every_object_of_the_allowed_torch_modules_comes_from_torch() -> None:
-    import importlib  # noqa: PLC0415 - torch takes a second: only this test needs it
+    import importlib
 
     policy, accepted = default_policy(), 0
     for module in ("torch", "torch.nn", "torch.nn.init", "torch.optim", "torch.optim.lr_scheduler", "torch.utils.data"):

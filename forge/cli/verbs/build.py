@@ -43,7 +43,7 @@ def _run(context: Context) -> int:
 
 def _secrets(root: Node) -> list[str]:
     """What an object that was given a secret would show, longest first."""
-    from forge.graph.walk import walk  # noqa: PLC0415 - `forge --help` builds nothing
+    from forge.graph.walk import walk  # `forge --help` builds nothing
 
     values = (value.reveal() for node in walk(root) if isinstance(value := getattr(node, "value", None), Secret))
     texts = {str(value) for value in values if isinstance(value, (str, int, float)) and not isinstance(value, bool)}

@@ -50,7 +50,7 @@ def _configs(context: Context) -> Iterator[ConfigHandle]:
 
 def _hidden_flags(config: ConfigHandle) -> list[Finding]:
     """The config's own flags that cannot be used with some verb, because that verb has a flag of this name."""
-    from forge.graph.check import Finding  # noqa: PLC0415 - `forge --help` checks nothing
+    from forge.graph.check import Finding  # `forge --help` checks nothing
 
     try:
         arguments = config.arguments

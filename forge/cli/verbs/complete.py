@@ -31,9 +31,9 @@ def _run(context: Context) -> int:
 
 
 def _candidates(words: Sequence[str], index: int) -> list[Candidate]:
-    from forge.cli.completion import complete, split_globals  # noqa: PLC0415 - `forge --help` lists this verb too
-    from forge.cli.knowledge import Knowledge  # noqa: PLC0415 - as above
-    from forge.cli.parse import is_override  # noqa: PLC0415 - as above
+    from forge.cli.completion import complete, split_globals  # `forge --help` lists this verb too
+    from forge.cli.knowledge import Knowledge
+    from forge.cli.parse import is_override
 
     if index < 0:
         return []  # the cursor is at the name of the program

@@ -42,7 +42,7 @@ def _show(context: Context, difference: Difference) -> None:
 
 def _shell_line(overrides: list[str]) -> str:
     """The overrides as one line that a shell reads back."""
-    import shlex  # noqa: PLC0415 - only for this form
+    import shlex  # only for this form
 
     return shlex.join(overrides)
 

@@ -14,7 +14,7 @@ __all__ = ["VERB"]
 
 
 def _run(context: Context) -> int:
-    from forge.cli.editor import open_files  # noqa: PLC0415 - `forge --help` opens no editor
+    from forge.cli.editor import open_files  # `forge --help` opens no editor
 
     files = context.config.files
     chosen = files if context.options.all else [file for file in files if context.project.owns(file)] or files[:1]

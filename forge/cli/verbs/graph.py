@@ -22,7 +22,7 @@ def _run(context: Context) -> int:
     form = "json" if options.json else options.format
     parts = {"target": options.target, "depth": options.depth, "focus": options.focus, "links": options.links}
     if form == "tree" and context.to_terminal:
-        from shutil import get_terminal_size  # noqa: PLC0415 - only a terminal has a width
+        from shutil import get_terminal_size  # only a terminal has a width
 
         text = config.draw(form, **parts, color=context.output.colour, width=get_terminal_size().columns)
     else:

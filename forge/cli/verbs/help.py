@@ -14,7 +14,7 @@ __all__ = ["VERB"]
 
 
 def _run(context: Context) -> int:
-    from forge.cli.help import overview, verb_help  # noqa: PLC0415 - only this verb and --help need the texts
+    from forge.cli.help import overview, verb_help  # only this verb and --help need the texts
 
     text = verb_help(context.session, find_verb(context.words[0])) if context.words else overview()
     context.output.write(text)

@@ -30,7 +30,7 @@ def projects_of(context: Context) -> list[ProjectHandle]:
     """The chosen project, or with ``-r`` all projects below its folder or the current one, and those that are part of forge."""
     if not context.options.recursive:
         return [context.project]
-    from forge.api import all_projects  # noqa: PLC0415 - `forge --help` needs no project
+    from forge.api import all_projects  # `forge --help` needs no project
 
     chosen = context.session.project
     if chosen is None:
@@ -39,7 +39,7 @@ def projects_of(context: Context) -> list[ProjectHandle]:
 
 
 def _text(project: ProjectHandle, configs: list[ConfigInfo]) -> str:
-    from forge.base.origin import shown_path  # noqa: PLC0415 - as above
+    from forge.base.origin import shown_path
 
     title = f"{project.name}: {project.description}" if project.description else project.name
     width = max((len(config.name) for config in configs), default=0)

@@ -17,8 +17,8 @@ __all__ = ["VERB"]
 
 
 def _run(context: Context) -> int:
-    from forge.base.origin import shown_path  # noqa: PLC0415 - `forge --help` makes nothing
-    from forge.cli.scaffold import new_config, new_project  # noqa: PLC0415 - as above
+    from forge.base.origin import shown_path  # `forge --help` makes nothing
+    from forge.cli.scaffold import new_config, new_project
 
     kind, name = context.words
     parent = getattr(context.options, "from")
@@ -31,7 +31,7 @@ def _run(context: Context) -> int:
         made = new_config(context.project, name, parent)
     context.output.write(shown_path(made))
     if context.options.edit:
-        from forge.cli.editor import open_files  # noqa: PLC0415 - only with -e
+        from forge.cli.editor import open_files  # only with -e
 
         open_files([made])
     return 0

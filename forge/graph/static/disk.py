@@ -98,8 +98,8 @@ class Module:
     @cached_property
     def tree(self) -> ast.Module | None:
         """Its syntax tree, None when it does not parse."""
-        import ast  # noqa: PLC0415 - a check whose signatures are cached never needs it
-        import warnings  # noqa: PLC0415 - as above
+        import ast  # a check whose signatures are cached never needs it
+        import warnings
 
         try:
             with warnings.catch_warnings():
@@ -111,7 +111,7 @@ class Module:
     @cached_property
     def bindings(self) -> Bindings | None:
         """What its top level binds, None when it does not parse."""
-        from forge.graph.static.bindings import bindings_of  # noqa: PLC0415 - imports ast
+        from forge.graph.static.bindings import bindings_of  # imports ast
 
         return bindings_of(self.tree.body, self.package) if self.tree is not None else None
 

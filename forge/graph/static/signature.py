@@ -122,8 +122,8 @@ class Signatures:
         if not self._is_new or self._store is None:
             return
         self._is_new = False
-        from forge.base.errors import FileError  # noqa: PLC0415 - most checks write nothing
-        from forge.base.files import make_folder, write_atomic  # noqa: PLC0415 - as above
+        from forge.base.errors import FileError  # most checks write nothing
+        from forge.base.files import make_folder, write_atomic
 
         targets = self._store["targets"]
         for key in list(targets)[: max(0, len(targets) - _MOST_TARGETS)]:
@@ -147,7 +147,7 @@ class Signatures:
 
     def _read(self, target: str) -> Lookup:
         if self._source is None:
-            from forge.graph.static.source import SourceTree  # noqa: PLC0415 - imports ast, which a cached check does without
+            from forge.graph.static.source import SourceTree  # imports ast, which a cached check does without
 
             self._source = SourceTree(Disk(self._folders))
         disk = self._source.disk
@@ -205,9 +205,9 @@ class Signatures:
 
 
 def _look_up(source: SourceTree, target: str) -> Lookup:
-    from forge.base.spelling import nearest  # noqa: PLC0415 - imports difflib
-    from forge.graph.static.classes import Absent, Definition  # noqa: PLC0415 - imports ast
-    from forge.graph.static.parameters import makes_object, signature_from  # noqa: PLC0415 - imports ast
+    from forge.base.spelling import nearest  # imports difflib
+    from forge.graph.static.classes import Absent, Definition  # imports ast
+    from forge.graph.static.parameters import makes_object, signature_from  # imports ast
 
     if target.endswith(_CALLED):
         called = source.resolve(target.removesuffix(_CALLED))

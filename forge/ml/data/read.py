@@ -26,7 +26,7 @@ def jsonl_rows(paths: Sequence[str]) -> tuple[dict[str, Any], ...]:
 def hub_rows(name: str, *, split: str = "train", subset: str | None = None, streaming: bool = False) -> Iterable[Any]:
     """The rows of one split of a dataset on the Hugging Face Hub."""
     # `datasets` takes a second to import and is not needed for local files.
-    from datasets import load_dataset  # noqa: PLC0415 - see above
+    from datasets import load_dataset
 
     return load_dataset(name, subset, split=split, streaming=streaming)
 

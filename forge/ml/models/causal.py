@@ -61,6 +61,6 @@ def _adapted(model: PreTrainedModel, adapter: PeftConfig | None) -> PreTrainedMo
     if adapter is None:
         return model
     # peft takes seconds to import, and most configs have no adapter.
-    from peft import get_peft_model  # noqa: PLC0415 - see above
+    from peft import get_peft_model
 
     return get_peft_model(model, adapter)

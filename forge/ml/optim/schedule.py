@@ -146,6 +146,6 @@ def _check_ratio(name: str, value: float) -> None:
 
 def _scheduler(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
     # Imported here so that the factors can be read and tested without torch.
-    from torch.optim.lr_scheduler import LambdaLR  # noqa: PLC0415 - see above
+    from torch.optim.lr_scheduler import LambdaLR
 
     return LambdaLR(optimizer, factor)

@@ -51,7 +51,7 @@ def test_every_look_is_remembered_also_at_what_is_not_there(tmp_path: Path) -> N
 
 
 def test_an_editable_install_is_found_through_its_own_finder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from importlib.machinery import ModuleSpec  # noqa: PLC0415 - what such a finder returns
+    from importlib.machinery import ModuleSpec
 
     (tmp_path / "aviary.py").write_text("def fly(): ...")
 
