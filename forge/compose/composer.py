@@ -10,11 +10,11 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from forge.base.errors import ConfigError, ConfigNotFoundError, ConfigSyntaxError, OverrideError
+from forge.base.errors import ConfigError, ConfigNotFoundError, ConfigSyntaxError
 from forge.base.origin import Origin
-from forge.base.spelling import did_you_mean
 from forge.compose.arguments import arguments_of
 from forge.compose.composed import Composed, UsedFile
+from forge.compose.diagnosis import Diagnosis
 from forge.compose.document import ConfigList, ConfigMap, Setting
 from forge.compose.lookups import Lookups
 from forge.compose.merge import MISSING, embed, merge
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from forge.base.errors import ForgeError
     from forge.compose.overrides import Override
     from forge.compose.project import Project
-    from forge.compose.repository import Default
 
 __all__ = ["compose_fresh"]
 
@@ -139,7 +138,7 @@ class _Composer:
             try:
                 return _hydras_defaults_list(self.repository, self.name, [override.parsed for override in overrides])
             except _hydra_errors() as error:
-                problem = _Diagnosis(self.repository, self.name, overrides, error)
+                problem = Diagnosis(self.repository, self.name, overrides, error)
                 if self.problems is None or len(self.problems) > _MAX_PROBLEMS or not problem.mend():
                     raise problem.error from error
                 self.problems.append(problem.error)
@@ -205,138 +204,3 @@ def _apply_argument_defaults(tree: ConfigMap) -> None:
             origin = argument.origin._replace(layer="default") if argument.origin else Origin("", layer="default")
             into[last] = argument.default
             into.settings[last] = Setting(origin, argument.default, into.settings.get(last))
-
-
-class _Diagnosis:
-    """Finds, for an error of Hydra's defaults list, the line that caused it and what the user may have meant."""
-
-    def __init__(self, repository: Repository, name: str, overrides: list[Override], error: Exception) -> None:
-        self.repository = repository
-        self.name = name
-        self.overrides = overrides
-        self.missing = getattr(error, "missing_cfg_file", None)
-        self.message = str(error).split("\nConfig search path")[0]
-        self._mended_override: Override | None = None
-        self._mended_default: str | None = None
-        if isinstance(error, RecursionError):
-            self.error = self._circle()
-        else:
-            self.error = self._missing_config() if self.missing else self._other()
-
-    def mend(self) -> bool:
-        """Make the mistake go away so that the next one can be found; False when there is no way."""
-        if self._mended_override is not None:
-            self.overrides.remove(self._mended_override)
-            return True
-        if self._mended_default is not None:
-            return self.repository.drop_default(self._mended_default)
-        if self.missing and self.missing != self.name:
-            self.repository.pretend(self.missing)
-            return True
-        return False
-
-    def _missing_config(self) -> ConfigError:
-        missing = str(self.missing)
-        group, _, choice = missing.rpartition("/")
-        options = self.repository.get_group_options(group)
-        if group and options:
-            what = f"group {group!r} has no choice {choice!r}"
-            hint = did_you_mean(choice, options) or f"choices: {_shortened(options)}"
-        elif group:
-            what = f"there is no config group {group!r}"
-            hint = did_you_mean(group, self.repository.group_names())
-        else:
-            what = f"there is no config {missing!r}"
-            hint = did_you_mean(choice, self.repository.get_group_options(""))
-        return ConfigNotFoundError(what, origin=self._origin_of(missing, group, choice), hint=hint or None)
-
-    def _origin_of(self, missing: str, group: str, choice: str) -> Origin | None:
-        for override in self.overrides:
-            value = override.parsed.value()
-            if override.parsed.key_or_group == group and (value == choice or isinstance(value, list)):
-                self._mended_override = override
-                return override.origin
-        written = [default for defaults in self.repository.defaults.values() for default in defaults]
-        found = next((default for default in written if default.config == missing), None)
-        found = found or next((d for d in written if d.config and missing.endswith(d.config)), None)
-        found = found or next((d for d in written if choice and choice in d.text), None)
-        return found.origin if found else None
-
-    def _circle(self) -> ConfigError:
-        """The defaults that lead back to the config they stand in."""
-        path: list[str] = [self.name]
-        taken: list[Default] = []
-        while True:
-            for default in self.repository.defaults.get(path[-1], ()):
-                if default.config in path:
-                    circle = " → ".join([*path[path.index(default.config) :], default.config])
-                    return ConfigNotFoundError(f"configs include each other: {circle}", origin=default.origin)
-            following = [d for d in self.repository.defaults.get(path[-1], ()) if d.config and d not in taken]
-            if not following:
-                return ConfigNotFoundError("the defaults lists are nested too deeply", origin=self._root_origin())
-            taken.append(following[0])
-            path.append(str(following[0].config))
-
-    def _other(self) -> ConfigError:
-        """An override that matches nothing, a choice made twice, a list out of order: Hydra's own words, with a place."""
-        lines = [line.strip() for line in self.message.splitlines() if line.strip()]
-        what = lines[0] if lines else "the defaults list cannot be resolved"
-        what = what.partition("': ")[2] if what.startswith("In '") else what
-        for override in self.overrides:
-            if what.startswith("Config group override must") and self._chooses_no_name(override):
-                self._mended_override = override
-                options = self.repository.get_group_options(override.parsed.key_or_group)
-                return OverrideError(
-                    f"{override.parsed.value()!r} is no choice of the group {override.parsed.key_or_group!r}",
-                    origin=override.origin,
-                    hint=f"choices: {_shortened(options)}",
-                )
-            if _is_about(what, override):
-                self._mended_override = override
-                choices = [line for line in lines[1:] if line.startswith("Did you mean")]
-                return OverrideError(_plain(what), origin=override.origin, hint=_plain(choices[0]) if choices else None)
-        for defaults in self.repository.defaults.values():
-            for default in defaults:
-                word, _, key = default.text.partition(":")[0].rpartition(" ")
-                if word.endswith("override") and f"'{key.lstrip('/')}'" in what:
-                    self._mended_default = default.text
-                    known = [
-                        d.text.partition(":")[0].lstrip("/") for ds in self.repository.defaults.values() for d in ds
-                    ]
-                    hint = did_you_mean(key.lstrip("/"), [k for k in known if " " not in k])
-                    return ConfigNotFoundError(_plain(what), origin=default.origin, hint=hint or None)
-        return ConfigNotFoundError(
-            _plain(what), origin=self._root_origin(), hint=" ".join(map(_plain, lines[1:3])) or None
-        )
-
-    def _chooses_no_name(self, override: Override) -> bool:
-        value = override.parsed.value()
-        return not isinstance(value, (str, list, dict)) and self.repository.group_exists(override.parsed.key_or_group)
-
-    def _root_origin(self) -> Origin | None:
-        document = self.repository.document(self.name)
-        return Origin(document.file, 1) if document is not None else None
-
-
-def _is_about(what: str, override: Override) -> bool:
-    """Whether Hydra's sentence speaks of this override."""
-    key = override.parsed.get_key_element().lstrip("+~")
-    value = override.parsed.value()
-    named = [f"'{key}'", f"'{key}=", f"{override.typed}'"]
-    if isinstance(value, str) and is_interpolation(value):
-        named.append(f"'{value}'")
-    if override.parsed.is_add():
-        named.append(f"Multiple values for {key}.")
-    if not isinstance(value, (str, list, type(None))):
-        named.append("Config group override must be a string")
-    return any(part in what for part in named)
-
-
-def _plain(text: str) -> str:
-    """Hydra's sentence in the form of forge's own messages."""
-    text = text.strip().rstrip(".")
-    return text[:1].lower() + text[1:]
-
-
-def _shortened(options: list[str], most: int = 12) -> str:
-    return ", ".join(options[:most]) + (f" and {len(options) - most} more" if len(options) > most else "")
