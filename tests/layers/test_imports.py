@@ -49,7 +49,7 @@ def package_of(name: str) -> str:
 
 def test_each_package_has_a_tier(modules: dict[str, Module]) -> None:
     packages = {module.package for module in modules.values()} - {"", "__main__"}
-    assert packages == {*TIERS, "ml"}
+    assert packages <= {*TIERS, "ml"}  # control and shell have their tier before they have code
 
 
 def test_a_package_imports_only_from_lower_tiers(modules: dict[str, Module]) -> None:

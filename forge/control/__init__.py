@@ -1,1 +1,0 @@
-"""Tier 4: running jobs."""

@@ -1,1 +1,0 @@
-"""Tier 5: the interactive shell."""
