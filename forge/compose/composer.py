@@ -10,11 +10,11 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from forge.base.errors import ConfigError, ConfigNotFoundError, ConfigSyntaxError
+from forge.base.errors import ConfigError, ConfigNotFoundError, ConfigSyntaxError, OverrideError
 from forge.base.origin import Origin
 from forge.compose.arguments import arguments_of
 from forge.compose.composed import Composed, UsedFile
-from forge.compose.diagnosis import Diagnosis
+from forge.compose.diagnosis import Diagnosis, shortened
 from forge.compose.document import ConfigList, ConfigMap, Setting
 from forge.compose.lookups import Lookups
 from forge.compose.merge import MISSING, embed, merge
@@ -63,8 +63,7 @@ class _Composer:
     def compose(self, given: Sequence[str | tuple[str, str]]) -> Composed:
         overrides = [override for override in self._parsed(given) if not _is_hydras_own(override)]
         self.repository.roots = (*self.project.roots, *self._own_search_path())
-        for override in overrides:
-            self._attempt(lambda override=override: self._check_choice(override))
+        overrides = [one for one in overrides if self._attempt(lambda one=one: self._check_choice(one))]
         listed = self._defaults_list(overrides)
         tree = ConfigMap()
         files = []
@@ -106,14 +105,21 @@ class _Composer:
         return [Root(os.path.normpath(path), "search path") for path in paths]
 
     def _check_choice(self, override: Override) -> None:
-        """A choice given by an override may read what a choice in a defaults list may, and it is noted as read."""
-        value = override.parsed.value()
-        if (
-            isinstance(value, str)
-            and is_interpolation(value)
-            and self.repository.group_exists(override.parsed.key_or_group)
-        ):
-            self.repository.check_interpolation(value, override.origin)
+        """A choice is a name or a list of names; it may read what a choice in a defaults list may, and is noted as read."""
+        group, value = override.parsed.key_or_group, override.parsed.value()
+        if isinstance(value, dict) or not self.repository.group_exists(group):
+            return  # values, not a choice
+        if isinstance(value, str):
+            if is_interpolation(value):
+                self.repository.check_interpolation(value, override.origin)
+            return
+        names = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        if not names and not (override.parsed.is_delete() and value is None):
+            raise OverrideError(
+                f"{'null' if value is None else repr(value)} is no choice of the group {group!r}",
+                origin=override.origin,
+                hint=f"choices: {shortened(self.repository.get_group_options(group))}",
+            )
 
     def _parsed(self, given: Sequence[str | tuple[str, str]]) -> list[Override]:
         if self.problems is None:
@@ -123,7 +129,7 @@ class _Composer:
             self._attempt(lambda one=one: found.extend(parse_overrides([one])))
         return found
 
-    def _attempt(self, step: Any) -> None:
+    def _attempt(self, step: Any) -> bool:
         """Do one step; a mistake in it is collected when the caller collects, raised otherwise."""
         try:
             step()
@@ -131,6 +137,8 @@ class _Composer:
             if self.problems is None:
                 raise
             self.problems.append(error)
+            return False
+        return True
 
     def _defaults_list(self, overrides: list[Override]) -> Any:
         """Hydra's defaults list. When mistakes are collected, each is mended in the least way and it is made again."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from forge.compose.overrides import Override
     from forge.compose.repository import Default, Repository
 
-__all__ = ["Diagnosis"]
+__all__ = ["Diagnosis", "shortened"]
 
 
 class Diagnosis:
@@ -50,7 +50,7 @@ class Diagnosis:
         options = self.repository.get_group_options(group)
         if group and options:
             what = f"group {group!r} has no choice {choice!r}"
-            hint = did_you_mean(choice, options) or f"choices: {_shortened(options)}"
+            hint = did_you_mean(choice, options) or f"choices: {shortened(options)}"
         elif group:
             what = f"there is no config group {group!r}"
             hint = did_you_mean(group, self.repository.group_names())
@@ -101,12 +101,6 @@ class Diagnosis:
 
     def _of_an_override(self, what: str, lines: list[str]) -> ConfigError | None:
         for override in self.overrides:
-            if what.startswith("Config group override must") and self._chooses_no_name(override):
-                self._mended_override = override
-                group = override.parsed.key_or_group
-                hint = f"choices: {_shortened(self.repository.get_group_options(group))}"
-                shown = f"{override.parsed.value()!r} is no choice of the group {group!r}"
-                return OverrideError(shown, origin=override.origin, hint=hint)
             if _is_about(what, override):
                 self._mended_override = override
                 meant = next((_plain(line) for line in lines[1:] if line.startswith("Did you mean")), None)
@@ -124,10 +118,6 @@ class Diagnosis:
                 hint = did_you_mean(key.lstrip("/"), [group for group in groups if " " not in group])
                 return ConfigNotFoundError(_plain(what), origin=default.origin, hint=hint or None)
         return None
-
-    def _chooses_no_name(self, override: Override) -> bool:
-        value = override.parsed.value()
-        return not isinstance(value, (str, list, dict)) and self.repository.group_exists(override.parsed.key_or_group)
 
     def _root_origin(self) -> Origin | None:
         document = self.repository.document(self.name)
@@ -152,5 +142,6 @@ def _plain(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _shortened(options: list[str], most: int = 12) -> str:
+def shortened(options: list[str], most: int = 12) -> str:
+    """The first of many names, and how many more there are."""
     return ", ".join(options[:most]) + (f" and {len(options) - most} more" if len(options) > most else "")

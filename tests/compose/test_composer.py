@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from forge.base.errors import ForgeError
@@ -37,6 +37,8 @@ def same(one: Any, two: Any) -> bool:
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(files=trees(), overrides=st.lists(override_texts(), max_size=3))
+@example(files={"config.yaml": "", "db/a.yaml": ""}, overrides=["+db=[{x:1}]"])
+@example(files={"config.yaml": "", "db/a.yaml": ""}, overrides=["~db=3"])
 def test_composes_what_hydra_composes_and_refuses_what_it_refuses(files: dict[str, str], overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
