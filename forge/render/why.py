@@ -68,7 +68,10 @@ def _lines(reason: Reason) -> Iterator[str]:
     width, layers = max(map(len, places)), max(len(step.origin.layer) for step in reason.steps)
     old: Step | None = None
     for step, place in zip(reason.steps, places, strict=True):
-        change = f"{_short(old.value)} → {_short(step.value)}" if old else _short(step.value)
+        if old and isinstance(old.value, dict) and isinstance(step.value, dict):
+            change = "adds to it"  # mappings merge: what each file says of a key is that key's own history
+        else:
+            change = f"{_short(old.value)} → {_short(step.value)}" if old else _short(step.value)
         yield f"  {place:<{width}}  {step.origin.layer:<{layers}}  {change}"
         old = step
 
