@@ -309,6 +309,23 @@ class ConfigHandle:
         root = self.graph_of(target or self.main).root
         return build(root, policy=policy, source_folders=self.project.source_folders)
 
+    def freeze(self, folder: str | os.PathLike[str]) -> None:
+        """Write the graph and the facts around it into a folder, from which other processes build the same objects."""
+        from forge.build.frozen import Facts, freeze
+        from forge.build.user_policy import policy_of
+
+        project = self.project.project
+        facts = Facts(
+            project=project.name,
+            project_folder=os.path.abspath(project.folder),
+            config=self.name,
+            overrides=tuple(change if isinstance(change, str) else change[1] for change in self.overrides),
+            main=self.main,
+            source_folders=tuple(os.path.abspath(source) for source in self.project.source_folders),
+            rules=tuple(tuple(rule) for rule in policy_of(project).rules),
+        )
+        freeze(self.graph, facts, folder)
+
     def check(self, depth: int = 1, *, hydra_compat: bool = False) -> list[Finding]:
         """Everything that is wrong, found without importing what the config names; at depth 2 that is imported too.
 

@@ -14,6 +14,11 @@
     ├── PolicyError                a target is refused
     ├── TargetError                an allowed target cannot be found
     ├── TrustError                 a project's own code has not been trusted by this user
+    ├── RunError                   a run cannot begin or go on
+    │   ├── DataError              rows cannot be trained on
+    │   ├── ModelError             a model folder cannot be used
+    │   ├── CheckpointError        a checkpoint cannot be written or read
+    │   └── ResumeError            a run cannot be continued as it was
     ├── FileError                  a file cannot be read or written
     └── ToolError                  a program forge needs is missing or failed
 
@@ -28,18 +33,23 @@ if TYPE_CHECKING:
     from forge.base.origin import Origin
 
 __all__ = [
+    "CheckpointError",
     "ConfigError",
     "ConfigLimitError",
     "ConfigNotFoundError",
     "ConfigSyntaxError",
     "CycleError",
+    "DataError",
     "FileError",
     "ForgeError",
     "GraphError",
     "InterpolationError",
     "MissingValueError",
+    "ModelError",
     "OverrideError",
     "PolicyError",
+    "ResumeError",
+    "RunError",
     "TargetError",
     "ToolError",
     "TrustError",
@@ -120,6 +130,26 @@ class TargetError(ForgeError):
 
 class TrustError(ForgeError):
     """A project's own code has not been trusted by this user."""
+
+
+class RunError(ForgeError):
+    """A training run cannot begin or go on."""
+
+
+class DataError(RunError):
+    """Rows cannot be trained on."""
+
+
+class ModelError(RunError):
+    """A model folder cannot be used."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint cannot be written or read."""
+
+
+class ResumeError(RunError):
+    """A run cannot be continued as it was."""
 
 
 class FileError(ForgeError):

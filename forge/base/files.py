@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Final
+from typing import Final, TextIO
 
 from forge.base.errors import ConfigLimitError, FileError
 from forge.base.origin import Origin, shown_path
@@ -18,6 +18,7 @@ from forge.base.origin import Origin, shown_path
 __all__ = [
     "make_folder",
     "make_private_folder",
+    "open_append",
     "read_bounded",
     "remove_file",
     "write_atomic",
@@ -60,6 +61,14 @@ def write_through(path: str | os.PathLike[str], text: str) -> None:
     try:
         with open(path, "w", encoding="utf-8") as device:
             device.write(text)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+
+
+def open_append(path: str | os.PathLike[str]) -> TextIO:
+    """Open a text file for lines that are added at its end, each handed to the system at once; it is made if need be."""
+    try:
+        return open(path, "a", encoding="utf-8", buffering=1)
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
 

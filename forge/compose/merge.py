@@ -16,23 +16,23 @@ from forge.compose.reference import follow, is_interpolation
 if TYPE_CHECKING:
     from forge.base.paths import Key, Path
 
-__all__ = ["MISSING", "check_kinds", "embed", "merge", "put", "thaw"]
+__all__ = ["MISSING", "check_kinds", "embed", "merge", "put", "copied"]
 
 MISSING: Final = "???"
 
 
-def thaw(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """A copy whose mappings and lists may be changed; scalars and settings are shared."""
     if isinstance(value, ConfigMap):
         copy = ConfigMap()
         copy.settings.update(value.settings)
         for key, item in value.items():
-            copy[key] = thaw(item) if isinstance(item, (ConfigMap, ConfigList)) else item
+            copy[key] = copied(item) if isinstance(item, (ConfigMap, ConfigList)) else item
         return copy
     if isinstance(value, ConfigList):
         items = ConfigList()
         items.settings.extend(value.settings)
-        items.extend(thaw(item) if isinstance(item, (ConfigMap, ConfigList)) else item for item in value)
+        items.extend(copied(item) if isinstance(item, (ConfigMap, ConfigList)) else item for item in value)
         return items
     return value
 
@@ -49,13 +49,13 @@ def merge(root: ConfigMap, into: ConfigMap, over: ConfigMap, path: Path = ()) ->
     for key, value in over.items():
         setting = over.settings[key]
         if key not in into:
-            put(into, key, thaw(value), setting)
+            put(into, key, copied(value), setting)
             continue
         present = into[key]
         if is_interpolation(present):
             target = follow(root, (*path, key), present)
             if isinstance(target, (ConfigMap, ConfigList)):
-                present = into[key] = thaw(target)
+                present = into[key] = copied(target)
         if isinstance(value, str) and value == MISSING:
             continue
         if isinstance(value, ConfigMap) and isinstance(present, ConfigMap):
@@ -63,7 +63,7 @@ def merge(root: ConfigMap, into: ConfigMap, over: ConfigMap, path: Path = ()) ->
             into.settings[key] = Setting(setting.origin, present, into.settings.get(key))
         else:
             check_kinds(present, value, into.settings[key], setting, (*path, key))
-            put(into, key, thaw(value), setting)
+            put(into, key, copied(value), setting)
 
 
 def check_kinds(present: Any, value: Any, past: Setting, setting: Setting, path: Path) -> None:

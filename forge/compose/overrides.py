@@ -16,7 +16,7 @@ from forge.base.secrets import MASK, is_secret_name
 from forge.base.spelling import did_you_mean
 from forge.compose.document import MAX_DEPTH, ConfigList, ConfigMap, Setting
 from forge.compose.interpolation import Evaluator
-from forge.compose.merge import MISSING, check_kinds, merge, put, thaw
+from forge.compose.merge import MISSING, check_kinds, merge, put, copied
 from forge.compose.quote import quote_value
 from forge.compose.reference import NOT_FOUND, follow, is_interpolation, lookup, reference_of
 
@@ -260,7 +260,7 @@ def _located(value: Any, origin: Origin, depth: int = 0) -> Any:
             items.settings.append(Setting(origin, part))
         return items
     # Hydra wraps quoted texts in a class of its own; a config holds plain text.
-    return thaw(str(value.text) if type(value).__name__ == "QuotedString" else value)
+    return copied(str(value.text) if type(value).__name__ == "QuotedString" else value)
 
 
 def _too_deep(origin: Origin) -> ConfigLimitError:

@@ -81,9 +81,13 @@ def draw(
         from forge.render.page import page
 
         return page(graph, depth=depth, focus=focus)
-    from forge.render.data import to_json, to_yaml
+    if form == "json":
+        from forge.graph.stored import to_json
 
-    return to_json(graph) if form == "json" else to_yaml(graph)
+        return to_json(graph)
+    from forge.render.data import to_yaml
+
+    return to_yaml(graph)
 
 
 def change_data(change: Change) -> dict[str, Any]:

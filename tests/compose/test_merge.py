@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from forge.base.errors import OverrideError
 from forge.base.origin import Origin
 from forge.compose.document import ConfigList, ConfigMap, Setting, parse_document
-from forge.compose.merge import embed, merge, put, thaw
+from forge.compose.merge import embed, merge, put, copied
 
 KEYS = ("a", "b", "c", "d")
 scalars = st.one_of(
@@ -188,11 +188,11 @@ def test_embed_puts_a_tree_below_its_package() -> None:
     check_settings(found["a"]["b"])
 
 
-def test_thaw_copies_containers_and_shares_settings() -> None:
+def test_copied_copies_containers_and_shares_settings() -> None:
     tree = document({"a": {"b": [1, {"c": 2}]}}, 0)
-    copied = thaw(tree)
-    assert copied == tree
-    assert copied["a"]["b"] is not tree["a"]["b"]
-    assert copied["a"].settings["b"] is tree["a"].settings["b"]
-    shaken(copied)
+    copy = copied(tree)
+    assert copy == tree
+    assert copy["a"]["b"] is not tree["a"]["b"]
+    assert copy["a"].settings["b"] is tree["a"].settings["b"]
+    shaken(copy)
     assert tree == {"a": {"b": [1, {"c": 2}]}}

@@ -1,0 +1,90 @@
+"""A config frozen in a folder: the graph that every process of a run builds from, and what it may import for it.
+
+The folder holds ``graph.json`` and ``run.json``. Who launches writes them, every process of the run reads them, so that no two
+of them can disagree and a run can be repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from forge.base.errors import RunError
+from forge.base.files import make_folder, read_bounded, write_atomic
+from forge.base.secrets import Secret
+from forge.build.build import build
+from forge.graph.node import Graph, Map
+from forge.graph.policy import Policy, Rule
+from forge.graph.stored import from_json, to_json
+from forge.graph.walk import walk
+
+__all__ = ["GRAPH", "RUN", "Facts", "Frozen", "freeze", "thaw"]
+
+GRAPH: Final = "graph.json"
+RUN: Final = "run.json"
+_LIMIT: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What has to be known beside the graph: where it comes from, and what it may name and import."""
+
+    project: str
+    project_folder: str
+    config: str
+    overrides: tuple[str, ...]
+    main: str | None
+    source_folders: tuple[str, ...]
+    rules: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A config as it was frozen."""
+
+    folder: str
+    graph: Graph
+    facts: Facts
+
+    def has(self, key: str) -> bool:
+        """Whether the config has a top-level key."""
+        root = self.graph.root
+        return isinstance(root, Map) and any(edge.key == key for edge in root.items)
+
+    def build(self, key: str | None = None) -> Any:
+        """Build the config's main object, or the one of a top-level key; project code has to be trusted."""
+        wanted = key or self.facts.main
+        root = self.graph.root
+        node = next((edge.node for edge in root.items if edge.key == wanted), None) if isinstance(root, Map) else None
+        if node is None:
+            raise RunError(f"the config {self.facts.config} has no {wanted}")
+        policy = Policy(tuple(Rule(*rule) for rule in self.facts.rules))
+        folders = [folder for folder in self.facts.source_folders if os.path.isdir(folder)]
+        return build(node, policy=policy, source_folders=folders)
+
+
+def freeze(graph: Graph, facts: Facts, folder: str | os.PathLike[str]) -> None:
+    """Write a config into a folder; a secret value is refused, because what is written may be copied and kept."""
+    for node in walk(graph.root):
+        if isinstance(getattr(node, "value", None), Secret):
+            raise RunError(
+                "this value is a secret, and a run is written to disk",
+                origin=node.origin,
+                key=node.name,
+                hint="leave it out, and let the library read it from its own environment variable",
+            )
+    make_folder(folder)
+    write_atomic(os.path.join(folder, GRAPH), to_json(graph))
+    write_atomic(os.path.join(folder, RUN), json.dumps(asdict(facts), indent=1))
+
+
+def thaw(folder: str | os.PathLike[str]) -> Frozen:
+    """Read a config that `freeze` wrote."""
+    graph = from_json(read_bounded(os.path.join(folder, GRAPH), _LIMIT).decode())
+    try:
+        facts = Facts(**json.loads(read_bounded(os.path.join(folder, RUN), _LIMIT)))
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{os.path.join(folder, RUN)} does not describe a run: {error}") from error
+    return Frozen(os.fspath(folder), graph, facts)

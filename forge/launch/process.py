@@ -1,0 +1,60 @@
+"""Start forge's own modules that need torch: a process of the same interpreter on the same terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import FrameType
+
+__all__ = ["module_command", "module_environment", "run_command", "run_module"]
+
+_PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
+
+
+def module_command(module: str, arguments: Sequence[str] = ()) -> list[str]:
+    """The command line that runs a module of forge with this interpreter."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def module_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for such a process: this one's, in which the current folder is no place to import from."""
+    return {**os.environ, "PYTHONSAFEPATH": "1", **(extra or {})}
+
+
+def run_module(module: str, arguments: Sequence[str] = (), *, environment: Mapping[str, str] | None = None) -> int:
+    """Run a module of forge on this terminal and return its exit code."""
+    return run_command(module_command(module, arguments), environment=environment)
+
+
+def run_command(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> int:
+    """Run a command on this terminal until it ends, pass signals on to it, and return its exit code."""
+    process = subprocess.Popen(command, env=module_environment(environment))  # noqa: S603 - a list, and no shell
+    with _signals_to(process):
+        code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+@contextlib.contextmanager
+def _signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Leave it to the process what a signal means; a terminal's Ctrl-C reaches it without our help."""
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        if number != signal.SIGINT or not sys.stdin.isatty():
+            process.send_signal(number)
+
+    try:
+        before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    except ValueError:  # only the main thread may set handlers
+        before = {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

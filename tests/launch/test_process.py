@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from forge.launch.process import module_command, module_environment, run_command, run_module
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WAITS = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+open(sys.argv[1], "w").close()
+time.sleep(30)
+"""
+
+
+def test_a_module_runs_with_this_interpreter_and_its_exit_code_comes_back() -> None:
+    assert run_module("forge", ["--version"]) == 0
+    assert run_module("forge", ["no-such-verb"]) == 2
+    assert module_command("forge", ["ls"]) == [sys.executable, "-m", "forge", "ls"]
+
+
+def test_the_current_folder_is_no_place_to_import_from(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit(9)\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import json"], cwd=tmp_path, env=module_environment({"A": "1"}), check=False
+    )
+    assert done.returncode == 0
+    assert module_environment({"A": "1"})["A"] == "1"
+
+
+def test_death_by_a_signal_is_told_as_a_shell_does() -> None:
+    kill = f"import os; os.kill(os.getpid(), {signal.SIGKILL})"
+    assert run_command([sys.executable, "-c", kill]) == 128 + signal.SIGKILL
+
+
+def test_a_signal_is_passed_on_and_the_process_decides(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    program = f"from forge.launch.process import run_command; import sys; sys.exit(run_command({[sys.executable, '-c', WAITS, str(ready)]!r}))"
+    outer = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            if ready.exists():
+                break
+            time.sleep(0.05)
+        os.kill(outer.pid, signal.SIGTERM)
+        assert outer.wait(timeout=20) == 7
+    finally:
+        outer.kill()
+        outer.wait()
