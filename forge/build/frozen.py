@@ -84,7 +84,8 @@ def thaw(folder: str | os.PathLike[str]) -> Frozen:
     """Read a config that `freeze` wrote."""
     graph = from_json(read_bounded(os.path.join(folder, GRAPH), _LIMIT).decode())
     try:
-        facts = Facts(**json.loads(read_bounded(os.path.join(folder, RUN), _LIMIT)))
-    except (ValueError, TypeError) as error:
+        written = json.loads(read_bounded(os.path.join(folder, RUN), _LIMIT))
+        facts = Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in written.items()})
+    except (ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{os.path.join(folder, RUN)} does not describe a run: {error}") from error
     return Frozen(os.fspath(folder), graph, facts)

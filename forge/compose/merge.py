@@ -16,7 +16,7 @@ from forge.compose.reference import follow, is_interpolation
 if TYPE_CHECKING:
     from forge.base.paths import Key, Path
 
-__all__ = ["MISSING", "check_kinds", "embed", "merge", "put", "copied"]
+__all__ = ["MISSING", "check_kinds", "copied", "embed", "merge", "put"]
 
 MISSING: Final = "???"
 

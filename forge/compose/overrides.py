@@ -16,7 +16,7 @@ from forge.base.secrets import MASK, is_secret_name
 from forge.base.spelling import did_you_mean
 from forge.compose.document import MAX_DEPTH, ConfigList, ConfigMap, Setting
 from forge.compose.interpolation import Evaluator
-from forge.compose.merge import MISSING, check_kinds, merge, put, copied
+from forge.compose.merge import MISSING, check_kinds, copied, merge, put
 from forge.compose.quote import quote_value
 from forge.compose.reference import NOT_FOUND, follow, is_interpolation, lookup, reference_of
 

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from forge.base.errors import OverrideError
 from forge.base.origin import Origin
 from forge.compose.document import ConfigList, ConfigMap, Setting, parse_document
-from forge.compose.merge import embed, merge, put, copied
+from forge.compose.merge import copied, embed, merge, put
 
 KEYS = ("a", "b", "c", "d")
 scalars = st.one_of(
