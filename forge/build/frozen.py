@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import RunError
 from forge.base.files import make_folder, read_bounded, write_atomic
 from forge.base.secrets import Secret
 from forge.build.build import build
-from forge.graph.node import Graph, Map
+from forge.graph.node import Call, Graph, Map
 from forge.graph.policy import Policy, Rule
 from forge.graph.stored import from_json, to_json
 from forge.graph.walk import walk
+
+if TYPE_CHECKING:
+    from forge.graph.node import Node
 
 __all__ = ["GRAPH", "RUN", "Facts", "Frozen", "freeze", "thaw"]
 
@@ -66,18 +69,26 @@ class Frozen:
 
 
 def freeze(graph: Graph, facts: Facts, folder: str | os.PathLike[str]) -> None:
-    """Write a config into a folder; a secret value is refused, because what is written may be copied and kept."""
-    for node in walk(graph.root):
-        if isinstance(getattr(node, "value", None), Secret):
-            raise RunError(
-                "this value is a secret, and a run is written to disk",
-                origin=node.origin,
-                key=node.name,
-                hint="leave it out, and let the library read it from its own environment variable",
-            )
+    """Write a config into a folder.
+
+    What is written may be copied and kept, so a secret that an object would get is refused; any other is written as a mask.
+    """
+    for call in (node for node in walk(graph.root) if isinstance(node, Call)):
+        for node in walk(call):
+            _refuse_secret(node)
     make_folder(folder)
     write_atomic(os.path.join(folder, GRAPH), to_json(graph))
     write_atomic(os.path.join(folder, RUN), json.dumps(asdict(facts), indent=1))
+
+
+def _refuse_secret(node: Node) -> None:
+    if isinstance(getattr(node, "value", None), Secret):
+        raise RunError(
+            "this value is a secret, and a run is written to disk",
+            origin=node.origin,
+            key=node.name,
+            hint="leave it out, and let the library read it from its own environment variable",
+        )
 
 
 def thaw(folder: str | os.PathLike[str]) -> Frozen:

@@ -62,6 +62,13 @@ def test_a_secret_is_refused(project: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_secret_that_no_object_gets_is_a_mask(project: Path, tmp_path: Path) -> None:
+    (project / "configs" / "s.yaml").write_text("api_key: hunter2\nlogger: {_target_: collections.OrderedDict}\n")
+    forge.open(project).config("s").freeze(tmp_path / "run")
+    assert thaw(tmp_path / "run").build("logger") == {}
+    assert not any(b"hunter2" in file.read_bytes() for file in (tmp_path / "run").iterdir())
+
+
 def test_a_damaged_run_is_named(project: Path, tmp_path: Path) -> None:
     forge.open(project).config("c").freeze(tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text('{"project": 1}')

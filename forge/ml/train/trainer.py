@@ -1,11 +1,10 @@
-"""Everything a training run is made of, as one value."""
+"""Everything a training run is made of, as one value; nothing is bound or begun here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from forge.ml.optim.groups import parameter_groups
 from forge.ml.parallel.layout import Layout
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Precision", "Strategy", "Trainer"]
 
 Strategy = Literal["no", "steps", "epoch"]
-Precision = Literal["no", "bf16", "fp16"]
+Precision = Literal["auto", "no", "bf16", "fp16"]
 
 _AT_LEAST_ONE = (
     "per_device_train_batch_size",
@@ -25,15 +24,23 @@ _AT_LEAST_ONE = (
     "save_steps",
     "save_total_limit",
 )
+_ABOVE_ZERO = ("num_train_epochs", "max_grad_norm", "max_grad_value")
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "eval_strategy": ("no", "steps", "epoch"),
+    "save_strategy": ("no", "steps", "epoch"),
+    "on_save_error": ("fail", "warn"),
+    "mixed_precision": ("auto", "no", "bf16", "fp16"),
+    "torch_compile": ("auto", True, False),
+    "loss": ("auto", "linear", "logits"),
+}
 
 
 @dataclass(kw_only=True)
 class Trainer:
     """A run: its model, its data, its optimizer, how long it lasts, what it saves. Names are those of Hugging Face.
 
-    `optimizer` and `schedule` are given as functions and are bound here: the optimizer to the model's parameters (vectors such
-    as norms and biases do not decay), the schedule to the optimizer. A run measured in epochs (`max_steps` of -1) knows its
-    number of steps only once its data is counted; its schedule is bound then, by `bind_schedule`.
+    ``optimizer`` and ``schedule`` are functions: a run gives the first the parameters of the model that it has put in place, and
+    the second that optimizer and the number of steps.
     """
 
     # Shown as themselves these would fill pages.
@@ -46,7 +53,8 @@ class Trainer:
     logging: Sequence[Any] = ()
     callbacks: Sequence[Any] = ()
 
-    output_dir: str = "output"
+    output_dir: str | None = None
+    overwrite_output_dir: bool = False
     seed: int = 42
     max_steps: int = -1
     num_train_epochs: float = 1.0
@@ -54,6 +62,7 @@ class Trainer:
     per_device_eval_batch_size: int = 8
     gradient_accumulation_steps: int = 1
     max_grad_norm: float | None = 1.0
+    max_grad_value: float | None = None
 
     logging_steps: int = 10
     eval_strategy: Strategy = "no"
@@ -61,49 +70,46 @@ class Trainer:
     save_strategy: Strategy = "steps"
     save_steps: int | None = 500
     save_total_limit: int | None = None
+    async_save: bool = True
+    on_save_error: Literal["fail", "warn"] = "fail"
     resume_from_checkpoint: str | None = None
 
-    mixed_precision: Precision = "no"
-    gradient_checkpointing: bool = False
+    mixed_precision: Precision = "auto"
+    stochastic_rounding: bool = False
+    gradient_checkpointing: bool | int | Literal["full", "selective"] = False
     enable_activation_offloading: bool = False
     fuse_optim_with_backward: bool = False
-    torch_compile: bool = False
+    torch_compile: bool | Literal["auto"] = "auto"
+    loss: Literal["auto", "linear", "logits"] = "auto"
 
     def __post_init__(self) -> None:
         self._check_numbers()
-        self._check_strategies()
-        self._check_memory()
-        self.optimizer = self.optimizer(parameter_groups(self.model))
-        if self.max_steps > 0:
-            self.bind_schedule(self.max_steps)
-
-    def bind_schedule(self, total_steps: int) -> None:
-        """Bind the schedule to the optimizer, for a run of this many optimizer steps."""
-        self.schedule = self.schedule(self.optimizer, total_steps)
+        self._check_choices()
+        self._check_fused()
 
     def _check_numbers(self) -> None:
         for name in _AT_LEAST_ONE:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is at least 1, not {value}")
+        for name in _ABOVE_ZERO:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                off = "" if name == "num_train_epochs" else ", or null for no clipping"
+                raise ValueError(f"{name} is above 0{off}, not {value}")
         if self.max_steps < 1 and self.max_steps != -1:
             raise ValueError(f"max_steps is at least 1, or -1 to go by num_train_epochs, not {self.max_steps}")
-        if self.num_train_epochs <= 0:
-            raise ValueError(f"num_train_epochs is above 0, not {self.num_train_epochs}")
-        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
-            raise ValueError(f"max_grad_norm is above 0, or null for no clipping, not {self.max_grad_norm}")
 
-    def _check_strategies(self) -> None:
+    def _check_choices(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in choices):
+                raise ValueError(f"{name} is {', '.join(map(str, choices[:-1]))} or {choices[-1]}, not {value!r}")
         for what in ("eval", "save"):
-            strategy, steps = getattr(self, f"{what}_strategy"), getattr(self, f"{what}_steps")
-            if strategy not in ("no", "steps", "epoch"):
-                raise ValueError(f"{what}_strategy is no, steps or epoch, not {strategy!r}")
-            if strategy == "steps" and steps is None:
+            if getattr(self, f"{what}_strategy") == "steps" and getattr(self, f"{what}_steps") is None:
                 raise ValueError(f"{what}_strategy is steps: {what}_steps has to say how many")
-        if self.mixed_precision not in ("no", "bf16", "fp16"):
-            raise ValueError(f"mixed_precision is no, bf16 or fp16, not {self.mixed_precision!r}")
 
-    def _check_memory(self) -> None:
+    def _check_fused(self) -> None:
         if not self.fuse_optim_with_backward:
             return
         if self.gradient_accumulation_steps > 1:
@@ -113,5 +119,6 @@ class Trainer:
             )
         if self.max_grad_norm is not None:
             raise ValueError(
-                "fuse_optim_with_backward never has all gradients at once, so their norm is unknown: set max_grad_norm to null"
+                "fuse_optim_with_backward never has all gradients at once, so their norm is unknown: "
+                "set max_grad_norm to null; max_grad_value clips each value"
             )

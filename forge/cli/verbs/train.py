@@ -1,0 +1,85 @@
+"""``forge train``: check a config, freeze it into a run folder, and run it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forge.base.errors import UsageError
+from forge.cli.options import Option
+from forge.cli.registry import Verb
+
+if TYPE_CHECKING:
+    from forge.api import ConfigHandle
+    from forge.cli.session import Context
+    from forge.launch.local import LocalLaunch
+
+__all__ = ["VERB"]
+
+
+def _run(context: Context) -> int:
+    from forge.launch.local import local_launch  # `forge --help` starts nothing
+    from forge.launch.process import run_command
+    from forge.launch.run_folder import new_run_folder, with_output_folder, write_run_folder
+
+    if not _is_sound(context, context.config):
+        return 2
+    config, output = with_output_folder(context.config)
+    folder = new_run_folder(output, config.name)
+    launch = local_launch(folder, context.options.devices)
+    if context.options.dry_run:
+        context.output.write(_plan(config, output, folder, launch))
+        return 0
+    write_run_folder(config, folder, {"command": launch.command, "environment": dict(launch.environment)})
+    context.output.flush()
+    return run_command(launch.command, environment=launch.environment)
+
+
+def _is_sound(context: Context, config: ConfigHandle) -> bool:
+    """Whether a run of the config can begin; what is wrong with it is printed."""
+    if config.main is None:
+        raise UsageError(
+            f"{config.name} describes no run",
+            hint="a run needs a trainer: add '- /trainer: default' to the config's defaults",
+        )
+    findings = [finding for finding in config.check() if finding.severity == "error"]
+    for finding in findings:
+        context.output.note(str(finding))
+    if findings:
+        context.output.note(f"{config.name}: nothing was started, correct the {len(findings)} above first")
+    return not findings
+
+
+def _plan(config: ConfigHandle, output: str, folder: str, launch: LocalLaunch) -> str:
+    return "\n".join(
+        [
+            f"config       {config.name} of {config.project.name}",
+            f"output       {output}",
+            f"run folder   {folder}",
+            f"command      {launch}",
+        ]
+    )
+
+
+VERB = Verb(
+    name="train",
+    summary="train what a config describes",
+    help="""\
+Check the config, freeze it into a new run folder, OUTPUT_DIR/runs/TIME-CONFIG, and train there. Ctrl-C, SIGTERM,
+SIGUSR1 or a file named STOP in the run folder ends the run after the current step and saves it; a second Ctrl-C ends it at
+once.
+
+Exit code 0: every step was taken. 3: stopped on request, saved, to be continued with --resume-from-checkpoint auto.
+2: nothing was started, the config or the command line is wrong. 1: failed. 130: ended by a second Ctrl-C.
+
+  forge -p projects/pydoc -t pretrain/tiny train
+  forge -t chat/lora train -M MODEL_FOLDER --max-steps 10 --save-strategy no
+  forge -t chat/lora train --resume-from-checkpoint auto
+  forge -t chat/full train --dry-run
+""",
+    run=_run,
+    options=(
+        Option(("--dry-run",), "print what would run, and start nothing"),
+        Option(("-d", "--devices"), "cpu, or the number of a GPU; without it the first GPU, if there is one", "N"),
+    ),
+    takes_config=True,
+)

@@ -1,0 +1,88 @@
+"""The folder of a run: what was asked for, what it is made from, and where it ran."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import distributions
+from typing import TYPE_CHECKING, Any, Final
+
+from forge.base.files import make_folder, write_atomic
+from forge.compose.quote import override_key, quote_value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from forge.api import ConfigHandle
+
+__all__ = ["RUNS", "new_run_folder", "with_output_folder", "write_run_folder"]
+
+RUNS: Final = "runs"
+_GIT_SECONDS: Final = 10
+
+
+def with_output_folder(config: ConfigHandle) -> tuple[ConfigHandle, str]:
+    """The config with a folder to write to, which is ``output/PROJECT/CONFIG`` unless it names one, and that folder."""
+    trainer = config.data(resolve=True, path=config.main)
+    output = trainer.get("output_dir") if isinstance(trainer, dict) else None
+    if output is not None:
+        return config, str(output)
+    output = os.path.join("output", config.project.name, config.name)
+    return config.override(f"++{override_key((str(config.main), 'output_dir'))}={quote_value(output)}"), output
+
+
+def new_run_folder(output: str, config_name: str) -> str:
+    """A folder for a run that begins now, named after the time and the config; it is not made yet."""
+    began = datetime.now(timezone.utc).astimezone().strftime("%Y%m%d-%H%M%S")
+    name = f"{began}-{config_name.replace('/', '-')}"
+    path = os.path.join(output, RUNS, name)
+    number = 1
+    while os.path.exists(path):
+        number += 1
+        path = os.path.join(output, RUNS, f"{name}-{number}")
+    return path
+
+
+def write_run_folder(config: ConfigHandle, folder: str, launch: dict[str, Any]) -> None:
+    """Freeze a config into its run folder, and write down beside it how it is started and on what."""
+    config.freeze(folder)
+    make_folder(folder)
+    write_atomic(os.path.join(folder, "config.yaml"), config.show(resolve=True))
+    write_atomic(os.path.join(folder, "launch.json"), json.dumps(launch, indent=1))
+    write_atomic(os.path.join(folder, "env.json"), json.dumps(_environment(config.project.folder), indent=1))
+
+
+def _environment(project_folder: str) -> dict[str, Any]:
+    """What a result may depend on and no config says."""
+    return {
+        "python": sys.version,
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "processors": os.cpu_count(),
+        "packages": dict(sorted((found.name, found.version) for found in distributions())),
+        "git": _git_state(project_folder),
+    }
+
+
+def _git_state(folder: str) -> dict[str, Any] | None:
+    """The commit that the project's files are at, and those that differ from it; None outside of a repository."""
+    commit = _git(folder, ["rev-parse", "HEAD"])
+    if commit is None:
+        return None
+    return {"commit": commit.strip(), "changed": (_git(folder, ["status", "--porcelain", "."]) or "").splitlines()}
+
+
+def _git(folder: str, arguments: Sequence[str]) -> str | None:
+    # Nothing of the repository's own settings may start a program.
+    command = ["git", "-C", folder, "-c", "core.fsmonitor=false", *arguments]
+    try:
+        done = subprocess.run(  # noqa: S603 - a list, and no shell
+            command, capture_output=True, text=True, errors="replace", timeout=_GIT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

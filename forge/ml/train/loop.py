@@ -1,0 +1,125 @@
+"""The training loop: steps, and between them evaluations, checkpoints and whatever asks the run to stop."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from forge.ml.evaluate.perplexity import evaluate
+from forge.ml.train.step import optimizer_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from forge.ml.data.batch import Batch
+    from forge.ml.train.run import Run
+    from forge.ml.train.step import Measured
+
+__all__ = ["train"]
+
+
+def train(run: Run) -> None:
+    """Take steps until there are no more, or until the run is asked to stop; what it has learned is saved at the end.
+
+    What is due after a step is done before the next one, so that a run that was stopped in between does it when it is resumed.
+    """
+    run.tell("begin")
+    try:
+        with run.progress:
+            while True:
+                if _evaluation_due(run):
+                    _evaluate(run)
+                if _save_due(run):
+                    _save(run)
+                if run.stopping.asked or run.step >= run.total_steps:
+                    break
+                _step(run)
+        if run.saver is not None:
+            if run.step > run.counts.saved_step:
+                _save(run)
+            run.saver.wait()
+    finally:
+        run.tell("end")
+
+
+def _step(run: Run) -> None:
+    run.clock.start()
+    with run.clock.part("data"):
+        run.batch = run.loader.next()
+    run.tell("before_step")
+    measured = optimizer_step(run, run.batch)
+    run.counts.step += 1
+    run.counts.tokens += measured.tokens
+    run.counts.trained_tokens += measured.trained_tokens
+    record = _record(run, measured)
+    run.tell("after_step", record)
+    if run.step % run.settings.logging_steps == 0 or run.step in {1, run.total_steps}:
+        run.metrics.write(record)
+    run.progress.step(record)
+
+
+def _record(run: Run, measured: Measured) -> dict[str, Any]:
+    seconds = run.clock.stop()
+    whole = sum(seconds.values())
+    return {
+        "step": run.step,
+        "epoch": round(run.epoch, 4),
+        "loss": measured.loss,
+        "grad_norm": measured.grad_norm,
+        "lr": measured.lr,
+        "tokens": run.counts.tokens,
+        "trained_tokens": run.counts.trained_tokens,
+        "tokens_per_second": measured.tokens / whole,
+        "trained_tokens_per_second": measured.trained_tokens / whole,
+        "seconds": seconds,
+        "memory": run.peak_memory(),
+    }
+
+
+def _evaluation_due(run: Run) -> bool:
+    settings, counts = run.settings, run.counts
+    if not run.evaluations or run.step == counts.evaluated_step or run.interrupted:
+        return False
+    return _due(run, settings.eval_strategy, settings.eval_steps, counts.evaluated_epochs)
+
+
+def _save_due(run: Run) -> bool:
+    settings, counts = run.settings, run.counts
+    if run.saver is None or run.step == counts.saved_step:
+        return False
+    return _due(run, settings.save_strategy, settings.save_steps, counts.saved_epochs)
+
+
+def _due(run: Run, strategy: str, steps: int | None, epochs: int) -> bool:
+    if strategy == "no":
+        return False
+    if run.finished:
+        return True
+    return int(run.epoch) > epochs if strategy == "epoch" else run.step % (steps or 1) == 0
+
+
+def _evaluate(run: Run) -> None:
+    """Evaluate on every held-out set; a request to stop ends it early, and it is done again when the run is resumed."""
+    records = []
+    for name, batches in run.evaluations.items():
+        found = evaluate(run.loss, _until_stopped(run, batches()), run.device, run.precision)
+        if run.interrupted:
+            return
+        records.append({"step": run.step, "epoch": round(run.epoch, 4), "dataset": name, **found})
+    for record in records:
+        run.metrics.write(record)
+        run.progress.evaluated(record)
+    tokens = sum(record["tokens"] for record in records)
+    run.best.offer(sum(record["eval_loss"] * record["tokens"] for record in records) / tokens, run.step)
+    run.counts.evaluated_step, run.counts.evaluated_epochs = run.step, int(run.epoch)
+    run.tell("after_evaluation", records)
+
+
+def _until_stopped(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:
+    return takewhile(lambda _: not run.interrupted, batches)
+
+
+def _save(run: Run) -> None:
+    run.counts.saved_step, run.counts.saved_epochs = run.step, int(run.epoch)
+    with run.clock.between("checkpoint"):
+        run.save()

@@ -1,0 +1,70 @@
+"""What a person sees of a run while it goes on: a bar in a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """Shows how far a run is, its loss and its speed."""
+
+    def __init__(self, total_steps: int, logging_steps: int, step: int = 0, console: Console | None = None) -> None:
+        self.console = console or Console(file=sys.stderr, highlight=False)
+        self._logging_steps = logging_steps
+        self._total = total_steps
+        self._bar = Bar(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=total_steps, completed=step, state="")
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the bar as it stands."""
+        self._bar.stop()
+
+    def step(self, record: dict[str, Any]) -> None:
+        """A step is done."""
+        state = f"loss {record['loss']:.4f}  {record['tokens_per_second']:,.0f} tokens/s"
+        self._bar.update(self._task, completed=record["step"], state=state)
+        if not self.console.is_terminal and _is_logged(record["step"], self._logging_steps, self._total):
+            self.say(f"step {record['step']}/{self._total}  {state}  lr {record['lr']:.2e}")
+
+    def evaluated(self, record: dict[str, Any]) -> None:
+        """An evaluation is done."""
+        self.say(
+            f"step {record['step']}: {record['dataset']}: "
+            f"loss {record['eval_loss']:.4f}, perplexity {record['perplexity']:.2f}"
+        )
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+
+def _is_logged(step: int, every: int, total: int) -> bool:
+    return step % every == 0 or step in {1, total}

@@ -1,0 +1,107 @@
+"""Where a run begins: from nothing, or from a checkpoint that is whole and fits."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from forge.base.errors import ResumeError
+from forge.base.paths import dotted
+from forge.graph.change import Retarget
+from forge.graph.diff import diff
+from forge.graph.stored import from_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from forge.graph.change import Change
+    from forge.graph.node import Graph
+    from forge.ml.checkpoint.store import Store
+    from forge.ml.train.trainer import Trainer
+
+__all__ = ["choose_start"]
+
+_GRAPH: Final = "graph.json"
+# What the weights, or the meaning of a token, depend on.
+_FIXED: Final = (("model", "config"), ("model", "adapter"), ("tokenizer",))
+_FREE: Final = (("tokenizer", "chat_template"), ("model", "config", "use_cache"))
+_LONGEST: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The checkpoint that a run continues from."""
+
+    path: str
+    step: int
+
+
+def choose_start(settings: Trainer, graph: Graph, store: Store, console: Console) -> Start | None:
+    """The checkpoint to continue from, every byte of it verified; None to begin from nothing.
+
+    What the config says otherwise than when the checkpoint was made is told, and refused where nothing could go on from it.
+    """
+    asked = settings.resume_from_checkpoint
+    if asked is None:
+        _make_room(settings, store)
+        return None
+    found = store.newest(say=console.print) if asked == "auto" else store.checked(asked)
+    if found is None:
+        console.print(f"there is no checkpoint in {store.folder} yet: beginning from nothing")
+        return None
+    console.print(f"continuing from {found.path}", soft_wrap=True)
+    _compare(found.path, graph, console)
+    return Start(found.path, found.step)
+
+
+def _make_room(settings: Trainer, store: Store) -> None:
+    """A new run never mixes its checkpoints with those of another."""
+    old = store.list()
+    if not old:
+        return
+    if not settings.overwrite_output_dir:
+        raise ResumeError(
+            f"{settings.output_dir} holds checkpoints up to step {max(one.step for one in old)} already",
+            hint="continue from them with --resume-from-checkpoint auto, write elsewhere with --output-dir, "
+            "or remove them first with --overwrite-output-dir",
+        )
+    for one in old:
+        store.remove(one.path)
+
+
+def _compare(path: str, graph: Graph, console: Console) -> None:
+    with open(os.path.join(path, "state", _GRAPH), encoding="utf-8") as file:
+        changes = diff(from_json(file.read()), graph)
+    changes = [change for change in changes if not _is_about_the_run(change)]
+    refused = [change for change in changes if _is_fixed(change)]
+    if refused:
+        raise ResumeError(
+            f"the checkpoint {path} was made by another config: {'; '.join(map(_text, refused))}",
+            hint="undo these changes, or begin a new run in another --output-dir",
+        )
+    for change in changes:
+        console.print(f"  changed since: {_text(change)}", markup=False, soft_wrap=True)
+
+
+def _is_about_the_run(change: Change) -> bool:
+    return change.path[-1:] in {("resume_from_checkpoint",), ("overwrite_output_dir",), ("output_dir",)}
+
+
+def _is_fixed(change: Change) -> bool:
+    if any(change.path[: len(free)] == free for free in _FREE):
+        return False
+    if change.path == ("optimizer",):
+        return isinstance(change, Retarget)
+    return any(change.path[: len(fixed)] == fixed for fixed in _FIXED)
+
+
+def _text(change: Change) -> str:
+    """``optimizer.lr: 0.001 -> 0.002``."""
+    values = [_shown(getattr(change, name)) for name in ("old", "new", "value") if hasattr(change, name)]
+    return f"{dotted(change.path)}: {' -> '.join(values) or type(change).__name__.lower()}"
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

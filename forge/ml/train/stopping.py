@@ -1,0 +1,53 @@
+"""How a run is asked to stop: by a signal, by a file named STOP in its folder, or by a callback.
+
+A request is only noted; the loop looks at it between two steps. The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 asks
+for a last checkpoint, the second SIGINT ends the process at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["STOP_FILE", "Stopping"]
+
+STOP_FILE: Final = "STOP"
+
+
+class Stopping:
+    """Notes why a run should end."""
+
+    def __init__(self) -> None:
+        self.folder: str | None = None
+        self.reason = ""
+        self.interrupted = False  # by somebody outside: the run is not finished
+
+    def listen(self) -> None:
+        """Take over the signals; to be called before anything slow, so that none is missed."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self._on_signal)
+
+    def finish(self, reason: str) -> None:
+        """The run has reached its aim."""
+        self.reason = self.reason or reason
+
+    def interrupt(self, reason: str) -> None:
+        """Somebody outside wants the run to end; it can be resumed."""
+        self.interrupted = True
+        self.reason = reason
+
+    @property
+    def asked(self) -> bool:
+        """Whether the run is to end after this step."""
+        if not self.reason and self.folder and os.path.exists(os.path.join(self.folder, STOP_FILE)):
+            self.interrupt(f"the file {STOP_FILE} in the run's folder")
+        return bool(self.reason)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupt(signal.Signals(number).name)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from forge.ml.train.progress import Progress
+
+RECORD = {"loss": 2.5, "tokens_per_second": 12345.6, "lr": 1e-3}
+
+
+def _shown(*, terminal: bool) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=100, color_system=None)
+    with Progress(20, 10, console=console) as progress:
+        for step in range(1, 21):
+            progress.step({**RECORD, "step": step})
+        progress.evaluated({"step": 20, "dataset": "held_out", "eval_loss": 2.0, "perplexity": 7.389})
+        progress.say("[not markup]")
+    return stream.getvalue()
+
+
+def test_a_log_file_gets_a_line_at_the_first_the_last_and_every_logged_step() -> None:
+    lines = _shown(terminal=False).splitlines()
+    assert [line.split()[1] for line in lines[:3]] == ["1/20", "10/20", "20/20"]
+    assert "loss 2.5000" in lines[0]
+    assert "12,346 tokens/s" in lines[0]
+    assert lines[3] == "step 20: held_out: loss 2.0000, perplexity 7.39"
+    assert lines[4] == "[not markup]"
+    assert len(lines) == 5
+
+
+def test_a_terminal_gets_a_bar_and_the_lines_above_it() -> None:
+    shown = _shown(terminal=True)
+    assert "20/20" in shown
+    assert "100%" in shown
+    assert "held_out: loss 2.0000" in shown
+    assert "step 10/20  loss" not in shown

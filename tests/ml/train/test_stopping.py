@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forge.ml.train.stopping import STOP_FILE, Stopping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+@pytest.fixture
+def stopping() -> Iterator[Stopping]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    made = Stopping()
+    made.listen()
+    yield made
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_asks_and_says_which(stopping: Stopping, number: signal.Signals) -> None:
+    assert not stopping.asked
+    os.kill(os.getpid(), number)
+    assert stopping.asked
+    assert stopping.interrupted
+    assert stopping.reason == number.name
+
+
+@pytest.mark.usefixtures("stopping")
+def test_a_second_interrupt_ends_at_once() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_second_term_still_lets_the_run_save(stopping: Stopping) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stopping.asked
+
+
+def test_a_file_asks(tmp_path: Path) -> None:
+    stopping = Stopping()
+    stopping.folder = str(tmp_path)
+    assert not stopping.asked
+    (tmp_path / STOP_FILE).touch()
+    assert stopping.asked
+    assert stopping.interrupted
+    assert STOP_FILE in stopping.reason
+
+
+def test_a_run_that_has_reached_its_aim_was_not_interrupted() -> None:
+    stopping = Stopping()
+    stopping.finish("early stopping")
+    stopping.finish("later")
+    assert stopping.asked
+    assert not stopping.interrupted
+    assert stopping.reason == "early stopping"
