@@ -10,17 +10,32 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Final, TextIO
+import time
+from typing import TYPE_CHECKING, Final, TextIO, final
 
 from forge.base.errors import ConfigLimitError, FileError
 from forge.base.origin import Origin, shown_path
 
+if TYPE_CHECKING:
+    from queue import Queue
+    from threading import Thread
+    from types import TracebackType
+
 __all__ = [
+    "Claim",
+    "NewFile",
+    "add_hard_link",
+    "claim",
+    "force_to_disk",
     "make_folder",
+    "make_new_folder",
     "make_private_folder",
+    "move_folder",
     "open_append",
     "read_bounded",
     "remove_file",
+    "remove_tree",
+    "replace_symlink",
     "write_atomic",
     "write_temporary",
     "write_through",
@@ -29,7 +44,12 @@ __all__ = [
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 # A named pipe would block the opener for ever without O_NONBLOCK.
 _OLD_FILE: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_LOCK_FILE: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _PRIVATE: Final = 0o700
+# Handed to the system, and to the thread that hashes, at a time; the system takes at most 1024 pieces in one call.
+_PORTION: Final = 8 << 20
+_MOST_PIECES: Final = 512
+_AHEAD: Final = 4
 _HINTS: Final = (
     ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "the disk is full: free some space, or write to another place"),
     (
@@ -54,6 +74,199 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes, mode: int = 0o
         _write_and_rename(target, content, mode, durable=durable)
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
+
+
+@final
+class NewFile:
+    """A file that must not be there yet, written in pieces: its size and SHA-256 are known when it is closed.
+
+    The bytes are on disk when the ``with`` block ends. A block that fails leaves no file behind. What is handed to `write` is
+    read until then, partly by a second thread, and must not be changed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self.size = 0
+        self._digest = _Digest()
+        self._pieces: list[memoryview] = []
+        self._waiting = 0
+        try:
+            self._handle = os.open(self.path, _NEW_FILE, 0o644)
+        except (OSError, ValueError) as error:
+            raise _unwritable(path, error) from error
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of all bytes, in hexadecimal; for a file that is closed."""
+        return self._digest.value
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Add bytes at the end."""
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), _PORTION):
+            piece = view[start : start + _PORTION]
+            self._pieces.append(piece)
+            self._waiting += len(piece)
+            if self._waiting >= _PORTION or len(self._pieces) >= _MOST_PIECES:
+                self._hand_on()
+
+    def __enter__(self) -> NewFile:
+        """The file is open already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Force the bytes to disk, or remove the file when something went wrong."""
+        if error is not None:
+            self._give_up()
+            return
+        try:
+            self._hand_on()
+            self._force()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _hand_on(self) -> None:
+        pieces, self._pieces, self._waiting = self._pieces, [], 0
+        self._digest.add(pieces)
+        try:
+            _write_pieces(self._handle, pieces)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self.size += sum(map(len, pieces))
+
+    def _force(self) -> None:
+        # The rest is hashed while the disk takes what was written.
+        try:
+            os.fsync(self._handle)
+            handle, self._handle = self._handle, -1
+            os.close(handle)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self._digest.end()
+
+    def _give_up(self) -> None:
+        self._digest.end()
+        with contextlib.suppress(OSError):
+            if self._handle >= 0:
+                os.close(self._handle)
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+
+
+class _Digest:
+    """SHA-256 of what is written, by a second thread once there is enough of it to be worth one."""
+
+    def __init__(self) -> None:
+        from hashlib import sha256  # most who write need no hash
+
+        self._hash = sha256()
+        self._queue: Queue[list[memoryview] | None] | None = None
+        self._thread: Thread | None = None
+
+    @property
+    def value(self) -> str:
+        return self._hash.hexdigest()
+
+    def add(self, pieces: list[memoryview]) -> None:
+        if self._queue is None and sum(map(len, pieces)) < _PORTION:
+            self._update(pieces)
+            return
+        if self._queue is None:
+            self._queue = self._start()
+        self._queue.put(pieces)
+
+    def end(self) -> None:
+        if self._queue is not None and self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._queue = self._thread = None
+
+    def _start(self) -> Queue[list[memoryview] | None]:
+        from queue import Queue  # only for large files
+        from threading import Thread
+
+        queue: Queue[list[memoryview] | None] = Queue(_AHEAD)
+        self._thread = Thread(target=self._work, args=(queue,), name="forge-sha256", daemon=True)
+        self._thread.start()
+        return queue
+
+    def _work(self, queue: Queue[list[memoryview] | None]) -> None:
+        while (pieces := queue.get()) is not None:
+            self._update(pieces)
+
+    def _update(self, pieces: list[memoryview]) -> None:
+        for piece in pieces:
+            self._hash.update(piece)
+
+
+class Claim:
+    """A lock file that this process holds until it lets go of it or ends, however it ends."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def release(self) -> None:
+        """Let go of it; nothing happens the second time."""
+        handle, self._handle = self._handle, -1
+        _HELD.discard(self)
+        if handle >= 0:
+            with contextlib.suppress(OSError):
+                os.close(handle)
+
+
+def _release_all() -> None:
+    for held in tuple(_HELD):
+        held.release()
+
+
+# A forked child has the handles too, and would keep the locks when this process is gone.
+_HELD: Final[set[Claim]] = set()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release_all)
+
+
+def claim(path: str | os.PathLike[str], text: str = "", *, wait: float = 0.0) -> Claim | None:
+    """Take a lock file, or None while another process has it; ``text`` tells others who does.
+
+    The file stays when the lock is let go: removing it would let two processes have one each.
+    """
+    try:
+        handle = os.open(path, _LOCK_FILE, 0o644)
+        try:
+            taken = _lock(handle, time.monotonic() + wait)
+        except BaseException:
+            os.close(handle)
+            raise
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+    held = Claim(handle)
+    if not taken:
+        held.release()
+        return None
+    with contextlib.suppress(OSError):  # on a full disk too it is ours, only without a name
+        os.ftruncate(handle, 0)
+        os.write(handle, text.encode())
+    _HELD.add(held)
+    return held
+
+
+def _lock(handle: int, until: float) -> bool:
+    from fcntl import LOCK_EX, LOCK_NB, flock  # POSIX only
+
+    while True:
+        try:
+            flock(handle, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                raise
+        else:
+            return True
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.01)
 
 
 def write_through(path: str | os.PathLike[str], text: str) -> None:
@@ -140,6 +353,70 @@ def make_private_folder(path: str | os.PathLike[str]) -> None:
         raise _unwritable(path, error) from error
 
 
+def make_new_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder that must not be there yet."""
+    try:
+        os.mkdir(path)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+
+
+def move_folder(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Give a folder another name below the same folder, in one step; it never takes the place of anything but nothing."""
+    try:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        os.rename(source, target)
+    except (OSError, ValueError) as error:
+        raise _unwritable(target, error) from error
+
+
+def remove_tree(path: str | os.PathLike[str]) -> None:
+    """Remove a folder with all that is in it, links themselves and not what they lead to; it may be gone already."""
+    from shutil import rmtree
+
+    try:
+        rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise FileError(f"cannot remove {shown_path(path)}: {_reason(error)}") from error
+
+
+def add_hard_link(existing: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Give a file a second name; a symbolic link is copied as a link to the same file."""
+    try:
+        if os.path.islink(existing):
+            os.symlink(os.path.realpath(existing), path)
+        else:
+            os.link(existing, path)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+
+
+def replace_symlink(path: str | os.PathLike[str], target: str) -> None:
+    """Let a path be a symbolic link to ``target``; the file or link that was there is replaced in one step."""
+    temporary = os.path.join(os.path.dirname(path), f".forge-{os.urandom(8).hex()}.tmp")
+    try:
+        os.symlink(target, temporary)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+
+
+def force_to_disk(path: str | os.PathLike[str]) -> None:
+    """Force a file's bytes to disk, or the names in a folder, so that what was made or renamed in it stays so."""
+    try:
+        _sync(os.fspath(path))
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+
+
 def _write_and_rename(target: str, content: bytes, mode: int, *, durable: bool) -> None:
     folder = os.path.dirname(target)
     # The name is short and random: the target's own name may already have the greatest length there is.
@@ -157,13 +434,24 @@ def _write_and_rename(target: str, content: bytes, mode: int, *, durable: bool) 
             os.unlink(temporary)
         raise
     if durable:
-        _sync_folder(folder)
+        _sync(folder)
 
 
 def _write_all(handle: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(handle, rest) :]
+
+
+def _write_pieces(handle: int, pieces: list[memoryview]) -> None:
+    rest = pieces
+    while rest:
+        written = os.writev(handle, rest)
+        while rest and written >= len(rest[0]):
+            written -= len(rest[0])
+            rest = rest[1:]
+        if written:
+            rest = [rest[0][written:], *rest[1:]]
 
 
 def _read_up_to(handle: int, size: int) -> bytes:
@@ -174,8 +462,8 @@ def _read_up_to(handle: int, size: int) -> bytes:
     return b"".join(chunks)
 
 
-def _sync_folder(folder: str) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -2,64 +2,158 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
+
+from forge.ml.data.pack import Overflow, Packing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator
 
-__all__ = ["ChatCorpus", "Packing", "TextCorpus"]
+    from forge.ml.chat.formats import FormatName
+    from forge.ml.chat.labels import TrainOn
 
-Packing = Literal["none", "greedy", "best_fit"]
+__all__ = ["ChatCorpus", "Corpus", "HeldOut", "Mixture", "TextCorpus"]
+
+HeldOut = Iterable[Any] | Mapping[str, Iterable[Any]]
+"""Rows held out for evaluation, or several such sets by name."""
 
 
 @dataclass(frozen=True)
 class TextCorpus:
     """Documents to learn from, and documents held out for evaluation.
 
-    `max_length` and `packing` say how documents become sequences of tokens; they are read by the data loader.
+    A document is a text, or a row whose `column` holds one. `max_length` and `packing` say how documents become sequences of
+    tokens, and `overflow` what becomes of one that is longer: it is split over sequences, cut (truncate) or left out (drop).
     """
 
-    train: Iterable[str] = field(repr=False)
-    held_out: Iterable[str] = field(default=(), repr=False)
+    train: Iterable[Any] = field(repr=False)
+    held_out: HeldOut = field(default=(), repr=False)
+    column: str = "text"
     max_length: int = 1024
     packing: Packing = "greedy"
+    overflow: Overflow = "split"
 
     def __post_init__(self) -> None:
-        _check_sequences(self.max_length, self.packing)
+        _check_sequences(self.max_length, self.packing, self.overflow)
 
     def texts(self) -> Iterator[str]:
         """The documents to learn from; what a new tokenizer is trained on."""
-        return iter(self.train)
+        return (row if isinstance(row, str) else row[self.column] for row in self.train)
 
 
 @dataclass(frozen=True)
 class ChatCorpus:
     """Conversations to learn from, and conversations held out for evaluation.
 
-    Each row is a mapping whose `column` holds a list of messages, each with a role and a content. `train_on` says which tokens
-    are learned: those of every assistant turn, or all. `max_length`, `packing` and `train_on` are read by the data loader.
+    The `format` of the rows is recognised by their columns unless it is named; `columns` says which column plays which part
+    (messages, prompt, completion, instruction, ...) where the names are others, `column` that of the messages alone, and `tags` which keys
+    and words the messages use. `template` is a chat template by its name or its file, in place of the tokenizer's own.
+    `train_on` says what is learned: each assistant turn, what follows the last user turn (completion), the last assistant turn, or all; a
+    message with ``train: true`` or ``false`` decides for itself. `special_in_messages` lets special tokens in messages act as such.
     """
 
     train: Iterable[Mapping[str, Any]] = field(repr=False)
-    held_out: Iterable[Mapping[str, Any]] = field(default=(), repr=False)
-    column: str = "messages"
-    train_on: Literal["assistant", "all"] = "assistant"
+    held_out: HeldOut = field(default=(), repr=False)
+    format: FormatName | None = None
+    column: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    template: str | None = None
+    train_on: TrainOn = "assistant"
+    special_in_messages: bool = False
     max_length: int = 1024
     packing: Packing = "none"
+    overflow: Overflow = "truncate"
 
     def __post_init__(self) -> None:
-        _check_sequences(self.max_length, self.packing)
-        if self.train_on not in ("assistant", "all"):
-            raise ValueError(f"train_on is assistant or all, not {self.train_on!r}")
+        from forge.ml.chat.labels import check_train_on
+
+        _check_sequences(self.max_length, self.packing, self.overflow)
+        check_train_on(self.train_on)
 
     def texts(self) -> Iterator[str]:
         """The contents of all messages to learn from; what a new tokenizer is trained on."""
-        return (message["content"] for row in self.train for message in row[self.column])
+        from forge.ml.chat.conversation import RowError
+        from forge.ml.chat.formats import to_conversation
+
+        row_format = self.row_format()
+        for row in self.train:
+            try:
+                conversation = to_conversation(row, row_format)
+            except RowError:
+                continue  # counted and named when the rows are prepared
+            yield from (message["content"] for message in conversation.messages)
+
+    def row_format(self, found: Iterable[str] | None = None) -> Any:
+        """How the rows are read; ValueError when they have no known format. ``found`` are their columns, when these are known."""
+        from forge.ml.chat.formats import recognise
+        from forge.ml.data.source import columns_of
+
+        renamed = dict(self.columns)
+        if self.column is not None:
+            renamed["conversations" if self.format == "sharegpt" else "messages"] = self.column
+        columns = columns_of(self.train) if found is None else found
+        return recognise(columns, self.format, renamed=renamed, tags=self.tags)
 
 
-def _check_sequences(max_length: int, packing: str) -> None:
+Corpus = TextCorpus | ChatCorpus
+"""Rows of one kind, and how they become sequences."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several datasets learned together. Sequences are drawn from each by its weight, in an order that `seed` decides.
+
+    Weights are parts of the sequences (of the tokens, where they are packed), and need not add up to one. A dataset that is exhausted begins
+    again. Without weights each sequence is seen once an epoch.
+    """
+
+    datasets: Mapping[str, Corpus]
+    weights: Mapping[str, float] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.datasets:
+            raise ValueError("datasets is empty: name at least one dataset")
+        self._check_weights()
+        for name in ("max_length", "packing"):
+            values = {getattr(corpus, name) for corpus in self.datasets.values()}
+            if len(values) > 1:
+                listed = ", ".join(f"{key}: {getattr(corpus, name)}" for key, corpus in self.datasets.items())
+                raise ValueError(f"the datasets of a mixture have one {name}; these have {listed}")
+
+    @property
+    def max_length(self) -> int:
+        """How many tokens a sequence has at most."""
+        return next(iter(self.datasets.values())).max_length
+
+    @property
+    def packing(self) -> Packing:
+        """How documents share sequences."""
+        return next(iter(self.datasets.values())).packing
+
+    def texts(self) -> Iterator[str]:
+        """The texts of all datasets; what a new tokenizer is trained on."""
+        return (text for corpus in self.datasets.values() for text in corpus.texts())
+
+    def _check_weights(self) -> None:
+        if self.weights is None:
+            return
+        if set(self.weights) != set(self.datasets):
+            raise ValueError(
+                f"weights name each dataset once: {', '.join(self.datasets)}; these name {', '.join(self.weights)}"
+            )
+        for name, weight in self.weights.items():
+            if not 0 < weight < float("inf"):
+                raise ValueError(f"the weight of {name} is a number above 0, not {weight}")
+
+
+def _check_sequences(max_length: int, packing: str, overflow: str) -> None:
     if max_length < 2:  # noqa: PLR2004 - one token has no next token to predict
         raise ValueError(f"max_length is at least 2 tokens, not {max_length}")
-    if packing not in ("none", "greedy", "best_fit"):
+    if packing not in get_args(Packing):
         raise ValueError(f"packing is none, greedy or best_fit, not {packing!r}")
+    if overflow not in get_args(Overflow):
+        raise ValueError(f"overflow is truncate, drop or split, not {overflow!r}")

@@ -1,52 +1,186 @@
-"""Rows from files and from the Hugging Face Hub."""
+"""Rows from files and from the Hugging Face Hub.
+
+Nothing is read before the rows are asked for; only that the files are there is seen at once. Files are read by what reads them
+fastest, so that local data never waits for the import of `datasets`.
+"""
 
 from __future__ import annotations
 
+import csv
 import glob
+import gzip
+import hashlib
+import io
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
+
+from forge.base.errors import DataError
+from forge.base.origin import Origin, shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["hub_rows", "hub_texts", "jsonl_rows", "text_files"]
+__all__ = ["FileKind", "FileRows", "HubRows", "file_rows", "hub_rows", "text_files"]
+
+FileKind = Literal["json", "jsonl", "csv", "parquet", "arrow", "text"]
+
+_KINDS: Final[dict[str, FileKind]] = {
+    "json": "json",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "csv": "csv",
+    "tsv": "csv",
+    "parquet": "parquet",
+    "arrow": "arrow",
+    "feather": "arrow",
+    "txt": "text",
+    "md": "text",
+}
+_CHUNK: Final = 1 << 22
+_ROWS_AT_ONCE: Final = 1024
 
 
-def text_files(paths: Sequence[str], *, encoding: str = "utf-8") -> tuple[str, ...]:
+def text_files(paths: Sequence[str], *, encoding: str = "utf-8", streaming: bool = False) -> FileRows:
     """The content of each file as one document; a path may be a pattern such as ``corpus/**/*.txt``."""
-    return tuple(_content(path, encoding) for path in _matching(paths))
+    return FileRows(tuple((path, "text") for path in _matching(paths)), encoding, documents=True, streaming=streaming)
 
 
-def jsonl_rows(paths: Sequence[str]) -> tuple[dict[str, Any], ...]:
-    """The objects of JSON-lines files, one object a line; a path may be a pattern such as ``data/*.jsonl``."""
-    return tuple(row for path in _matching(paths) for row in _rows_of(path))
+def file_rows(
+    paths: Sequence[str], *, kind: FileKind | None = None, encoding: str = "utf-8", streaming: bool = False
+) -> FileRows:
+    """The rows of json, jsonl, csv, parquet, arrow and text files; a path may be a pattern such as ``data/*.jsonl``.
+
+    The kind of a file is told by its name (``.jsonl.gz`` is read too) unless it is given. A json file is a list of objects or, as
+    in jsonl, one object a line. Each line of a text file is a row with the column ``text``.
+    """
+    if kind is not None and kind not in _READERS:
+        raise ValueError(f"kind is one of {', '.join(_READERS)}, not {kind!r}")
+    files = tuple((path, kind or _kind_of(path)) for path in _matching(paths))
+    return FileRows(files, encoding, streaming=streaming)
 
 
-def hub_rows(name: str, *, split: str = "train", subset: str | None = None, streaming: bool = False) -> Iterable[Any]:
-    """The rows of one split of a dataset on the Hugging Face Hub."""
-    # `datasets` takes a second to import and is not needed for local files.
-    from datasets import load_dataset
-
-    return load_dataset(name, subset, split=split, streaming=streaming)
-
-
-def hub_texts(
-    name: str, *, column: str = "text", split: str = "train", subset: str | None = None, streaming: bool = False
-) -> Iterable[str]:
-    """One column of a dataset on the Hugging Face Hub, as documents."""
-    return _Column(hub_rows(name, split=split, subset=subset, streaming=streaming), column)
+def hub_rows(
+    name: str, *, split: str = "train", subset: str | None = None, revision: str | None = None, streaming: bool = False
+) -> HubRows:
+    """The rows of one split of a dataset on the Hugging Face Hub, or in a folder laid out like one."""
+    return HubRows(name, split, subset, revision, streaming)
 
 
-class _Column:
-    """One column of rows that can be read again and again."""
+@dataclass(frozen=True)
+class FileRows:
+    """The rows of files, one file after another."""
 
-    def __init__(self, rows: Iterable[Any], column: str) -> None:
-        self.rows = rows
-        self.column = column
+    files: tuple[tuple[str, FileKind], ...]
+    encoding: str = "utf-8"
+    documents: bool = False  # each file is one row, and that row is its text
+    streaming: bool = False
 
-    def __iter__(self) -> Iterator[str]:
-        return (row[self.column] for row in self.rows)
+    def __iter__(self) -> Iterator[Any]:
+        return self.rows_from(0)
+
+    def rows_from(self, first: int) -> Iterator[Any]:
+        """The rows from this number on."""
+        return (row for _, row in islice(self._placed(), first, None))
+
+    def fingerprint(self) -> str:
+        """A hash of the bytes of all files and of how they are read."""
+        with ThreadPoolExecutor(min(len(self.files), 8)) as threads:
+            hashes = list(threads.map(_file_hash, [path for path, _ in self.files]))
+        kinds = [kind for _, kind in self.files]
+        described = json.dumps([hashes, kinds, self.encoding, self.documents])
+        return hashlib.blake2b(described.encode(), digest_size=32).hexdigest()
+
+    def place(self, row: int) -> str:
+        """The file that a row stands in, and its line where it has one."""
+        found = next(islice(self._placed(), row, None), None)
+        return "" if found is None else str(found[0])
+
+    def _placed(self) -> Iterator[tuple[Origin, Any]]:
+        for path, kind in self.files:
+            if self.documents:
+                yield Origin(os.path.abspath(path)), _text_of(path, self.encoding)
+            else:
+                yield from _placed_rows(path, kind, self.encoding)
+
+
+@dataclass(frozen=True)
+class HubRows:
+    """The rows of a split of a dataset, loaded by `datasets` when they are first asked for."""
+
+    name: str
+    split: str = "train"
+    subset: str | None = None
+    revision: str | None = None
+    streaming: bool = False
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.rows_from(0)
+
+    def __len__(self) -> int:
+        return 0 if self.streaming else len(self._loaded)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def rows_from(self, first: int) -> Iterator[Any]:
+        """The rows from this number on."""
+        rows = self._loaded
+        if self.streaming:
+            return iter(rows.skip(first) if first else rows)
+        return (row for row in (rows.select(range(first, len(rows))) if first else rows))
+
+    def fingerprint(self) -> str:
+        """A hash of the rows; of a stream, of which version of which data it is, for its rows are not there yet."""
+        digest = hashlib.blake2b(json.dumps([self.name, self.subset, self.split]).encode(), digest_size=32)
+        if self.streaming:
+            digest.update(json.dumps(self._version()).encode())
+        else:
+            _hash_table(self._loaded, digest)
+        return digest.hexdigest()
+
+    def place(self, row: int) -> str:
+        """The name of the dataset and the number of the row in it."""
+        return f"{self.name}[{self.split}] row {row}"
+
+    @cached_property
+    def _loaded(self) -> Any:
+        # `datasets` takes a second to import and is not needed for local files.
+        from datasets import load_dataset
+
+        try:
+            return load_dataset(
+                self.name, self.subset, split=self.split, revision=self.revision, streaming=self.streaming
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"the dataset {self.name} cannot be loaded: {_first_line(error)}",
+                hint="check its name, its subset and its split, and that the Hub can be reached; "
+                "HF_HUB_OFFLINE=1 uses what has been loaded before",
+            ) from error
+
+    def _version(self) -> Any:
+        if os.path.isdir(self.name):
+            found = sorted(path for path in _all_files(self.name))
+            return [(os.path.relpath(path, self.name), os.path.getsize(path)) for path in found]
+        from huggingface_hub import HfApi
+
+        try:
+            return HfApi().dataset_info(self.name, revision=self.revision).sha
+        except (OSError, ValueError) as error:
+            raise DataError(f"the version of the dataset {self.name} is not to be had: {_first_line(error)}") from error
+
+
+def _kind_of(path: str) -> FileKind:
+    name = path.removesuffix(".gz").lower()
+    kind = _KINDS.get(name.rpartition(".")[2])
+    if kind is None:
+        raise ValueError(f"the name of {path} does not tell its kind: give kind, one of {', '.join(_READERS)}")
+    return kind
 
 
 def _matching(paths: Sequence[str]) -> list[str]:
@@ -58,27 +192,170 @@ def _matching(paths: Sequence[str]) -> list[str]:
         if not matches:
             raise FileNotFoundError(f"no file matches {path}")
         found.extend(matches)
+    if not found:
+        raise ValueError("paths is empty: name at least one file")
     return found
 
 
-def _content(path: str, encoding: str) -> str:
-    with open(path, encoding=encoding) as file:
-        return file.read()
+def _placed_rows(path: str, kind: FileKind, encoding: str) -> Iterator[tuple[Origin, Any]]:
+    """The rows of one file with the line of each; a row that is no mapping is an error."""
+    file = os.path.abspath(path)
+    try:
+        for line, row in _READERS[kind](path, encoding):
+            if not isinstance(row, dict):
+                raise DataError(f"a row is a JSON object, not {type(row).__name__}", origin=Origin(file, line))
+            yield Origin(file, line), row
+    except (OSError, ValueError, csv.Error) as error:
+        if isinstance(error, _LineError):
+            raise DataError(error.problem, origin=Origin(file, error.line)) from error
+        raise DataError(f"this {kind} file cannot be read: {_first_line(error)}", origin=Origin(file)) from error
 
 
-def _rows_of(path: str) -> list[dict[str, Any]]:
-    rows = []
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
+class _LineError(ValueError):
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(problem)
+        self.line = line
+        self.problem = problem
+
+
+def _json_lines(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
+    with _opened(path) as file:
+        for line, content in enumerate(file, start=1):
+            if content.isspace():
                 continue
             try:
-                row = json.loads(line)
+                yield line, json.loads(content.decode(encoding))
+            except UnicodeDecodeError as error:
+                raise _LineError(line, f"this line is not {encoding}: {error.reason}") from error
+            except RecursionError as error:
+                raise _LineError(line, "this line is nested too deep") from error
             except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}: this line is not JSON: {error.msg}") from error
-            if not isinstance(row, dict):
-                raise ValueError(  # noqa: TRY004 - the content of a file is wrong, not the type of an argument
-                    f"{path}:{number}: a row is a JSON object, not {type(row).__name__}"
-                )
-            rows.append(row)
-    return rows
+                raise _LineError(line, f"this line is not JSON: {error.msg}") from error
+
+
+def _json_document(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
+    with _opened(path) as file:
+        beginning = file.read(_CHUNK).lstrip()
+    if not beginning.startswith(b"["):
+        # Many files named .json hold one object a line; a single object over several lines is no list of rows.
+        yield from _json_lines(path, encoding)
+        return
+    try:
+        rows = json.loads(_text_of(path, encoding))
+    except json.JSONDecodeError as error:
+        raise _LineError(error.lineno, f"this file is not JSON: {error.msg}") from error
+    yield from ((0, row) for row in rows)
+
+
+def _csv(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
+    separator = "\t" if path.removesuffix(".gz").lower().endswith(".tsv") else ","
+    with _opened(path) as binary, io.TextIOWrapper(binary, encoding=encoding, newline="") as file:
+        rows = csv.reader(file, delimiter=separator, strict=True)
+        header = next(rows, None)
+        if header is None:
+            return
+        header[0] = header[0].removeprefix("\ufeff")
+        for row in rows:
+            if row and len(row) != len(header):
+                raise _LineError(rows.line_num, f"this row has {len(row)} fields, and the header {len(header)}")
+            if row:
+                yield rows.line_num, dict(zip(header, row, strict=True))
+
+
+def _parquet(path: str, _encoding: str) -> Iterator[tuple[int, Any]]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(_ROWS_AT_ONCE):
+            yield from ((0, row) for row in batch.to_pylist())
+
+
+def _arrow(path: str, _encoding: str) -> Iterator[tuple[int, Any]]:
+    """An Arrow file, which has an index at its end, or a stream, which `datasets` writes."""
+    import pyarrow
+
+    with pyarrow.memory_map(path) as memory:
+        is_file = memory.read(6) == b"ARROW1"
+        memory.seek(0)
+        if is_file:
+            with pyarrow.ipc.open_file(memory) as reader:
+                for number in range(reader.num_record_batches):
+                    yield from ((0, row) for row in reader.get_batch(number).to_pylist())
+        else:
+            with pyarrow.ipc.open_stream(memory) as reader:
+                for batch in reader:
+                    yield from ((0, row) for row in batch.to_pylist())
+
+
+def _text_lines(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
+    with _opened(path) as binary, io.TextIOWrapper(binary, encoding=encoding) as file:
+        for line, content in enumerate(file, start=1):
+            if content.strip():
+                yield line, {"text": content.rstrip("\n")}
+
+
+_READERS: Final[dict[FileKind, Callable[[str, str], Iterator[tuple[int, Any]]]]] = {
+    "json": _json_document,
+    "jsonl": _json_lines,
+    "csv": _csv,
+    "parquet": _parquet,
+    "arrow": _arrow,
+    "text": _text_lines,
+}
+
+
+def _opened(path: str) -> IO[bytes]:
+    return gzip.open(path) if path.endswith(".gz") else open(path, "rb")
+
+
+def _text_of(path: str, encoding: str) -> str:
+    try:
+        with _opened(path) as file:
+            return file.read().decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(f"this file is not {encoding}: {error.reason}", origin=Origin(os.path.abspath(path))) from error
+    except OSError as error:
+        raise DataError(f"cannot read {shown_path(path)}: {_first_line(error)}") from error
+
+
+def _file_hash(path: str) -> str:
+    digest = hashlib.blake2b(digest_size=32)
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise DataError(f"cannot read {shown_path(path)}: {_first_line(error)}") from error
+    return digest.hexdigest()
+
+
+def _hash_table(dataset: Any, digest: Any) -> None:
+    """Hash the columns of a dataset as Arrow lays them out: their names and types, and every value."""
+    import pyarrow
+
+    class Sink(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            digest.update(data)
+            return len(data)
+
+    columns = dataset.with_format("arrow")
+    with pyarrow.PythonFile(Sink(), mode="w") as sink:
+        for table in columns.iter(_ROWS_AT_ONCE):
+            # Without its metadata, where `datasets` keeps what is not content.
+            plain = table.combine_chunks().replace_schema_metadata(None)
+            with pyarrow.ipc.new_stream(sink, plain.schema) as writer:
+                writer.write_table(plain)
+
+
+def _all_files(folder: str) -> Iterator[str]:
+    for where, _, names in os.walk(folder):
+        yield from (os.path.join(where, name) for name in names)
+
+
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from forge.ml.models.causal import causal_lm
+from forge.ml.models.causal import causal_lm, deferred_weights, materialise
 
-__all__ = ["causal_lm"]
+__all__ = ["causal_lm", "deferred_weights", "materialise"]

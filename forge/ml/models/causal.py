@@ -1,18 +1,45 @@
-"""A decoder of the `transformers` library, from scratch or from a folder of weights."""
+"""A decoder of the `transformers` library, from scratch or from a folder of weights.
+
+A model is first made without memory for its weights (on the meta device) and then filled. Between the two a layout may cut it up, so
+that each process fills only what it keeps; without a layout `causal_lm` does both.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from contextvars import ContextVar
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from forge.base.errors import ModelError
+from forge.ml.models.vocabulary import grow_vocabulary
+from forge.ml.models.weights import read_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from peft import PeftConfig
+    from torch import Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel
 
-__all__ = ["causal_lm"]
+__all__ = ["causal_lm", "deferred_weights", "materialise"]
+
+_deferred: Final[ContextVar[bool]] = ContextVar("deferred", default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """What a model without weights still needs; it goes with the model as its attribute ``unfilled``."""
+
+    path: str | None
+    adapter: PeftConfig | None
+    seed: int
+    grown: frozenset[str]
 
 
 def causal_lm(
@@ -22,45 +49,164 @@ def causal_lm(
     dtype: torch.dtype = torch.float32,
     attn_implementation: str = "sdpa",
     adapter: PeftConfig | None = None,
+    resize_to: int | None = None,
     seed: int = 42,
-) -> PreTrainedModel:
+) -> nn.Module:
     """Make the decoder that `config` describes, by its own rules of initialisation, or read the one in the folder `path`.
 
-    With both, the weights of the folder are read into the architecture of `config`. An `adapter` is put on top.
+    With both, the weights of the folder are read into the architecture of `config`. `resize_to` is the number of embeddings where
+    tokens were added to those of the folder; each new one begins as the mean of the others. An `adapter` is put on top.
     """
+    model = _without_weights(config, path, dtype, attn_implementation)
+    if path is None and resize_to is not None:
+        raise ValueError("resize_to is for weights that are read from a path: from scratch, set config.vocab_size")
+    if path is None and _bits_wanted(adapter):
+        raise ValueError(
+            "the adapter qlora is for weights that are read from a path: new weights cannot stay as they are"
+        )
+    grown = grow_vocabulary(model, resize_to) if resize_to is not None else frozenset()
+    model.unfilled = _Recipe(path, adapter, seed, grown)
+    return model if _deferred.get() else materialise(model, "cpu")
+
+
+@contextmanager
+def deferred_weights() -> Iterator[None]:
+    """Inside it, `causal_lm` returns a model without weights, which `materialise` fills."""
+    token = _deferred.set(True)
+    try:
+        yield
+    finally:
+        _deferred.reset(token)
+
+
+def materialise(model: nn.Module, device: torch.device | str = "cpu") -> nn.Module:
+    """Fill a model that was made inside `deferred_weights`, on a device, and put its adapter on."""
+    recipe = getattr(model, "unfilled", None)
+    if recipe is None:
+        raise ValueError("the model has its weights already, or was not made by causal_lm inside deferred_weights()")
+    place = torch.device(device)
     # New weights depend on the seed alone, and the generators of the caller are left as they were.
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = _load(path, config, dtype, attn_implementation) if path else _create(config, dtype, attn_implementation)
-        return _adapted(model, adapter)
+    with torch.random.fork_rng([place] if place.type == "cuda" else []):
+        torch.manual_seed(recipe.seed)
+        if recipe.path is None:
+            _initialise(model, place)
+        else:
+            _read(model, recipe, place)
+        del model.unfilled
+        if recipe.adapter is None:
+            return model
+        # peft takes seconds to import, and most configs have no adapter.
+        from forge.ml.models.adapter import put_adapter
+
+        return put_adapter(model, recipe.adapter)
 
 
-def _create(config: PretrainedConfig | None, dtype: torch.dtype, attn_implementation: str) -> PreTrainedModel:
-    if config is None:
+def _without_weights(
+    config: PretrainedConfig | None, path: str | None, dtype: torch.dtype, attn_implementation: str
+) -> PreTrainedModel:
+    if config is None and path is None:
         raise ValueError(
             "a model needs a config (to start from scratch) or a path (to load its weights): set one of them"
         )
-    return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attn_implementation)
+    if path is not None and not os.path.isdir(path):
+        raise ModelError(
+            f"there is no model folder {path}", hint="give the path of a folder with config.json and weights"
+        )
+    # A copy: the model keeps its dtype and other facts in it, and the same config may describe another model.
+    config = _config(path) if config is None else deepcopy(config)
+    if path is not None:
+        config.name_or_path = path
+        _refuse_quantised(config, path)
+    with torch.device("meta"):
+        return _made(config, dtype, attn_implementation)
 
 
-def _load(path: str, config: PretrainedConfig | None, dtype: torch.dtype, attn_implementation: str) -> PreTrainedModel:
-    if not os.path.isdir(path):
-        raise FileNotFoundError(f"there is no model folder {path}")
-    # Safetensors only: the other format of weights is a pickle, which can run code.
-    return AutoModelForCausalLM.from_pretrained(
-        path,
-        config=config,
-        dtype=dtype,
-        attn_implementation=attn_implementation,
-        use_safetensors=True,
-        local_files_only=True,
+def _made(config: PretrainedConfig, dtype: torch.dtype, attn_implementation: str) -> PreTrainedModel:
+    try:
+        return AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation=attn_implementation, trust_remote_code=False
+        )
+    except (ValueError, ImportError) as error:
+        # The library explains on many lines; the first says it.
+        raise ModelError(f"no model can be made of a {type(config).__name__}: {_first_line(error)}") from error
+
+
+def _config(path: str) -> PretrainedConfig:
+    if not os.path.isfile(os.path.join(path, "config.json")):
+        raise ModelError(
+            f"the folder {path} has no config.json",
+            hint="choose the config of the model, such as model=llama3.1_8b with model.path=FOLDER",
+        )
+    try:
+        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+        raise ModelError(f"{os.path.join(path, 'config.json')} cannot be used: {_first_line(error)}") from error
+
+
+def _refuse_quantised(config: PretrainedConfig, path: str) -> None:
+    settings = getattr(config, "quantization_config", None)
+    if settings is not None:
+        method = settings.get("quant_method") if isinstance(settings, dict) else type(settings).__name__
+        raise ModelError(
+            f"the weights in {path} are quantised ({method}), and such weights cannot be trained",
+            hint="take the model in bfloat16; for four bits while training choose the adapter qlora",
+        )
+
+
+def _initialise(model: PreTrainedModel, device: torch.device) -> None:
+    """Give a model the weights that its library makes for its config.
+
+    They are made on the CPU, so that a seed means the same numbers on every device.
+    """
+    config = model.config
+    made = AutoModelForCausalLM.from_config(
+        deepcopy(config),
+        dtype=config.dtype,
+        attn_implementation=config._attn_implementation,  # noqa: SLF001 - no public name
     )
+    moved: dict[int, Tensor] = {}
+    for (_, empty), (_, full) in zip(model.named_modules(), made.named_modules(), strict=True):
+        for own, theirs in ((empty._parameters, full._parameters), (empty._buffers, full._buffers)):  # noqa: SLF001 - to fill them
+            for name in own:
+                own[name] = _moved(theirs[name], device, moved)
+                theirs[name] = None  # one weight after another leaves the CPU
+    model.train(made.training)
 
 
-def _adapted(model: PreTrainedModel, adapter: PeftConfig | None) -> PreTrainedModel:
-    if adapter is None:
-        return model
-    # peft takes seconds to import, and most configs have no adapter.
-    from peft import get_peft_model
+def _moved(tensor: Tensor | None, device: torch.device, moved: dict[int, Tensor]) -> Tensor | None:
+    """The tensor on the device; one that is shared stays shared."""
+    if tensor is None or tensor.device == device:
+        return tensor
+    if id(tensor) not in moved:
+        there = tensor.detach().to(device)
+        moved[id(tensor)] = (
+            torch.nn.Parameter(there, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else there
+        )
+    return moved[id(tensor)]
 
-    return get_peft_model(model, adapter)
+
+def _read(model: PreTrainedModel, recipe: _Recipe, device: torch.device) -> None:
+    path = recipe.path
+    read_weights(model, path, device, grown=recipe.grown, change=_change(model, recipe.adapter))
+    if recipe.grown:
+        model.grown = recipe.grown  # an adapter has to be saved with the embeddings that its base model does not have
+    if os.path.isfile(os.path.join(path, "generation_config.json")):
+        model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
+    model.eval()
+
+
+def _change(model: PreTrainedModel, adapter: PeftConfig | None) -> Callable[[str, Tensor], Tensor] | None:
+    """What becomes of each weight that is read: four bits where the adapter asks for it."""
+    if not _bits_wanted(adapter):
+        return None
+    from forge.ml.models.adapter import four_bits
+
+    return four_bits(model)
+
+
+def _bits_wanted(adapter: PeftConfig | None) -> bool:
+    return getattr(adapter, "base_weights", None) is not None
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

@@ -1,4 +1,4 @@
-"""Training: what a run consists of."""
+"""Training: what a run consists of, and the loop that runs it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,52 @@
+"""Make what all contenders train: rows of text and of conversations, a tokenizer, and random llamas of two sizes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from own_venv import ROOT
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import forge
+
+SHAPES = {"10M": (320, 864, 6, 5), "50M": (640, 1728, 9, 10)}
+
+
+def main(folder: Path, sizes: list[str]) -> None:
+    """Write everything that is not there yet."""
+    config = forge.open(ROOT / "projects" / "pydoc").config("chat/full")
+    tiny = forge.open(ROOT / "projects" / "pydoc").config("pretrain/tiny")
+    _write_rows(folder / "text.jsonl", ({"text": text} for text in tiny.build("dataset").train))
+    _write_rows(folder / "chat.jsonl", config.build("dataset").train)
+    tokenizer = tiny.build("tokenizer")
+    for size in sizes:
+        if (folder / size / "model.safetensors").is_file():
+            continue
+        hidden, intermediate, layers, heads = SHAPES[size]
+        torch.manual_seed(0)
+        shape = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=hidden,
+            intermediate_size=intermediate,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            max_position_embeddings=1024,
+            tie_word_embeddings=False,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+        LlamaForCausalLM(shape).save_pretrained(folder / size)
+        tokenizer.save_pretrained(folder / size)
+
+
+def _write_rows(path: Path, rows: object) -> None:
+    path.write_text("".join(json.dumps(dict(row)) + "\n" for row in rows))  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

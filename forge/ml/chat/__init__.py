@@ -1,0 +1,1 @@
+"""Chat: rows of any known format become conversations, templates turn those into text, and labels say what is learned."""

@@ -1,0 +1,103 @@
+"""Encoded examples on disk, so that the same rows are encoded once; read back by mapping the files into memory.
+
+An entry is a folder named by a hash of everything its content depends on, so it is never out of date. Its facts are written
+last and hold a checksum of each array: what is not whole is not read, and is made again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from forge.base.errors import ForgeError
+from forge.base.files import make_private_folder, read_bounded, write_atomic
+from forge.base.places import user_cache
+from forge.ml.data.report import Report
+from forge.ml.data.tokens import Gathering, Shard, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Example", "encoded", "kept"]
+
+Example = tuple[int, "np.ndarray", "np.ndarray | None", int]
+"""A row's number, its tokens, which of them are learned (None: all), and how many those are."""
+
+_FACTS: Final = "facts.json"
+_FACTS_LIMIT: Final = 64 << 20
+_KEY: Final = re.compile(r"[0-9a-f]{32,128}")
+_KINDS: Final = {"uint8", "uint16", "uint32", "int64"}
+
+
+def encoded(key: str) -> tuple[Tokens, Report] | None:
+    """The entry of a key; None when there is none, or when it is damaged."""
+    folder = _folder(key)
+    try:
+        facts = json.loads(read_bounded(os.path.join(folder, _FACTS), _FACTS_LIMIT))
+        arrays = {name: _mapped(os.path.join(folder, name), *fact) for name, fact in facts["arrays"].items()}
+        shards = tuple(Shard(arrays[f"ids-{n}"], arrays.get(f"bits-{n}")) for n in range(facts["shards"]))
+        tokens = Tokens(shards, arrays["starts"], arrays["rows"], arrays["learned"])
+        return tokens, Report.from_json(facts["report"])
+    except (ForgeError, OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def kept(key: str, examples: Iterable[Example], report: Report) -> Tokens:
+    """Write examples as the entry of a key while they come, and return them; the report is complete once all have come."""
+    folder = _folder(key)
+    # The parent too is the user's own: what others could exchange there would reach a training run.
+    make_private_folder(os.path.dirname(folder))
+    make_private_folder(folder)
+    gathering, arrays, shards = Gathering(), {}, 0
+    for example in examples:
+        gathering.add(*example)
+        if gathering.full():
+            arrays |= _write_shard(folder, shards, gathering.shard())
+            shards += 1
+    arrays |= _write_shard(folder, shards, gathering.shard())
+    index = gathering.finish(())
+    for name in ("starts", "rows", "learned"):
+        arrays[name] = _write(folder, name, getattr(index, name))
+    facts = {"arrays": arrays, "shards": shards + 1, "report": report.to_json()}
+    write_atomic(os.path.join(folder, _FACTS), json.dumps(facts), durable=False)
+    found = encoded(key)
+    if found is None:
+        raise OSError(f"{folder} cannot be read back: the disk or the memory of this machine does not keep what is written")
+    return found[0]
+
+
+def _folder(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"a key is a hash in hexadecimal digits, not {key!r}")
+    return os.path.join(user_cache(), "data", key)
+
+
+def _write_shard(folder: str, number: int, shard: Shard) -> dict[str, Any]:
+    facts = {f"ids-{number}": _write(folder, f"ids-{number}", shard.ids)}
+    if shard.bits is not None:
+        facts[f"bits-{number}"] = _write(folder, f"bits-{number}", shard.bits)
+    return facts
+
+
+def _write(folder: str, name: str, array: np.ndarray) -> tuple[str, int, int]:
+    content = array.tobytes()
+    write_atomic(os.path.join(folder, name), content, 0o600, durable=False)
+    return str(array.dtype), len(array), zlib.crc32(content)
+
+
+def _mapped(path: str, kind: str, count: int, checksum: int) -> np.ndarray:
+    if kind not in _KINDS:
+        raise ValueError(f"no array has the kind {kind}")
+    if os.path.getsize(path) != count * np.dtype(kind).itemsize:
+        raise ValueError(f"{path} has another size")
+    if not count:
+        return np.empty(0, dtype=kind)
+    array = np.asarray(np.memmap(path, dtype=kind, mode="r"))
+    if zlib.crc32(array.data) != checksum:
+        raise ValueError(f"{path} is damaged")
+    return array

@@ -1,0 +1,85 @@
+"""What became of the rows: how many were used, and which were not, by reason."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+__all__ = ["Loss", "Report"]
+
+_NAMED: Final = 5
+
+
+@dataclass(slots=True)
+class Loss:
+    """Rows that were lost for one reason: their number, and the first of them with what was wrong there."""
+
+    count: int = 0
+    first: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, row: int, detail: str = "") -> None:
+        """Count one more row."""
+        self.count += 1
+        if len(self.first) < _NAMED:
+            self.first.append((row, detail))
+
+
+@dataclass(slots=True)
+class Report:
+    """Rows read and sequences made of them; rows not used, or used in part, by reason. Rows are numbered from 0."""
+
+    rows: int = 0
+    examples: int = 0
+    sequences: int = 0
+    tokens: int = 0
+    trained: int = 0  # tokens that are learned
+    dropped: dict[str, Loss] = field(default_factory=dict)
+    shortened: dict[str, Loss] = field(default_factory=dict)
+
+    def drop(self, reason: str, row: int, detail: str = "") -> None:
+        """Count a row that is not used."""
+        self.dropped.setdefault(reason, Loss()).add(row, detail)
+
+    def shorten(self, reason: str, row: int, detail: str = "") -> None:
+        """Count a row that is used in part."""
+        self.shortened.setdefault(reason, Loss()).add(row, detail)
+
+    def copy(self) -> Report:
+        """The same figures, to be counted on from."""
+        return Report.from_json(self.to_json())
+
+    def add(self, other: Report) -> None:
+        """Count what another part of the same data gave."""
+        for name in ("rows", "examples", "sequences", "tokens", "trained"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for kind in ("dropped", "shortened"):
+            for reason, loss in getattr(other, kind).items():
+                ours = getattr(self, kind).setdefault(reason, Loss())
+                ours.count += loss.count
+                ours.first = [*ours.first, *loss.first][:_NAMED]
+
+    def lines(self) -> list[str]:
+        """One line for each reason, the most frequent first."""
+        found = []
+        for what, losses in (("not used", self.dropped), ("used in part", self.shortened)):
+            for reason, loss in sorted(losses.items(), key=lambda item: -item[1].count):
+                row, detail = loss.first[0]
+                shown = f" ({detail})" if detail else ""
+                found.append(f"{loss.count:,} of {self.rows:,} rows {what}: {reason}; the first is row {row}{shown}")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Report:
+        """The report that `to_json` made plain."""
+        losses = {
+            kind: {
+                reason: Loss(loss["count"], [(row, detail) for row, detail in loss["first"]])
+                for reason, loss in found[kind].items()
+            }
+            for kind in ("dropped", "shortened")
+        }
+        return cls(**{**found, **losses})

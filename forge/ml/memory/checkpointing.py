@@ -1,0 +1,117 @@
+"""Gradient checkpointing: activations inside the layers are computed again in the backward pass instead of kept."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from forge.ml.memory.blocks import Forward, blocks, wrap_forward
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+__all__ = ["Checkpointing", "checkpoint_blocks", "checkpointing_period"]
+
+Checkpointing = bool | int | Literal["full", "selective"]
+"""Every layer (true or full), every n-th layer (n), only the cheap operations of every layer (selective), or none (false)."""
+
+_aten = torch.ops.aten
+# Matrix multiplications and attention are most of the work of a layer; what lies between them is cheap to do again.
+_KEPT_NAMES = (
+    ("mm", "default"),
+    ("addmm", "default"),
+    ("bmm", "default"),
+    ("baddbmm", "default"),
+    ("linear", "default"),
+    ("_scaled_dot_product_flash_attention", "default"),
+    ("_scaled_dot_product_efficient_attention", "default"),
+    ("_scaled_dot_product_cudnn_attention", "default"),
+    ("_scaled_dot_product_flash_attention_for_cpu", "default"),
+    ("_scaled_dot_product_fused_attention_overrideable", "default"),
+)
+_KEPT = frozenset(getattr(getattr(_aten, name), overload) for name, overload in _KEPT_NAMES if hasattr(_aten, name))
+
+
+def checkpoint_blocks(model: nn.Module, how: Checkpointing) -> int:
+    """Checkpoint the decoder layers as `how` says, and return how many of them are.
+
+    Nothing changes outside of training: without gradients a layer runs as it is. The loss and the gradients are those of
+    the same model without checkpoints, bit for bit, because the same kernels run again on the same inputs.
+    """
+    period = checkpointing_period(how)
+    if period is None:
+        return 0
+    chosen = blocks(model)[period - 1 :: period]
+    for block in chosen:
+        settings: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": _draws_random_numbers(block)}
+        if how == "selective":
+            settings["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
+        wrap_forward(block, partial(_checkpointed, settings))
+    return len(chosen)
+
+
+def checkpointing_period(how: Checkpointing) -> int | None:
+    """The n of "every n-th layer", or None for no checkpoints; anything else than a `Checkpointing` is refused."""
+    if how is False:
+        return None
+    if how is True or how in ("full", "selective"):
+        return 1
+    if isinstance(how, int) and how >= 1:
+        return how
+    raise ValueError(
+        "gradient_checkpointing is true or full (every layer), n (every n-th layer), selective (keep matrix products, compute "
+        f"the rest again) or false, not {how!r}"
+    )
+
+
+def _checkpointed(settings: dict[str, Any], inner: Forward) -> Forward:
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return inner(self, *args, **kwargs)
+        _refuse_cache(self, args, kwargs)
+        # A checkpoint keeps what it is given by position where hooks see it; what is given by name stays beyond their reach.
+        names = [name for name, value in kwargs.items() if isinstance(value, torch.Tensor) and value.requires_grad]
+        tensors = [kwargs.pop(name) for name in names]
+        return checkpoint(partial(_call, inner, self, names, kwargs, len(args)), *args, *tensors, **settings)
+
+    return forward
+
+
+def _call(
+    inner: Callable[..., Any], block: nn.Module, names: list[str], kwargs: dict[str, Any], count: int, *values: Any
+) -> Any:
+    """Call with the first `count` values by position and the others by their names."""
+    return inner(block, *values[:count], **kwargs, **dict(zip(names, values[count:], strict=True)))
+
+
+def _policy(_: Any, operation: Any, *_args: Any, **_kwargs: Any) -> CheckpointPolicy:
+    return CheckpointPolicy.MUST_SAVE if operation in _KEPT else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _refuse_cache(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    # A layer that runs twice would write its keys and values twice.
+    if any(hasattr(value, "get_seq_length") for value in (*args, *kwargs.values())):
+        raise ValueError(
+            f"{type(block).__name__} is checkpointed and was given a cache of keys and values, which training has no use "
+            "for: call the model with use_cache=False"
+        )
+
+
+def _draws_random_numbers(block: nn.Module) -> bool:
+    """Whether the block has dropout or jitter: only then have the random numbers to be the same when it is computed again."""
+    return any(
+        _is_chance(name, value) for module in block.modules() for name, value in (*vars(module).items(), *_rate(module))
+    )
+
+
+def _rate(module: nn.Module) -> tuple[tuple[str, Any], ...]:
+    return (("dropout", module.p),) if "Dropout" in type(module).__name__ and hasattr(module, "p") else ()
+
+
+def _is_chance(name: str, value: object) -> bool:
+    return ("drop" in name or "jitter" in name) and isinstance(value, (int, float)) and value > 0

@@ -1,0 +1,49 @@
+"""The decoder inside forge: as the other models, but a folder saved of it can be loaded by those who have no forge."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+
+from forge.base.files import write_atomic
+from forge.ml.models.decoder.config import DecoderConfig
+from forge.ml.models.decoder.family import as_family, gpt2_conversions
+from forge.ml.models.decoder.modeling import DecoderForCausalLM
+from forge.ml.models.decoder.standalone import code_files
+
+if TYPE_CHECKING:
+    from forge.ml.models.decoder.family import Family
+
+__all__ = ["AssembledForCausalLM"]
+
+
+class AssembledForCausalLM(DecoderForCausalLM):
+    """An assembled decoder with its output head."""
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **settings: Any) -> None:
+        """Save as the known architecture that this is, or with the code that whoever loads it will have to trust."""
+        tensors = settings.pop("state_dict", None) or self.state_dict()
+        family = as_family(self)
+        if family is not None:
+            _as_model(family, self).save_pretrained(save_directory, state_dict=family.tensors(tensors), **settings)
+            return
+        super().save_pretrained(save_directory, state_dict=tensors, **settings)
+        for name, text in code_files(self.config).items():
+            write_atomic(os.path.join(save_directory, name), text)
+
+
+def _as_model(family: Family, model: DecoderForCausalLM) -> Any:
+    """The known architecture, without memory: it only knows how it is saved."""
+    with torch.device("meta"):
+        known = AutoModelForCausalLM.from_config(family.config, dtype=model.dtype)
+    known.generation_config = model.generation_config
+    return known
+
+
+AutoConfig.register(DecoderConfig.model_type, DecoderConfig)
+AutoModelForCausalLM.register(DecoderConfig, AssembledForCausalLM)
+register_checkpoint_conversion_mapping(DecoderConfig.model_type, gpt2_conversions())

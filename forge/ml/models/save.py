@@ -1,0 +1,145 @@
+"""What a model and its tokenizer look like as files of a Hugging Face folder; who writes them is another matter."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.core_model_loading import revert_weight_conversion
+from transformers.modeling_utils import remove_tied_weights_from_state_dict
+
+from forge.ml.models.decoder.config import DecoderConfig
+from forge.ml.models.decoder.family import as_family
+from forge.ml.models.decoder.standalone import code_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["config_files", "model_files"]
+
+_SHARD: Final = 5 << 30
+
+
+def model_files(model: nn.Module, max_shard_size: int = _SHARD) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The safetensors files of a model by name, one after another; with an adapter, those of the adapter alone.
+
+    The tensors are the model's own, not copies, under the names that others expect; what is tied is there once.
+    """
+    stem, tensors = _tensors(model)
+    for name, names in _shards(stem, tensors, max_shard_size).items():
+        yield name, {tensor: tensors[tensor].contiguous() for tensor in names}
+
+
+def config_files(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase | None = None, max_shard_size: int = _SHARD
+) -> dict[str, bytes]:
+    """All other files of the folder by name: configs, the tokenizer with its chat template, the index of the shards."""
+    stem, tensors = _tensors(model)
+    shards = _shards(stem, tensors, max_shard_size)
+    files = _adapter_config(model) if _has_adapter(model) else _model_config(model)
+    if len(shards) > 1:
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        places = {tensor: shard for shard, names in shards.items() for tensor in names}
+        files[f"{stem}.safetensors.index.json"] = _json({"metadata": {"total_size": size}, "weight_map": places})
+    return files | (_tokenizer_files(tokenizer) if tokenizer is not None else {})
+
+
+def _has_adapter(model: nn.Module) -> bool:
+    return hasattr(model, "peft_config")
+
+
+def _tensors(model: nn.Module) -> tuple[str, dict[str, Tensor]]:
+    """The name that the files begin with, and the tensors to save."""
+    if _has_adapter(model):
+        return "adapter_model", _adapter_tensors(model)
+    known, tensors = _known_form(model)
+    for name in known._keys_to_ignore_on_save or ():  # noqa: SLF001 - the models' own list, with no public name
+        tensors.pop(name, None)
+    tensors = remove_tied_weights_from_state_dict(tensors, known)
+    return "model", revert_weight_conversion(known, tensors)
+
+
+def _known_form(model: PreTrainedModel) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+    """The model and its tensors; for an assembly that equals a known architecture, those of that architecture."""
+    tensors = dict(model.state_dict())
+    family = as_family(model)
+    if family is None:
+        return model, tensors
+    with torch.device("meta"):
+        known = AutoModelForCausalLM.from_config(deepcopy(family.config), dtype=model.dtype)
+    known.generation_config = model.generation_config
+    return known, family.to_family(tensors)
+
+
+def _adapter_tensors(model: Any) -> dict[str, Tensor]:
+    from peft import get_peft_model_state_dict
+
+    # New embeddings are in no file of the base model. (Left to itself, peft would look for that model on the Hub.)
+    return get_peft_model_state_dict(model, save_embedding_layers=bool(getattr(model.get_base_model(), "grown", ())))
+
+
+def _shards(stem: str, tensors: Mapping[str, Tensor], limit: int) -> dict[str, list[str]]:
+    """The names of the tensors in each file, filled in order up to the limit."""
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > limit and stem == "model":
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += tensor.nbytes
+    if len(shards) == 1:
+        return {f"{stem}.safetensors": shards[0]}
+    return {f"{stem}-{i:05}-of-{len(shards):05}.safetensors": names for i, names in enumerate(shards, 1)}
+
+
+def _model_config(model: PreTrainedModel) -> dict[str, bytes]:
+    family = as_family(model)
+    config = deepcopy(model.config if family is None else family.config)
+    if family is None:
+        config.architectures = [type(model).__name__]
+    else:
+        config.architectures = [AutoModelForCausalLM._model_mapping[type(config)].__name__]  # noqa: SLF001 - no public name
+    config.dtype = str(model.dtype).removeprefix("torch.")
+    files = {"config.json": config.to_json_string(use_diff=True).encode()}
+    if model.can_generate():
+        # As it was read: published generation settings that contradict themselves must not stop a checkpoint.
+        files["generation_config.json"] = model.generation_config.to_json_string(use_diff=True).encode()
+    if family is None and isinstance(config, DecoderConfig):
+        files |= {name: text.encode() for name, text in code_files(config).items()}
+    return files
+
+
+def _adapter_config(model: Any) -> dict[str, bytes]:
+    config = deepcopy(model.peft_config["default"])
+    config.inference_mode = True
+    config.base_model_name_or_path = config.base_model_name_or_path or None
+    settings = {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
+    return {"adapter_config.json": _json(settings)}
+
+
+def _tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
+    """What the tokenizer writes of itself, into a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="forge-") as folder:
+        tokenizer.save_pretrained(folder)
+        return dict(_contents(folder))
+
+
+def _contents(folder: str) -> Iterator[tuple[str, bytes]]:
+    for parent, _, names in os.walk(folder):
+        for name in sorted(names):
+            path = os.path.join(parent, name)
+            with open(path, "rb") as file:
+                yield os.path.relpath(path, folder), file.read()
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

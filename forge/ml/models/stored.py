@@ -1,0 +1,204 @@
+"""The weights of a model folder: what each tensor is called, its shape and type, and a way to read it, one at a time.
+
+Nothing is read before it is asked for, and a tensor is read into memory of its own: reading a model never needs more than the
+model and one tensor, and a file that changes or shrinks meanwhile is an error instead of a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from glob import escape, glob
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from forge.base.errors import ForgeError, ModelError
+from forge.base.files import read_bounded
+from forge.ml.models.archive import TensorPlace, tensor_places
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor
+
+__all__ = ["Stored", "Weights", "open_weights"]
+
+# What transformers looks for, in the same order; the last is what Meta publishes.
+_SINGLE: Final = ("model.safetensors", "pytorch_model.bin")
+_CONSOLIDATED: Final = "consolidated*.pth"
+_MAX_INDEX: Final = 64 << 20
+_MAX_HEADER: Final = 16 << 20
+_DTYPES: Final = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor that is still in its file."""
+
+    name: str
+    file: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """All tensors of a model folder; those of consolidated files are one dict for each model-parallel part."""
+
+    folder: str
+    parts: tuple[dict[str, Stored], ...]
+    consolidated: bool
+
+
+@contextmanager
+def open_weights(folder: str) -> Iterator[Weights]:
+    """The weights in a model folder, as long as the files stay open."""
+    files, named = _files(folder)
+    with ExitStack() as opened:
+        parts = [_opened(os.path.join(folder, file), opened) for file in files]
+        if consolidated := files[0].endswith(".pth"):
+            yield Weights(folder, tuple(parts), consolidated)
+            return
+        together = _together(parts)
+        if absent := sorted(set(named) - set(together)):
+            raise ModelError(f"{folder}: the index names {absent[0]}, which is not in {named[absent[0]]}")
+        yield Weights(folder, (together,), consolidated)
+
+
+def _files(folder: str) -> tuple[list[str], dict[str, str]]:
+    """The files with weights, and the tensors that the index expects in each."""
+    for single in _SINGLE:
+        if os.path.isfile(os.path.join(folder, single)):
+            return [single], {}
+        if os.path.isfile(os.path.join(folder, f"{single}.index.json")):
+            named = _index(folder, f"{single}.index.json")
+            return sorted(set(named.values())), named
+    consolidated = sorted(os.path.basename(path) for path in glob(os.path.join(escape(folder), _CONSOLIDATED)))
+    if consolidated:
+        return consolidated, {}
+    raise ModelError(
+        f"the folder {folder} has no weights",
+        hint=f"it needs {_SINGLE[0]}, {_SINGLE[0]}.index.json, {_SINGLE[1]}, {_SINGLE[1]}.index.json or {_CONSOLIDATED}",
+    )
+
+
+def _index(folder: str, name: str) -> dict[str, str]:
+    path = os.path.join(folder, name)
+    try:
+        named = json.loads(read_bounded(path, _MAX_INDEX))["weight_map"]
+    except (ValueError, KeyError, TypeError, RecursionError, ForgeError) as error:
+        raise ModelError(f"{path} is no index of weights ({_reason(error)})") from error
+    if not isinstance(named, dict) or not named:
+        raise ModelError(f"{path} is no index of weights (it names no tensor)")
+    for tensor, file in named.items():
+        if (
+            not isinstance(file, str)
+            or os.path.basename(file) != file
+            or not os.path.isfile(os.path.join(folder, file))
+        ):
+            raise ModelError(f"{path}: the file {file!r:.100} of {tensor:.200} is not in the folder")
+    return named
+
+
+def _together(parts: Sequence[dict[str, Stored]]) -> dict[str, Stored]:
+    found: dict[str, Stored] = {}
+    for part in parts:
+        for name, stored in part.items():
+            if name in found:
+                raise ModelError(f"the tensor {name} is in two files: {found[name].file} and {stored.file}")
+            found[name] = stored
+    return found
+
+
+def _opened(path: str, opened: ExitStack) -> dict[str, Stored]:
+    return _safetensors(path, opened) if path.endswith(".safetensors") else _torch_file(path, opened)
+
+
+def _safetensors(path: str, opened: ExitStack) -> dict[str, Stored]:
+    try:
+        header = _header(path)
+        # Read into memory of its own: a mapped file counts as memory twice, and kills the process when it shrinks.
+        file = opened.enter_context(safe_open(path, framework="pt", device="cpu", backend="pread"))
+        return {
+            name: Stored(name, path, tuple(entry["shape"]), _DTYPES[entry["dtype"]], _reader(file, name, path))
+            for name, entry in header.items()
+        }
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path} is damaged ({_reason(error)})", hint="get the file again") from error
+
+
+def _header(path: str) -> dict[str, Any]:
+    """The header of a safetensors file, which the library checks; that no name stands in it twice is checked here."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _MAX_HEADER:
+            raise ValueError(f"its header has {length:,} bytes")
+        header = json.loads(file.read(length), object_pairs_hook=_once)
+    header.pop("__metadata__", None)
+    return header
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands in its header twice")
+    return found
+
+
+def _reader(file: Any, name: str, path: str) -> Callable[[], Tensor]:
+    def read() -> Tensor:
+        try:
+            return file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"cannot read {name} from {path} ({_reason(error)})") from error
+
+    return read
+
+
+def _torch_file(path: str, opened: ExitStack) -> dict[str, Stored]:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ModelError(f"cannot read {path} ({_reason(error)})") from error
+    opened.callback(os.close, handle)
+    return {
+        name: Stored(name, path, place.shape, getattr(torch, place.dtype), _window_reader(handle, place, name, path))
+        for name, place in tensor_places(handle, path).items()
+    }
+
+
+def _window_reader(handle: int, place: TensorPlace, name: str, path: str) -> Callable[[], Tensor]:
+    def read() -> Tensor:
+        window = torch.empty(place.length, dtype=getattr(torch, place.dtype))
+        rest, at = memoryview(window.view(torch.uint8).numpy()), place.start
+        while rest:
+            done = os.preadv(handle, [rest], at)
+            if done == 0:
+                raise ModelError(f"cannot read {name} from {path} (the file has become shorter)")
+            rest, at = rest[done:], at + done
+        return window.as_strided(place.shape, place.stride).contiguous()
+
+    return read
+
+
+def _reason(error: Exception) -> str:
+    text = error.what if isinstance(error, ForgeError) else f"no {error}" if isinstance(error, KeyError) else str(error)
+    return " ".join(text.split())[:200]

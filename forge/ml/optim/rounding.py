@@ -1,0 +1,136 @@
+"""Stochastic rounding: bfloat16 weights that learn from updates far smaller than the distance between two of their values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim import Optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["StochasticRounding", "round_into"]
+
+_ROUNDED = "rounding"
+# Random numbers are drawn for so many values at once, so that they take little memory beside a large matrix.
+_CHUNK = 1 << 22
+_LOW_BITS, _HIGH_BITS = 0xFFFF, -0x10000
+_PRIME, _WORD = 0x9E3779B97F4A7C15, (1 << 64) - 1
+
+
+class StochasticRounding(Optimizer):
+    """Any optimizer over bfloat16 parameters: each update is computed in float32 and rounded up or down by chance.
+
+    The chance is that of the distance, so that the expected weight is the exact one. One parameter at a time has a
+    float32 copy of itself and of its gradient; what the optimizer remembers of it is float32. Parameters of other types are
+    updated as without it. The random numbers follow from the seed, the place of the parameter and the number of its
+    updates; the numbers are in the state dict, which is otherwise that of the optimizer inside.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]] | Iterable[tuple[str, torch.Tensor]] | Iterable[torch.Tensor],
+        lr: float,
+        *,
+        optimizer: Callable[..., Optimizer],
+        seed: int = 0,
+    ) -> None:
+        self._inner = optimizer(params, lr=lr)
+        # The groups are the very ones of the optimizer inside, so that a schedule reaches it.
+        super().__init__(self._inner.param_groups, self._inner.defaults)
+        self.param_groups = self._inner.param_groups
+        self.state = self._inner.state
+        self._seed = seed
+        self._places = {parameter: place for place, parameter in enumerate(self._parameters())}
+        self._counts = [0] * len(self._places)
+        if any(parameter.dtype == torch.float16 for parameter in self._places):
+            raise ValueError("stochastic rounding is for bfloat16 weights, and some are float16: set dtype to bfloat16")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Take one step with every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(group, parameter)
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state dict of the optimizer inside, with the place in the random numbers."""
+        return {**self._inner.state_dict(), _ROUNDED: {"seed": self._seed, "counts": list(self._counts)}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state dict, of this optimizer or of a plain one, whose random numbers begin at their beginning."""
+        rounding = state_dict.get(_ROUNDED, {"seed": self._seed, "counts": [0] * len(self._counts)})
+        self._inner.load_state_dict({name: value for name, value in state_dict.items() if name != _ROUNDED})
+        self.param_groups, self.state = self._inner.param_groups, self._inner.state
+        self._seed, self._counts = rounding["seed"], list(rounding["counts"])
+        self._restore_precision(state_dict)
+
+    def _restore_precision(self, state_dict: dict[str, Any]) -> None:
+        # An optimizer casts what it loads to the type of the parameter; here it is float32 beside a bfloat16 one.
+        saved = [index for group in state_dict["param_groups"] for index in group["params"]]
+        for index, parameter in zip(saved, self._parameters(), strict=True):
+            for name, value in state_dict["state"].get(index, {}).items():
+                if isinstance(value, torch.Tensor) and value.dtype != self.state[parameter][name].dtype:
+                    self.state[parameter][name] = value.to(parameter.device)
+
+    def _parameters(self) -> list[torch.Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def _update(self, group: dict[str, Any], parameter: torch.Tensor) -> None:
+        if parameter.dtype != torch.bfloat16:
+            self._step_inside(group, parameter)
+            return
+        exact = parameter.detach().float()
+        exact.grad = parameter.grad.float()
+        # The stand-in has the memory of the parameter for as long as the step takes.
+        _move(self.state, parameter, exact)
+        self._step_inside(group, exact)
+        _move(self.state, exact, parameter)
+        exact.grad = None
+        round_into(parameter, exact, self._random_numbers(parameter))
+
+    def _step_inside(self, group: dict[str, Any], parameter: torch.Tensor) -> None:
+        groups = self._inner.param_groups
+        self._inner.param_groups = [{**group, "params": [parameter]}]
+        try:
+            self._inner.step()
+        finally:
+            self._inner.param_groups = groups
+
+    def _random_numbers(self, parameter: torch.Tensor) -> torch.Generator:
+        """A generator that depends on nothing but the seed, the parameter's place and how often it was updated."""
+        place = self._places[parameter]
+        mixed = self._seed
+        for number in (place, self._counts[place]):
+            mixed = ((mixed ^ number) * _PRIME) & _WORD
+            mixed ^= mixed >> 29
+        self._counts[place] += 1
+        return torch.Generator(parameter.device).manual_seed(mixed)
+
+
+def round_into(target: torch.Tensor, exact: torch.Tensor, generator: torch.Generator) -> None:
+    """Round float32 values into a bfloat16 tensor, up or down by chance; `exact` is used up."""
+    # A bfloat16 is the upper half of a float32: a random lower half added carries into it as often as it should.
+    bits = exact.contiguous().view(torch.int32).view(-1)
+    for part in bits.split(_CHUNK):
+        part.add_(_lower_halves(part, generator)).bitwise_and_(_HIGH_BITS)
+    target.copy_(bits.view(torch.float32).view(exact.shape))
+
+
+def _lower_halves(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    # Four of them from one 64-bit random number.
+    words = torch.empty(-(-like.numel() // 4), dtype=torch.int64, device=like.device)
+    words.random_(-(1 << 63), None, generator=generator)
+    return words.view(torch.int16)[: like.numel()].to(torch.int32).bitwise_and_(_LOW_BITS)
+
+
+def _move(state: Any, source: torch.Tensor, target: torch.Tensor) -> None:
+    if source in state:
+        state[target] = state.pop(source)
