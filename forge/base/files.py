@@ -17,6 +17,7 @@ from forge.base.errors import ConfigLimitError, FileError
 from forge.base.origin import Origin, shown_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from queue import Queue
     from threading import Thread
     from types import TracebackType
@@ -324,10 +325,16 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
     return data
 
 
-def make_folder(path: str | os.PathLike[str]) -> None:
-    """Make a folder and the folders above it; nothing happens when it is there."""
+def make_folder(path: str | os.PathLike[str], *, durable: bool = False) -> None:
+    """Make a folder and the folders above it; nothing happens when it is there.
+
+    ``durable`` waits until those that were made are on disk.
+    """
     try:
+        missing = list(_missing(os.path.abspath(path))) if durable else []
         os.makedirs(path, exist_ok=True)
+        for folder in missing:
+            _sync(os.path.dirname(folder))
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
 
@@ -415,6 +422,13 @@ def force_to_disk(path: str | os.PathLike[str]) -> None:
         _sync(os.fspath(path))
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
+
+
+def _missing(path: str) -> Iterator[str]:
+    """The folders on the way to a path that are not there yet, the innermost first."""
+    while not os.path.isdir(path) and path != os.path.dirname(path):
+        yield path
+        path = os.path.dirname(path)
 
 
 def _write_and_rename(target: str, content: bytes, mode: int, *, durable: bool) -> None:

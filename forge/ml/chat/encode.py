@@ -200,7 +200,9 @@ def _check_tools(conversation: Conversation, template: Template) -> None:
     if not template.knows_tool_calls:
         calling = [index for index, message in enumerate(conversation.messages, start=1) if message.get("tool_calls")]
         if calling:
-            raise RowError("the template knows no tool calls", f"message {calling[0]} has one: choose a template such as qwen")
+            raise RowError(
+                "the template knows no tool calls", f"message {calling[0]} has one: choose a template such as qwen"
+            )
 
 
 def _check_unicode(text: str) -> None:

@@ -51,15 +51,18 @@ def limited(limits: Limits) -> Iterator[None]:
     """
     before = signal.signal(signal.SIGVTALRM, _stop)
     try:
-        signal.setitimer(signal.ITIMER_VIRTUAL, limits.seconds)
+        # The first clock strikes again and again: an error that is raised inside a destructor is lost.
+        signal.setitimer(signal.ITIMER_VIRTUAL, limits.seconds, limits.seconds / 8)
         signal.setitimer(signal.ITIMER_PROF, 1.6 * limits.seconds)
-        yield
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     except _OutOfTime:
         raise RowError("the template runs too long", f"more than {limits.seconds:g} s") from None
     except MemoryError:
         raise RowError("the template needs too much memory", f"more than {limits.memory >> 20} MB") from None
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGVTALRM, before)
 

@@ -86,12 +86,10 @@ class SpecialTokens:
         token that directly follows.
         """
         start, stop = part
-        if whole_turn:
-            end = start + len(text[start:stop].rstrip())
-            return (start, end) if self._ends(text, start, end) else part
-        if self._ends(text, start, stop):
-            return part
-        following = self.pattern.match(text, stop)
+        end = start + len(text[start:stop].rstrip())
+        if self._ends(text, start, end):
+            return (start, end) if whole_turn else part
+        following = None if whole_turn else self.pattern.match(text, stop)
         return part if following is None else (start, following.end())
 
     def _ends(self, text: str, start: int, stop: int) -> bool:

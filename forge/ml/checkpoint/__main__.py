@@ -26,7 +26,7 @@ _UNITS: Final = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 def main(arguments: Sequence[str]) -> int:
     """Run one action; 0: done and whole, 1: a checkpoint is not whole, 2: the user's mistake."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     try:
         return {"ls": _list, "verify": _verify, "link": _link, "rm": _remove}[options.action](options)
     except ForgeError as error:

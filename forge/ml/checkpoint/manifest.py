@@ -106,6 +106,8 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     path = os.path.join(folder, MANIFEST)
     if not os.path.lexists(path):
         raise CheckpointError(f"{MANIFEST} is missing: it was not saved by forge, or not to the end")
+    if os.path.islink(path):
+        raise CheckpointError(f"{MANIFEST} is not a regular file")
     try:
         return Manifest.from_bytes(read_bounded(path, _LIMIT))
     except ForgeError as error:

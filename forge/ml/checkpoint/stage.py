@@ -113,7 +113,8 @@ class Stage:
         self._guarded(self._fill, path, name, fill)
 
     def _fill(self, path: str, name: str, fill: Callable[[NewFile], None]) -> None:
-        make_folder(os.path.dirname(path))
+        if "/" in name:
+            make_folder(os.path.dirname(path))
         with NewFile(path) as file:
             fill(file)
         self._files[name] = Entry(file.size, file.sha256)

@@ -146,9 +146,7 @@ class Store:
         if self._claim is not None:
             return
         with _as_checkpoint_error():
-            if not os.path.isdir(self.folder):
-                make_folder(self.folder)
-                force_to_disk(os.path.dirname(self.folder))
+            make_folder(self.folder, durable=True)
             held = claim(self._lock(_WRITER), f"process {os.getpid()} on {socket.gethostname()}")
             if held is None:
                 raise CheckpointError(
@@ -279,8 +277,9 @@ class Store:
 
     def _place(self, step: int) -> tuple[str, int]:
         """A path that is free, and the next number: a step that was saved before is saved again beside it."""
-        found = [_look(path, quick=True) for path in self._paths()]
-        sequence = 1 + max((one.manifest.sequence for one in found if one.manifest), default=0)
+        manifests = [_look(path, quick=True).manifest for path in self._paths()]
+        # Those whose number cannot be read have one too.
+        sequence = 1 + max((found.sequence for found in manifests if found), default=0) + manifests.count(None)
         path, attempt = os.path.join(self.folder, f"checkpoint-{step}"), 1
         while os.path.lexists(path):
             attempt += 1

@@ -67,7 +67,9 @@ def kept(key: str, examples: Iterable[Example], report: Report) -> Tokens:
     write_atomic(os.path.join(folder, _FACTS), json.dumps(facts), durable=False)
     found = encoded(key)
     if found is None:
-        raise OSError(f"{folder} cannot be read back: the disk or the memory of this machine does not keep what is written")
+        raise OSError(
+            f"{folder} cannot be read back: the disk or the memory of this machine does not keep what is written"
+        )
     return found[0]
 
 

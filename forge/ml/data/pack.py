@@ -51,7 +51,8 @@ def plan(lengths: np.ndarray, max_length: int, packing: Packing, overflow: Overf
 def _pieces(lengths: np.ndarray, max_length: int, overflow: Overflow) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each example as one piece; one that is too long as several, as its beginning, or not at all."""
     if overflow == "split":
-        parts = -(-lengths // max_length)
+        # The last token has none to predict: alone in a piece it would teach nothing, so it stays what the piece before predicts.
+        parts = np.where(lengths > 1, -(-(lengths - 1) // max_length), lengths)
         example = np.repeat(np.arange(len(lengths)), parts)
         start = (np.arange(len(example)) - np.repeat(np.cumsum(parts) - parts, parts)) * max_length
         return example, start, np.minimum(lengths[example] - start, max_length)
@@ -64,6 +65,8 @@ def _cut_the_row(lengths: np.ndarray, max_length: int) -> Plan:
     """All examples laid end to end and cut every ``max_length`` tokens: no room is lost but at the very end."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
+    # A last sequence of one token would teach nothing, as in `_pieces`.
+    total -= total % max_length == 1 and total > 1 and int(lengths[lengths > 0][-1]) > 1
     cuts = np.arange(0, total, max_length)
     begins = np.union1d((ends - lengths)[lengths > 0], cuts)
     example = np.searchsorted(ends, begins, side="right")

@@ -18,10 +18,12 @@ import numpy as np
 
 import forge
 from forge.base.errors import DataError
-from forge.ml.data.worker import Reply, RowsEncoder, read_frame, write_frame
+from forge.ml.data.worker import PATIENCE, TOO_SLOW, Reply, RowsEncoder, read_frame, write_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from typing_extensions import Self
 
     from forge.ml.data.cache import Example
     from forge.ml.data.report import Report
@@ -33,10 +35,7 @@ _BATCH_ROWS: Final = 128
 _BATCH_BYTES: Final = 256 << 10
 # Text that takes less than the start of a process; measured: a worker is ready after some 0.2 s, in which 400 kB become tokens.
 _LITTLE_TEXT: Final = 4 << 20
-# Each of these costs its whole time limit, so a template that hits it again and again is not waited for.
 _UNSTOPPABLE: Final = "the template cannot be stopped"
-_TOO_SLOW: Final = ("the template runs too long", "the template needs too much memory", _UNSTOPPABLE)
-_PATIENCE: Final = 20
 
 
 def processors() -> int:
@@ -68,8 +67,9 @@ class Pool:
         self._started: list[_Worker] = []
         self._threads: ThreadPoolExecutor | None = None
         self._slow = 0
+        self._unstopped = 0
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,7 +77,7 @@ class Pool:
 
     def examples(self, rows: Iterable[Any], report: Report, first: int = 0) -> Iterator[Example]:
         """The examples of rows, of which the first has this number; rows without one are counted in the report."""
-        for number, reply in self._replies(_batches(rows, first, report)):
+        for number, reply in self._replies(_batches(rows, first, report, self.job)):
             yield from self._examples(number, reply, report)
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class Pool:
             for batch in batches:
                 self._start_another(len(waiting), count)
                 waiting.append((batch.first, self._threads.submit(self._encode, batch)))
-                if len(waiting) > 4 * count:
+                while waiting and (len(waiting) > 4 * count or waiting[0][1].done()):
                     number, future = waiting.popleft()
                     yield number, future.result()
             while waiting:
@@ -134,7 +134,7 @@ class Pool:
             if reply is not None:
                 return reply
             worker.check_ended_by_template()
-            parts = [self._alone(worker, row) for row in batch.rows]
+            parts = list(self._one_by_one(worker, batch.rows))
             return Reply(
                 [row for part in parts for row in part.rows],
                 b"".join(part.ids for part in parts),
@@ -143,12 +143,18 @@ class Pool:
         finally:
             self._idle.put(worker)
 
+    def _one_by_one(self, worker: _Worker, rows: Sequence[bytes]) -> Iterator[Reply]:
+        """The rows of a batch that ended a worker: some of them do so again."""
+        for row in rows:
+            given_up = self._unstopped >= PATIENCE
+            yield Reply([(_UNSTOPPABLE, "")], b"", b"") if given_up else self._alone(worker, row)
+
     def _alone(self, worker: _Worker, row: bytes) -> Reply:
-        """A row of a batch that ended a worker: one of them does so again."""
         reply = worker.ask([row])
         if reply is not None:
             return reply
         worker.check_ended_by_template()
+        self._unstopped += 1
         return Reply([(_UNSTOPPABLE, "its process had to be ended")], b"", b"")
 
     def _examples(self, first: int, reply: Reply, report: Report) -> Iterator[Example]:
@@ -165,8 +171,8 @@ class Pool:
             at += size
 
     def _count_slow(self, reason: str, row: int, detail: str) -> None:
-        self._slow += reason in _TOO_SLOW
-        if self._slow >= _PATIENCE:
+        self._slow += reason in (*TOO_SLOW, _UNSTOPPABLE)
+        if self._slow >= PATIENCE:
             raise DataError(
                 f"the chat template cannot be used: {reason} ({detail}), at row {row} and {self._slow - 1} rows before it",
                 hint="use another template (template: chatml), or repair this one",
@@ -226,7 +232,7 @@ class _Worker:
         # One thread each: the processes themselves are what runs in parallel.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
         environment |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
-        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(  # noqa: S603 - this interpreter and a module of forge
+        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
             [sys.executable, "-m", "forge.ml.data.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -241,9 +247,10 @@ class _Worker:
         write_frame(self._process.stdin, self._job)
         answer = read_frame(self._process.stdout)
         if answer is None:
-            raise DataError("a process that prepares rows ended before it began", hint="see its message above")
+            self.check_ended_by_template()
+            raise DataError("the chat template cannot be used: it takes too long to compile")
         if problem := json.loads(answer):
-            raise DataError(problem)
+            raise DataError(f"the chat template cannot be used: {problem}")
         self._greeted = True
 
 
@@ -254,19 +261,26 @@ def _close(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def _batches(rows: Iterable[Any], first: int, report: Report) -> Iterator[_Batch]:
+def _batches(rows: Iterable[Any], first: int, report: Report, job: Job) -> Iterator[_Batch]:
     """Rows as JSON, in batches of bounded size; the report counts them."""
     waiting: list[bytes] = []
     size, number = 0, first
     for number, row in enumerate(rows, start=first):
         report.rows += 1
-        waiting.append(_as_json(row, number))
+        waiting.append(_as_json(_needed(row, job), number))
         size += len(waiting[-1])
         if size >= _BATCH_BYTES or len(waiting) >= _BATCH_ROWS:
             yield _Batch(number + 1 - len(waiting), waiting)
             waiting, size = [], 0
     if waiting:
         yield _Batch(number + 1 - len(waiting), waiting)
+
+
+def _needed(row: Any, job: Job) -> Any:
+    """The part of a row that its tokens depend on: what else it holds need not be plain data."""
+    if not isinstance(row, dict):
+        return row
+    return {name: row[name] for name in job.needed() if name in row}
 
 
 def _as_json(row: Any, number: int) -> bytes:

@@ -93,12 +93,18 @@ class FileRows:
             hashes = list(threads.map(_file_hash, [path for path, _ in self.files]))
         kinds = [kind for _, kind in self.files]
         described = json.dumps([hashes, kinds, self.encoding, self.documents])
-        return hashlib.blake2b(described.encode(), digest_size=32).hexdigest()
+        return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
 
     def place(self, row: int) -> str:
         """The file that a row stands in, and its line where it has one."""
         found = next(islice(self._placed(), row, None), None)
         return "" if found is None else str(found[0])
+
+    @property
+    def name(self) -> str:
+        """The first of the files, and how many others there are."""
+        others = f" and {len(self.files) - 1} more files" if len(self.files) > 1 else ""
+        return f"{shown_path(self.files[0][0])}{others}"
 
     def _placed(self) -> Iterator[tuple[Origin, Any]]:
         for path, kind in self.files:
@@ -136,7 +142,7 @@ class HubRows:
 
     def fingerprint(self) -> str:
         """A hash of the rows; of a stream, of which version of which data it is, for its rows are not there yet."""
-        digest = hashlib.blake2b(json.dumps([self.name, self.subset, self.split]).encode(), digest_size=32)
+        digest = hashlib.blake2b(json.dumps([self.name, self.subset, self.split]).encode(), digest_size=16)
         if self.streaming:
             digest.update(json.dumps(self._version()).encode())
         else:
@@ -205,7 +211,7 @@ def _placed_rows(path: str, kind: FileKind, encoding: str) -> Iterator[tuple[Ori
             if not isinstance(row, dict):
                 raise DataError(f"a row is a JSON object, not {type(row).__name__}", origin=Origin(file, line))
             yield Origin(file, line), row
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, EOFError, ValueError, csv.Error) as error:
         if isinstance(error, _LineError):
             raise DataError(error.problem, origin=Origin(file, error.line)) from error
         raise DataError(f"this {kind} file cannot be read: {_first_line(error)}", origin=Origin(file)) from error
@@ -272,17 +278,17 @@ def _parquet(path: str, _encoding: str) -> Iterator[tuple[int, Any]]:
 
 def _arrow(path: str, _encoding: str) -> Iterator[tuple[int, Any]]:
     """An Arrow file, which has an index at its end, or a stream, which `datasets` writes."""
-    import pyarrow
+    import pyarrow as pa
 
-    with pyarrow.memory_map(path) as memory:
+    with pa.memory_map(path) as memory:
         is_file = memory.read(6) == b"ARROW1"
         memory.seek(0)
         if is_file:
-            with pyarrow.ipc.open_file(memory) as reader:
+            with pa.ipc.open_file(memory) as reader:
                 for number in range(reader.num_record_batches):
                     yield from ((0, row) for row in reader.get_batch(number).to_pylist())
         else:
-            with pyarrow.ipc.open_stream(memory) as reader:
+            with pa.ipc.open_stream(memory) as reader:
                 for batch in reader:
                     yield from ((0, row) for row in batch.to_pylist())
 
@@ -319,7 +325,7 @@ def _text_of(path: str, encoding: str) -> str:
 
 
 def _file_hash(path: str) -> str:
-    digest = hashlib.blake2b(digest_size=32)
+    digest = hashlib.blake2b(digest_size=16)
     try:
         with open(path, "rb") as file:
             while chunk := file.read(_CHUNK):
@@ -331,7 +337,7 @@ def _file_hash(path: str) -> str:
 
 def _hash_table(dataset: Any, digest: Any) -> None:
     """Hash the columns of a dataset as Arrow lays them out: their names and types, and every value."""
-    import pyarrow
+    import pyarrow as pa
 
     class Sink(io.RawIOBase):
         def writable(self) -> bool:
@@ -342,11 +348,11 @@ def _hash_table(dataset: Any, digest: Any) -> None:
             return len(data)
 
     columns = dataset.with_format("arrow")
-    with pyarrow.PythonFile(Sink(), mode="w") as sink:
+    with pa.PythonFile(Sink(), mode="w") as sink:
         for table in columns.iter(_ROWS_AT_ONCE):
             # Without its metadata, where `datasets` keeps what is not content.
             plain = table.combine_chunks().replace_schema_metadata(None)
-            with pyarrow.ipc.new_stream(sink, plain.schema) as writer:
+            with pa.ipc.new_stream(sink, plain.schema) as writer:
                 writer.write_table(plain)
 
 

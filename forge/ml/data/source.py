@@ -12,7 +12,7 @@ from forge.base.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Source", "columns_of", "fingerprint", "is_streaming", "place_of", "rows_from"]
+__all__ = ["Source", "check_not_empty", "columns_of", "fingerprint", "is_streaming", "place_of", "rows_from"]
 
 _LOOKED_AT = 64
 
@@ -22,6 +22,7 @@ class Source(Protocol):
     """Rows that know themselves where they come from; a sequence in memory needs none of this."""
 
     streaming: bool
+    name: str
 
     def __iter__(self) -> Iterator[Any]:
         """The rows, from the first; again and again."""
@@ -41,7 +42,7 @@ def fingerprint(rows: Iterable[Any]) -> str:
     if isinstance(rows, Source):
         return rows.fingerprint()
     _refuse_iterator(rows)
-    digest = hashlib.blake2b(digest_size=32)
+    digest = hashlib.blake2b(digest_size=16)
     for number, row in enumerate(rows):
         try:
             digest.update(json.dumps(row).encode())
@@ -81,6 +82,13 @@ def columns_of(rows: Iterable[Any]) -> list[str]:
             )
         found |= dict.fromkeys(row)
     return list(found)
+
+
+def check_not_empty(rows: Iterable[Any], what: str) -> None:
+    """DataError when there is no row at all."""
+    if next(iter(rows), None) is None:
+        where = f": there is none in {rows.name}" if isinstance(rows, Source) else ""
+        raise DataError(f"{what} has no rows{where}", hint="name other files, another split, or another function")
 
 
 def _refuse_iterator(rows: Iterable[Any]) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from forge.ml.data.order import permuted
 from forge.ml.data.pack import Plan, plan
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from forge.ml.data.pack import Overflow, Packing
     from forge.ml.data.report import Report
     from forge.ml.data.tokens import Tokens
 
-__all__ = ["Gathered", "Split", "split_of"]
+__all__ = ["Gathered", "Split", "SplitFeed", "split_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,6 @@ class Gathered:
     pieces: np.ndarray  # int64: the length of each piece
     rows: np.ndarray  # int64: the row of each piece
     counts: np.ndarray  # int64: the number of pieces of each sequence
-    source: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,7 @@ class Split:
     max_length: int
     packing: Packing
     overflow: Overflow
-    fingerprint: str
+    facts: Mapping[str, Any]  # what the sequences depend on
     report: Report
     source: int = 0  # which dataset of a mixture it is
 
@@ -56,6 +59,10 @@ class Split:
     def efficiency(self) -> float:
         """Which part of the room in the sequences is filled with tokens."""
         return self.plan.efficiency(self.max_length)
+
+    def feed(self, seed: int) -> SplitFeed:
+        """These sequences again and again, in another order each time."""
+        return SplitFeed(self, seed)
 
     def gather(self, sequences: np.ndarray) -> Gathered:
         """The content of some sequences, in this order."""
@@ -79,8 +86,44 @@ class Split:
             pieces=lengths,
             rows=self.tokens.rows[example],
             counts=counts,
-            source=self.source,
         )
+
+
+class SplitFeed:
+    """A split as a run sees it: epoch after epoch, each in the order that its seed and its number decide.
+
+    A cursor is the number of sequences taken so far; a batch that is begun in one epoch is filled from the next.
+    """
+
+    def __init__(self, split: Split, seed: int) -> None:
+        self.split = split
+        self.seed = seed
+        self.length = len(split)
+
+    def facts(self) -> dict[str, Any]:
+        """What has to be the same for a cursor to mean the same."""
+        return {**self.split.facts, "seed": self.seed}
+
+    def start(self) -> int:
+        """The cursor of a run that begins."""
+        return 0
+
+    def take(self, cursor: int, count: int) -> tuple[list[tuple[Split, int]], int]:
+        """The next sequences, and the cursor behind them."""
+        places = np.arange(cursor, cursor + count)
+        numbers = np.empty(count, dtype=np.int64)
+        for epoch in range(cursor // self.length, (cursor + count - 1) // self.length + 1):
+            within = places // self.length == epoch
+            key = (self.seed, self.split.source, epoch)
+            numbers[within] = permuted(self.length, key, places[within] % self.length)
+        return [(self.split, number) for number in numbers.tolist()], cursor + count
+
+    def epoch(self, cursor: int) -> float:
+        """How many times all sequences have been taken."""
+        return cursor / self.length
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 def split_of(
@@ -90,7 +133,7 @@ def split_of(
     max_length: int,
     packing: Packing,
     overflow: Overflow,
-    fingerprint: str,
+    facts: Mapping[str, Any],
     source: int = 0,
 ) -> Split:
     """Pack examples into sequences; the report gains what that does to them."""
@@ -102,7 +145,8 @@ def split_of(
     found = plan(np.where(learned > 0, lengths, 0), max_length, packing, overflow)
     report.examples, report.sequences = int(np.count_nonzero(learned)), len(found)
     report.tokens, report.trained = int(found.length.sum()), int(learned.sum())
-    return Split(tokens, found, max_length, packing, overflow, fingerprint, report, source)
+    about = {"max_length": max_length, "packing": packing, "overflow": overflow, "sequences": _checksum(found)}
+    return Split(tokens, found, max_length, packing, overflow, {**facts, **about}, report, source)
 
 
 def _shorten(tokens: Tokens, long: np.ndarray, max_length: int, report: Report, *, dropping: bool) -> np.ndarray:
@@ -122,6 +166,13 @@ def _shorten(tokens: Tokens, long: np.ndarray, max_length: int, report: Report, 
         else:
             report.drop(f"nothing to learn in the first {max_length:,} tokens", row, detail)
     return learned
+
+
+def _checksum(found: Plan) -> str:
+    value = len(found)
+    for array in (found.example, found.start, found.length, found.sequences):
+        value = zlib.crc32(np.ascontiguousarray(array, dtype="<i8").data, value)
+    return f"{len(found)}:{value:08x}"
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

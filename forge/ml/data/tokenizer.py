@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from forge.base.errors import DataError, ModelError
+from forge.base.files import read_bounded
 from forge.base.places import chat_templates
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Texts", "pretrained", "template_text", "train_bpe"]
 
 _PADDING = "<|pad|>"
+_LONGEST_TEMPLATE = 1 << 20
 
 
 class Texts(Protocol):
@@ -77,8 +80,16 @@ def pretrained(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer in a model's folder, with another chat template or other special tokens where they are given."""
     if not os.path.isdir(path):
-        raise FileNotFoundError(f"there is no model folder {path}")
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        raise ModelError(f"there is no model folder {path}", hint="give the path of a folder with tokenizer files")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, ImportError, RecursionError) as error:
+        # The library explains on many lines; the beginning says it.
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"the folder {path} has no tokenizer that can be read ({reason})",
+            hint="it needs tokenizer.json and tokenizer_config.json; tokenizer.path may name another folder",
+        ) from error
     if special_tokens:
         tokenizer.add_special_tokens(dict(special_tokens))
     if chat_template is not None:
@@ -98,5 +109,7 @@ def template_text(name: str | None) -> str | None:
         raise FileNotFoundError(
             f"there is no chat template {name}: give the path of a file, or one of {', '.join(known)}"
         )
-    with open(path, encoding="utf-8") as file:
-        return file.read()
+    try:
+        return read_bounded(path, _LONGEST_TEMPLATE).decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"the chat template {path} is not UTF-8 text ({error.reason})") from error

@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 
     from forge.ml.chat.encode import Encoded
 
-__all__ = ["Job", "Reply", "RowsEncoder", "main", "read_frame", "write_frame"]
+__all__ = ["PATIENCE", "TOO_SLOW", "Job", "Reply", "RowsEncoder", "main", "read_frame", "write_frame"]
+
+TOO_SLOW: Final = ("the template runs too long", "the template needs too much memory")
+"""The reasons of rows over which a template hit a limit."""
+
+PATIENCE: Final = 20
+"""After so many of them the template is given up, because each has cost the whole of its limit."""
 
 _SIZE: Final = 8
+_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +40,18 @@ class Job:
     """All that decides how rows become tokens, as plain data.
 
     ``text`` names the column of documents (a row may be the document itself); without it rows are conversations, read by
-    ``recipe`` (the fields of `forge.ml.chat.encode.Recipe`, its format as three values).
+    ``recipe`` (the fields of `forge.ml.chat.encode.Recipe`, its format as its three values).
     """
 
     tokenizer: str
     text: str | None = None
     end: int | None = None  # the token that ends a document
     recipe: dict[str, Any] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()  # those of conversations
+
+    def needed(self) -> tuple[str, ...]:
+        """The columns that tokens depend on."""
+        return self.columns if self.text is None else (self.text,)
 
     def to_json(self) -> bytes:
         """The job as a frame."""
@@ -68,10 +80,11 @@ class RowsEncoder:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._chat = None if job.text is not None else _chat_encoder(job.recipe, self._tokenizer)
+        self._slow: list[RowError] = []
 
     def reply(self, rows: Sequence[Any]) -> Reply:
         """Encode a batch."""
-        return self._documents(rows) if self._chat is None else _of_conversations(self._chat.encode(rows))
+        return self._documents(rows) if self._chat is None else self._conversations(rows)
 
     def _documents(self, rows: Sequence[Any]) -> Reply:
         found = [_document(row, self.job.text) for row in rows]
@@ -91,6 +104,20 @@ class RowsEncoder:
             outcome.append((len(own), len(own) - 1))
         return Reply(outcome, ids.tobytes(), b"")
 
+    def _conversations(self, rows: Sequence[Any]) -> Reply:
+        mappings = [row for row in rows if isinstance(row, dict)]
+        found = iter(
+            [each for at in range(0, len(mappings), _AT_ONCE) for each in self._some(mappings[at : at + _AT_ONCE])]
+        )
+        return _of_conversations(next(found) if isinstance(row, dict) else _not_a_mapping(row) for row in rows)
+
+    def _some(self, rows: list[Any]) -> list[Encoded | RowError]:
+        if len(self._slow) >= PATIENCE:
+            return [self._slow[-1]] * len(rows)
+        found = self._chat.encode(rows)
+        self._slow += [each for each in found if isinstance(each, RowError) and each.reason in TOO_SLOW]
+        return found
+
     def _ended(self, ids: list[int]) -> list[int]:
         end = self.job.end
         return ids if end is None or (ids and ids[-1] == end) else [*ids, end]
@@ -102,6 +129,10 @@ def _chat_encoder(recipe: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
     from forge.ml.chat.formats import RowFormat
 
     return RowEncoder(Recipe(**{**recipe, "format": RowFormat(*recipe["format"])}), tokenizer)
+
+
+def _not_a_mapping(row: Any) -> RowError:
+    return RowError("the row is not a mapping of columns", f"it is {type(row).__name__}")
 
 
 def _document(row: Any, column: str | None) -> str | RowError:

@@ -58,7 +58,6 @@ class _Saved:
     version: int
     copied: Any = None  # the event after the copy to the host
     fetched: Any = None  # the event after the copy back
-    returned: weakref.ref[torch.Tensor] | None = None
 
 
 @dataclass(eq=False)
@@ -75,6 +74,8 @@ class _Offloaded:
     count: int = 0
 
     def pack(self, tensor: torch.Tensor) -> torch.Tensor | _Saved:
+        # Attached, the output of an operation and the operation would keep each other alive for ever.
+        tensor = tensor.detach()
         if not self._worthwhile(tensor):
             return tensor
         storage = tensor.untyped_storage()
@@ -91,11 +92,15 @@ class _Offloaded:
     def unpack(self, packed: torch.Tensor | _Saved) -> torch.Tensor:
         if isinstance(packed, torch.Tensor):
             return packed
-        back = packed.returned() if packed.returned is not None else None
-        if back is None:
-            back = self._arrive(packed)
-            packed.returned = weakref.ref(back)
-        return back
+        if self.leaving.pop(packed.number, None) is not None and packed.on_device._version != packed.version:  # noqa: SLF001
+            raise RuntimeError("a tensor that the backward pass needs was changed in place after it was saved")
+        # Those saved just before are needed next.
+        for number in range(packed.number, packed.number - self.ahead, -1):
+            if number in self.waiting:
+                self._fetch(self.waiting[number])
+        _wait(packed.device, packed.fetched)
+        # It stays on the device until the last operation that saved it is done, as it would have without offloading.
+        return packed.on_device
 
     def _worthwhile(self, tensor: torch.Tensor) -> bool:
         return (
@@ -124,22 +129,9 @@ class _Offloaded:
         _wait(saved.device, saved.copied)
         saved.on_device = None
 
-    def _arrive(self, saved: _Saved) -> torch.Tensor:
-        """The tensor on its device, and the copies of those saved just before it begun."""
-        if saved.number in self.leaving and saved.on_device._version != saved.version:  # noqa: SLF001
-            raise RuntimeError("a tensor that the backward pass needs was changed in place after it was saved")
-        self._fetch(saved)
-        for number in range(saved.number - 1, saved.number - self.ahead, -1):
-            if number in self.waiting:
-                self._fetch(self.waiting[number])
-        _wait(saved.device, saved.fetched)
-        back, saved.on_device = saved.on_device, None
-        saved.fetched = None
-        self.leaving.pop(saved.number, None)
-        return back
-
     def _fetch(self, saved: _Saved) -> None:
-        if saved.on_device is not None or (saved.returned is not None and saved.returned() is not None):
+        """Begin the copy back."""
+        if saved.on_device is not None:
             return
         computing = _stream(saved.device)
         with self._beside(saved.device) as stream:
@@ -155,7 +147,9 @@ class _Offloaded:
         if device.type != "cuda":
             yield None
             return
-        stream = self.streams.setdefault(device, torch.cuda.Stream(device))
+        if device not in self.streams:
+            self.streams[device] = torch.cuda.Stream(device)
+        stream = self.streams[device]
         stream.wait_stream(_stream(device))
         with torch.cuda.stream(stream):
             yield stream

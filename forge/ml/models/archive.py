@@ -56,9 +56,7 @@ def tensor_places(handle: int, path: str) -> dict[str, TensorPlace]:
     """The place of each tensor in a file saved by torch, given open for reading."""
     try:
         entries = {entry.name: entry for entry in _entries(handle)}
-        root, pickle = _description(entries)
-        if entries.get(f"{root}byteorder") is not None and _content(handle, entries[f"{root}byteorder"]) != b"little":
-            raise ModelError("its numbers are stored big end first")
+        root, pickle = _description(handle, entries)
         records = read_records(_content(handle, pickle))
         return {name: _place(name, record, entries, root) for name, record in records.items()}
     except ModelError as error:
@@ -67,22 +65,23 @@ def tensor_places(handle: int, path: str) -> dict[str, TensorPlace]:
         raise ModelError(f"{path}: it is damaged ({error})") from error
 
 
-def _description(entries: dict[str, _Entry]) -> tuple[str, _Entry]:
+def _description(handle: int, entries: dict[str, _Entry]) -> tuple[str, _Entry]:
     """The folder inside the archive, and the entry that describes its tensors."""
     found = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(found) != 1:
         raise ModelError("it is a zip, but not one that torch saved")
-    entry = entries[found[0]]
-    if entry.size > MAX_PICKLE:
-        raise ModelError(f"its description of the tensors is larger than {MAX_PICKLE:,} bytes")
-    return found[0].removesuffix("data.pkl"), entry
+    root = found[0].removesuffix("data.pkl")
+    order = entries.get(f"{root}byteorder")
+    if order is not None and _content(handle, order) != b"little":
+        raise ModelError("its numbers are stored big end first")
+    return root, entries[found[0]]
 
 
 def _place(name: str, record: TensorRecord, entries: dict[str, _Entry], root: str) -> TensorPlace:
     entry = entries.get(f"{root}data/{record.storage}")
     size = _ITEM_SIZES.get(record.dtype, 1)
     if entry is None or entry.size != record.storage_length * size:
-        raise ModelError(f"the tensor {name} has no storage of the size that it says")
+        raise ModelError(f"the tensor {name!r:.100} has no storage of the size that it says")
     elements = 1
     for length in record.shape:
         elements *= length
@@ -90,7 +89,7 @@ def _place(name: str, record: TensorRecord, entries: dict[str, _Entry], root: st
     last = record.offset + (reach if elements else 0)
     # More elements than bytes: one number that pretends to be a matrix would fill the memory.
     if last > record.storage_length or elements > record.storage_length:
-        raise ModelError(f"the tensor {name} reaches beyond its storage")
+        raise ModelError(f"the tensor {name!r:.100} reaches beyond its storage")
     return TensorPlace(
         entry.start + record.offset * size, reach if elements else 0, record.dtype, record.shape, record.stride
     )
@@ -106,7 +105,7 @@ def _entries(handle: int) -> Iterator[_Entry]:
     for name, header, length in sorted(_listed(os.pread(handle, size, begin), count), key=lambda entry: entry[1]):
         start = _data_start(handle, header, name)
         if name in names or header < previous or start + length > begin:
-            raise ModelError(f"its entry {name!r} lies over another one")
+            raise ModelError(f"its entry {name!r:.100} lies over another one")
         names.add(name)
         previous = start + length
         yield _Entry(name, start, length)
@@ -150,7 +149,9 @@ def _listed(directory: bytes, count: int) -> Iterator[tuple[str, int, int]]:
             raise ModelError("its table of contents is damaged")
         size, packed, header = _wide([size, packed, header], extra)
         if method != 0 or size != packed or flags & _ENCRYPTED:
-            raise ModelError(f"its entry {name!r} is compressed, which torch never does: it could unpack to any size")
+            raise ModelError(
+                f"its entry {name!r:.100} is compressed, which torch never does: it could unpack to any size"
+            )
         yield name, header, size
 
 
@@ -174,11 +175,11 @@ def _data_start(handle: int, header: int, name: str) -> int:
     signature, *_, name_length, extra_length = _LOCAL.unpack(local)
     own_name = os.pread(handle, name_length, header + _LOCAL.size)
     if signature != b"PK\x03\x04" or own_name != name.encode():
-        raise ModelError(f"its entry {name!r} is not where the table of contents says")
+        raise ModelError(f"its entry {name!r:.100} is not where the table of contents says")
     return header + _LOCAL.size + name_length + extra_length
 
 
 def _content(handle: int, entry: _Entry) -> bytes:
     if entry.size > MAX_PICKLE:
-        raise ModelError(f"its entry {entry.name!r} is too large")
+        raise ModelError(f"its entry {entry.name!r:.100} is larger than {MAX_PICKLE:,} bytes")
     return os.pread(handle, entry.size, entry.start)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from forge.base.errors import ModelError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["causal_lm", "deferred_weights", "materialise"]
 
+_LONGEST_REASON: Final = 160
 _deferred: Final[ContextVar[bool]] = ContextVar("deferred", default=False)
 
 
@@ -54,7 +56,8 @@ def causal_lm(
 ) -> nn.Module:
     """Make the decoder that `config` describes, by its own rules of initialisation, or read the one in the folder `path`.
 
-    With both, the weights of the folder are read into the architecture of `config`. `resize_to` is the number of embeddings where
+    With both, the weights of the folder are read into the architecture of `config`. `attn_implementation` is one that transformers
+    knows by name, or ``auto``, and what was asked for stays in the model's attribute ``requested_attention``. `resize_to` is the number of embeddings where
     tokens were added to those of the folder; each new one begins as the mean of the others. An `adapter` is put on top.
     """
     model = _without_weights(config, path, dtype, attn_implementation)
@@ -65,6 +68,7 @@ def causal_lm(
             "the adapter qlora is for weights that are read from a path: new weights cannot stay as they are"
         )
     grown = grow_vocabulary(model, resize_to) if resize_to is not None else frozenset()
+    model.requested_attention = attn_implementation
     model.unfilled = _Recipe(path, adapter, seed, grown)
     return model if _deferred.get() else materialise(model, "cpu")
 
@@ -122,13 +126,16 @@ def _without_weights(
 
 
 def _made(config: PretrainedConfig, dtype: torch.dtype, attn_implementation: str) -> PreTrainedModel:
+    # What is not said, transformers chooses: the fastest that the architecture has.
+    attention = None if attn_implementation == "auto" else attn_implementation
     try:
         return AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation=attn_implementation, trust_remote_code=False
+            config, dtype=dtype, attn_implementation=attention, trust_remote_code=False
         )
     except (ValueError, ImportError) as error:
-        # The library explains on many lines; the first says it.
-        raise ModelError(f"no model can be made of a {type(config).__name__}: {_first_line(error)}") from error
+        hint = "set model.attn_implementation=auto, or eager" if "attention" in str(error) else None
+        # The library explains on many lines and long ones; the beginning says it.
+        raise ModelError(f"{type(config).__name__}: {_beginning(error)}", hint=hint) from error
 
 
 def _config(path: str) -> PretrainedConfig:
@@ -139,8 +146,8 @@ def _config(path: str) -> PretrainedConfig:
         )
     try:
         return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
-        raise ModelError(f"{os.path.join(path, 'config.json')} cannot be used: {_first_line(error)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, StrictDataclassError) as error:
+        raise ModelError(f"{os.path.join(path, 'config.json')} cannot be used: {_beginning(error)}") from error
 
 
 def _refuse_quantised(config: PretrainedConfig, path: str) -> None:
@@ -208,5 +215,6 @@ def _bits_wanted(adapter: PeftConfig | None) -> bool:
     return getattr(adapter, "base_weights", None) is not None
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+def _beginning(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["fill"]
 
 _SHOWN: Final = 3
-_OTHER_MODEL: Final = "its config.json, or the config that was given, belongs to another model"
 
 
 def fill(
@@ -121,16 +120,17 @@ class _Plan:
         if self.unexpected:
             parts.append(f"{len(self.unexpected)} in its files are not in the model ({_some(self.unexpected)})")
         if parts:
-            kind = type(self.model).__name__
-            raise ModelError(f"the folder {self.folder} does not fit a {kind}: {', '.join(parts)}", hint=_OTHER_MODEL)
+            raise self.misfit(", ".join(parts))
 
     def check_shape(self, name: str, found: Sequence[int], expected: Sequence[int]) -> None:
         if tuple(found) != tuple(expected):
-            raise ModelError(
-                f"the folder {self.folder} does not fit a {type(self.model).__name__}: "
-                f"{name} is {_by(found)} in its files, and {_by(expected)} in the model",
-                hint=_OTHER_MODEL,
-            )
+            raise self.misfit(f"{name} is {_by(found)} in its files, and {_by(expected)} in the model")
+
+    def misfit(self, what: str) -> ModelError:
+        return ModelError(
+            f"the folder {self.folder} does not fit a {type(self.model).__name__}: {what}",
+            hint="its config.json, or the config that was given, belongs to another model",
+        )
 
 
 @dataclass
@@ -171,7 +171,7 @@ class _Placing:
         try:
             return transform.convert(target, model=model, config=model.config)
         except (RuntimeError, ValueError, KeyError, IndexError) as error:
-            raise ModelError(f"{self.plan.folder}: its files cannot be made into {target} ({error})") from error
+            raise self.plan.misfit(f"{target} cannot be made of its files ({error!s:.200})") from error
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -185,7 +185,7 @@ class _Placing:
         model.initialize_weights()
         model.tie_weights(missing_keys=set(model.state_dict()) - self.plan.provided, recompute_mapping=False)
         if left := [name for name, tensor in model.state_dict().items() if tensor.is_meta]:
-            raise ModelError(f"{self.plan.folder}: nothing in its files is for {_some(left)}")
+            raise self.plan.misfit(f"nothing in its files is for {_some(left)}")
 
     def _make_room(self, module: nn.Module, leaf: str) -> None:
         current = getattr(module, leaf)

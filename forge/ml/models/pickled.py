@@ -6,6 +6,7 @@ are known. A name is looked up in a closed list and never imported. The pickle m
 
 from __future__ import annotations
 
+import io
 import pickletools
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ __all__ = ["MAX_PICKLE", "TensorRecord", "read_records"]
 MAX_PICKLE: Final = 4 << 20
 _MAX_INSTRUCTIONS: Final = 300_000
 _MAX_DIMENSIONS: Final = 16
+_LONGEST_NAME: Final = 200
 _STORAGES: Final = {
     f"torch {name}Storage": dtype
     for name, dtype in {
@@ -90,21 +92,24 @@ class _Machine:
         try:
             return self._run(data)
         except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
-            raise ModelError(f"its description of the tensors is broken ({error})") from error
+            raise ModelError(f"its description of the tensors is broken ({error!s:.100})") from error
 
     def _run(self, data: bytes) -> Any:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            if count >= _MAX_INSTRUCTIONS:
-                raise ModelError(f"its description of the tensors has more than {_MAX_INSTRUCTIONS:,} instructions")
-            if opcode.name == "STOP":
+        stream = io.BytesIO(data)
+        for _ in range(_MAX_INSTRUCTIONS):
+            opcode = pickletools.code2op.get(stream.read(1).decode("latin-1"))
+            name = "nothing" if opcode is None else opcode.name
+            # Refused before its argument is read: some arguments are decoded in ways of their own.
+            if opcode is None or (name not in _VALUES and name not in _STEPS and name != "STOP"):
+                raise ModelError(f"it asks for the pickle instruction {name}, which no state dict needs")
+            argument = _two_lines(stream) if name == "GLOBAL" else opcode.arg.reader(stream) if opcode.arg else None
+            if name == "STOP":
                 return self.pop()
-            if opcode.name in _VALUES:
+            if name in _VALUES:
                 self.stack.append(argument)
-            elif (step := _STEPS.get(opcode.name)) is not None:
-                step(self, argument)
             else:
-                raise ModelError(f"it asks for the pickle instruction {opcode.name}, which no state dict needs")
-        raise ValueError("it does not end")
+                _STEPS[name](self, argument)
+        raise ModelError(f"its description of the tensors has more than {_MAX_INSTRUCTIONS:,} instructions")
 
     def pop(self) -> Any:
         value = self.stack.pop()
@@ -125,6 +130,11 @@ class _Machine:
         if not isinstance(self.stack[-1], kind):
             raise TypeError(f"{_kind(self.stack[-1])} where a {kind.__name__} belongs")
         return self.stack[-1]
+
+
+def _two_lines(stream: io.BytesIO) -> str:
+    """Module and name, as they stand there: the library would also undo escapes in them."""
+    return " ".join(stream.readline(_LONGEST_NAME).decode("ascii").removesuffix("\n") for _ in range(2))
 
 
 def _put(machine: _Machine, place: int | None) -> None:

@@ -56,7 +56,7 @@ def _run(folder: str, stopping: Stopping) -> int:
         traceback.print_exc()
         return FAILED
     finally:
-        run.metrics.close()
+        run.close()
     return STOPPED if stopping.interrupted and run.step < run.total_steps else FINISHED
 
 

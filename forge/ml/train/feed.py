@@ -1,8 +1,7 @@
-"""The data of a run: prepared, held against the model and the tokenizer, and cut into batches."""
+"""The data of a run: prepared, told of, and cut into batches."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,29 +11,36 @@ from forge.ml.data.loader import Loader, evaluation_batches
 from forge.ml.data.prepare import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from rich.console import Console
 
+    from forge.ml.data.batch import Batch
+    from forge.ml.data.prepare import Prepared
     from forge.ml.train.trainer import Trainer
 
-__all__ = ["Feed", "feed"]
+__all__ = ["Feed", "feed", "padding_token"]
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """What a run reads: the batches it learns from, the batches of each held-out set, and how many steps it takes."""
+    """What a run reads: its batches, those of each held-out set, how many steps it takes, and tokens in each, about."""
 
     loader: Loader
-    evaluations: Mapping[str, Callable[[], Any]]
+    evaluations: Mapping[str, Callable[[], Iterator[Batch]]]
     total_steps: int
-    packed: bool
+    step_tokens: int
 
 
 def feed(settings: Trainer, *, flat: bool, console: Console) -> Feed:
     """Prepare the data of a run; rows that cannot be used are told, data that cannot be learned from is an error."""
-    prepared = prepare(settings.dataset, settings.tokenizer, progress=console)
-    for line in prepared.report.lines():
+    with console.status("preparing the data") as status:
+        prepared = prepare(
+            settings.dataset,
+            settings.tokenizer,
+            progress=lambda what, rows: status.update(f"preparing {what}: {rows:,} rows"),
+        )
+    for line in (*_summary(prepared), *prepared.report.lines()):
         console.print(line, markup=False, soft_wrap=True)
     pad = padding_token(settings.tokenizer)
     loader = Loader(
@@ -47,20 +53,37 @@ def feed(settings: Trainer, *, flat: bool, console: Console) -> Feed:
     )
     size = settings.per_device_eval_batch_size
     evaluations = {
-        name: partial(evaluation_batches, split, size, pad_id=pad, flat=flat)
+        name: partial(evaluation_batches, split, batch_size=size, pad_id=pad, flat=flat)
         for name, split in prepared.held_out.items()
     }
-    return Feed(loader, evaluations, _total_steps(settings, loader), prepared.train.packed)
-
-
-def _total_steps(settings: Trainer, loader: Loader) -> int:
-    if settings.max_steps > 0:
-        return settings.max_steps
-    if loader.steps_per_epoch is None:
-        raise DataError("a stream has no known end, so a run cannot go by epochs", hint="set trainer.max_steps")
-    return math.ceil(loader.steps_per_epoch * settings.num_train_epochs)
+    return Feed(loader, evaluations, _total_steps(settings, loader), _step_tokens(settings, prepared, loader))
 
 
 def padding_token(tokenizer: Any) -> int:
     """The token that fills up a row; it is never looked at, so any will do where the tokenizer names none."""
     return next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
+
+
+def _summary(prepared: Prepared) -> list[str]:
+    report = prepared.report
+    if not report.sequences:
+        return []
+    return [
+        f"data: {report.examples:,} examples in {report.sequences:,} sequences, "
+        f"{report.tokens:,} tokens of which {report.trained:,} are trained"
+    ]
+
+
+def _total_steps(settings: Trainer, loader: Loader) -> int:
+    if settings.max_steps > 0:
+        return settings.max_steps
+    steps = loader.steps(settings.num_train_epochs)
+    if steps is None:
+        raise DataError("a stream has no known end, so a run cannot go by epochs", hint="set trainer.max_steps")
+    return steps
+
+
+def _step_tokens(settings: Trainer, prepared: Prepared, loader: Loader) -> int:
+    report = prepared.report
+    mean = report.tokens / report.sequences if report.sequences else settings.dataset.max_length
+    return round(mean * loader.global_batch)

@@ -6,11 +6,13 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from forge.ml.evaluate.perplexity import evaluate
+from forge.ml.train.restore import save
 from forge.ml.train.step import optimizer_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from forge.ml.checkpoint.saver import Saver
     from forge.ml.data.batch import Batch
     from forge.ml.train.run import Run
     from forge.ml.train.step import Measured
@@ -29,14 +31,14 @@ def train(run: Run) -> None:
             while True:
                 if _evaluation_due(run):
                     _evaluate(run)
-                if _save_due(run):
-                    _save(run)
+                if run.saver is not None and _save_due(run):
+                    _save(run, run.saver)
                 if run.stopping.asked or run.step >= run.total_steps:
                     break
                 _step(run)
         if run.saver is not None:
             if run.step > run.counts.saved_step:
-                _save(run)
+                _save(run, run.saver)
             run.saver.wait()
     finally:
         run.tell("end")
@@ -85,7 +87,7 @@ def _evaluation_due(run: Run) -> bool:
 
 def _save_due(run: Run) -> bool:
     settings, counts = run.settings, run.counts
-    if run.saver is None or run.step == counts.saved_step:
+    if run.step == counts.saved_step:
         return False
     return _due(run, settings.save_strategy, settings.save_steps, counts.saved_epochs)
 
@@ -110,8 +112,9 @@ def _evaluate(run: Run) -> None:
         run.metrics.write(record)
         run.progress.evaluated(record)
     tokens = sum(record["tokens"] for record in records)
-    run.best.offer(sum(record["eval_loss"] * record["tokens"] for record in records) / tokens, run.step)
-    run.counts.evaluated_step, run.counts.evaluated_epochs = run.step, int(run.epoch)
+    mean = sum(record["eval_loss"] * record["tokens"] for record in records) / tokens
+    run.best.offer(mean, run.step)
+    run.counts.evaluated_step, run.counts.evaluated_epochs, run.counts.evaluated_loss = run.step, int(run.epoch), mean
     run.tell("after_evaluation", records)
 
 
@@ -119,7 +122,7 @@ def _until_stopped(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:
     return takewhile(lambda _: not run.interrupted, batches)
 
 
-def _save(run: Run) -> None:
+def _save(run: Run, saver: Saver) -> None:
     run.counts.saved_step, run.counts.saved_epochs = run.step, int(run.epoch)
     with run.clock.between("checkpoint"):
-        run.save()
+        save(run, saver)

@@ -6,12 +6,35 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from forge.base.errors import ResumeError
+from forge.ml.checkpoint.manifest import Score
 from forge.ml.checkpoint.state import random_state, set_random_state
+from forge.ml.models.save import config_files, model_files
 
 if TYPE_CHECKING:
+    from forge.ml.checkpoint.saver import Saver
     from forge.ml.train.run import Run
 
-__all__ = ["collect", "restore"]
+__all__ = ["collect", "restore", "save"]
+
+GRAPH = "state/graph.json"
+
+
+def save(run: Run, saver: Saver) -> None:
+    """Save the run as it is after its last step; it goes on while that is written."""
+    counts = run.counts
+    scored = counts.evaluated_step == run.step and counts.evaluated_loss is not None
+    saver.save(
+        lambda: [
+            *model_files(run.model),
+            *config_files(run.model, run.tokenizer).items(),
+            (GRAPH, run.graph.encode()),
+        ],
+        collect(run),
+        run.step,
+        {"run": run.folder, "epoch": run.epoch, "tokens": counts.tokens},
+        score=Score("eval_loss", counts.evaluated_loss) if scored else None,
+        best=run.best.step,
+    )
 
 
 def collect(run: Run) -> dict[str, Any]:
@@ -20,7 +43,6 @@ def collect(run: Run) -> dict[str, Any]:
         "counts": asdict(run.counts),
         "best": asdict(run.best),
         "optimizer": run.optimizer.state_dict(),
-        "schedule": run.schedule.state_dict(),
         "scaler": None if run.precision.scaler is None else run.precision.scaler.state_dict(),
         "loader": run.loader.state(),
         "random": random_state(),
@@ -34,7 +56,7 @@ def restore(run: Run, state: dict[str, Any]) -> None:
         for name, value in state[part].items():
             setattr(getattr(run, part), name, value)
     _load_optimizer(run, state["optimizer"])
-    run.schedule.load_state_dict(state["schedule"])
+    _load_schedule(run, run.step)
     if run.precision.scaler is not None and state["scaler"] is not None:
         run.precision.scaler.load_state_dict(state["scaler"])
     run.loader.load(state["loader"])
@@ -46,7 +68,10 @@ def restore(run: Run, state: dict[str, Any]) -> None:
 
 
 def _load_optimizer(run: Run, state: dict[str, Any]) -> None:
-    """The optimizer's state; learning rates are the schedule's, which a changed config may have changed."""
+    """What the optimizer remembers of each parameter; how it learns is what the config says now."""
+    options = [
+        {name: value for name, value in group.items() if name != "params"} for group in run.optimizer.param_groups
+    ]
     try:
         run.optimizer.load_state_dict(state)
     except (ValueError, KeyError) as error:
@@ -54,6 +79,18 @@ def _load_optimizer(run: Run, state: dict[str, Any]) -> None:
             f"the state of the optimizer does not fit: {error}",
             hint="resume with the optimizer and the trained parameters that the checkpoint was made with",
         ) from error
+    for group, own in zip(run.optimizer.param_groups, options, strict=True):
+        group.update(own)
+
+
+def _load_schedule(run: Run, step: int) -> None:
+    """The schedule is a function of the step, so that one changed since holds from here on."""
+    schedule = run.schedule
+    schedule.last_epoch = step
+    rates = [rate * factor(step) for rate, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
+    for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    schedule._last_lr = rates  # noqa: SLF001 - what get_last_lr gives
 
 
 def _kind(callback: object) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
-
-    import torch
 
     from forge.ml.checkpoint.saver import Saver
     from forge.ml.data.batch import Batch
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Best", "Counts", "Run"]
 
+_RUSAGE_UNIT: Final = 1 if sys.platform == "darwin" else 1024
+
 
 @dataclass(slots=True)
 class Counts:
@@ -36,6 +40,7 @@ class Counts:
     trained_tokens: int = 0
     evaluated_step: int = 0
     evaluated_epochs: int = 0
+    evaluated_loss: float | None = None
     saved_step: int = 0
     saved_epochs: int = 0
 
@@ -61,6 +66,7 @@ class Run:
 
     settings: Trainer
     folder: str
+    graph: str  # the frozen graph as JSON, which every checkpoint keeps
     device: torch.device
     model: Any
     tokenizer: Any
@@ -107,10 +113,18 @@ class Run:
         """End the run after this step, as finished: its last state is saved."""
         self.stopping.finish(reason)
 
-    def save(self) -> None:
-        """Save a checkpoint of this step; it is written while the run goes on."""
+    def peak_memory(self) -> int:
+        """The most bytes that this process has had, on its GPU if it has one."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RUSAGE_UNIT
+
+    def close(self) -> None:
+        """Give back what the run holds."""
+        self.metrics.close()
+        self.loader.close()
         if self.saver is not None:
-            save(self, self.saver)
+            self.saver.store.release()
 
     def tell(self, moment: str, *arguments: object) -> None:
         """Call one method of every callback."""

@@ -6,7 +6,7 @@ import os
 import random
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -14,20 +14,22 @@ from rich.console import Console
 
 from forge.base.errors import RunError
 from forge.build.frozen import thaw
+from forge.graph.stored import to_json
 from forge.ml.checkpoint.saver import Saver
+from forge.ml.checkpoint.state import read_state
 from forge.ml.checkpoint.store import Store
 from forge.ml.loss import CausalLoss
 from forge.ml.memory.fused import FusedBackward
 from forge.ml.memory.precision import choose_precision
-from forge.ml.models.attention import choose_attention
+from forge.ml.models.attention import DOCUMENTS, choose_attention
 from forge.ml.models.causal import deferred_weights
 from forge.ml.models.vocabulary import check_vocabulary
 from forge.ml.optim.groups import parameter_groups
 from forge.ml.optim.rounding import StochasticRounding
 from forge.ml.train.clock import StepClock
 from forge.ml.train.feed import feed
-from forge.ml.train.metrics import Metrics
-from forge.ml.train.place import check_length, put_in_place, saved_memory
+from forge.ml.train.metrics import open_metrics
+from forge.ml.train.place import check_length, choose_device, put_in_place, saved_memory
 from forge.ml.train.progress import Progress
 from forge.ml.train.restore import restore
 from forge.ml.train.run import Run
@@ -35,11 +37,15 @@ from forge.ml.train.start import choose_start
 from forge.ml.train.trainer import Trainer
 
 if TYPE_CHECKING:
+    from forge.build.frozen import Frozen
     from forge.ml.memory.precision import Precision
     from forge.ml.train.feed import Feed
     from forge.ml.train.stopping import Stopping
 
 __all__ = ["set_up"]
+
+# These find the documents of a batch by their bounds, so that a row needs no padding.
+_FLAT: Final = (DOCUMENTS, "flash_attention_2", "flash_attention_3")
 
 
 def set_up(folder: str, stopping: Stopping) -> Run:
@@ -53,53 +59,75 @@ def set_up(folder: str, stopping: Stopping) -> Run:
     if settings.parallel.fixed_ranks > 1:
         raise RunError("a run has one process so far", hint="choose parallel=single")
     _seed(settings.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     store = Store(os.path.join(settings.output_dir, "checkpoints"))
     start = choose_start(settings, frozen.graph, store, console)
     check_length(settings)
     check_vocabulary(settings.model, settings.tokenizer)
-    attention = choose_attention(
-        settings.model.config._attn_implementation, device, packed=settings.dataset.packing != "none"
-    )
-    data = feed(settings, flat=attention.flat, console=console)
-    model = put_in_place(settings, attention.name, device, data.total_steps, start, console)
-    run = _assemble(settings, folder, model, data, store, stopping, console)
+    attention = _attention(settings, device)
+    data = feed(settings, flat=attention in _FLAT, console=console)
+    model = put_in_place(settings, attention, device, data, start, console)
+    run = _assemble(settings, frozen, model, data, store, stopping, console)
     if start is not None:
-        restore(run, start.state())
+        restore(run, read_state(start.path))
         run.metrics.write({"event": "resumed", "step": run.step, "checkpoint": start.path})
     return run
 
 
+def _attention(settings: Trainer, device: torch.device) -> str:
+    """The attention of the run; where it knows documents, several of them lie in a row even when none are packed."""
+    model = settings.model
+    stateful = getattr(type(model), "_is_stateful", False)
+    return choose_attention(
+        getattr(model, "requested_attention", "auto"),
+        device,
+        packed=settings.dataset.packing != "none" or not stateful,
+        model_class=type(model),
+    )
+
+
 def _assemble(
-    settings: Trainer, folder: str, model: Any, data: Feed, store: Store, stopping: Stopping, console: Console
+    settings: Trainer, frozen: Frozen, model: Any, data: Feed, store: Store, stopping: Stopping, console: Console
 ) -> Run:
-    device = next(model.parameters()).device
-    precision = choose_precision(settings.mixed_precision, device, next(model.parameters()).dtype)
+    weight = next(model.parameters())
+    precision = choose_precision(settings.mixed_precision, weight.device, weight.dtype)
     precision.apply()
+    console.print(precision.described)
     optimizer = _optimizer(settings, model)
-    schedule = settings.schedule(optimizer, data.total_steps)
-    stopping.folder = folder
+    stopping.folder = frozen.folder
     return Run(
         settings=settings,
-        folder=folder,
-        device=device,
+        folder=frozen.folder,
+        graph=to_json(frozen.graph),
+        device=weight.device,
         model=model,
         tokenizer=settings.tokenizer,
         loss=CausalLoss(model, kind=settings.loss),
         optimizer=optimizer,
         fused=_fused(settings, optimizer, precision) if settings.fuse_optim_with_backward else None,
-        schedule=schedule,
+        schedule=settings.schedule(optimizer, data.total_steps),
         precision=precision,
         memory=partial(saved_memory, settings, model),
         loader=data.loader,
         evaluations=data.evaluations,
         total_steps=data.total_steps,
-        saver=None if settings.save_strategy == "no" else Saver(store),
-        metrics=Metrics(folder, [logger.open(folder, {}) for logger in settings.logging]),
-        clock=StepClock(device),
+        saver=None if settings.save_strategy == "no" else _saver(settings, store, console),
+        metrics=open_metrics(frozen.folder, settings.logging, {"config": frozen.facts.config}),
+        clock=StepClock(weight.device),
         progress=Progress(data.total_steps, settings.logging_steps, console=console),
         stopping=stopping,
         callbacks=list(settings.callbacks),
+    )
+
+
+def _saver(settings: Trainer, store: Store, console: Console) -> Saver:
+    store.claim()
+    return Saver(
+        store,
+        keep=settings.save_total_limit,
+        asynchronous=settings.async_save,
+        on_error=settings.on_save_error,
+        say=console.print,
     )
 
 

@@ -11,6 +11,7 @@ from forge.base.paths import dotted
 from forge.graph.change import Retarget
 from forge.graph.diff import diff
 from forge.graph.stored import from_json
+from forge.ml.checkpoint.store import open_checkpoint
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +47,7 @@ def choose_start(settings: Trainer, graph: Graph, store: Store, console: Console
     if asked is None:
         _make_room(settings, store)
         return None
-    found = store.newest(say=console.print) if asked == "auto" else store.checked(asked)
+    found = store.newest(say=console.print) if asked == "auto" else open_checkpoint(asked)
     if found is None:
         console.print(f"there is no checkpoint in {store.folder} yet: beginning from nothing")
         return None
@@ -66,8 +67,8 @@ def _make_room(settings: Trainer, store: Store) -> None:
             hint="continue from them with --resume-from-checkpoint auto, write elsewhere with --output-dir, "
             "or remove them first with --overwrite-output-dir",
         )
-    for one in old:
-        store.remove(one.path)
+    store.claim()
+    store.remove([one.path for one in old], force=True)
 
 
 def _compare(path: str, graph: Graph, console: Console) -> None:

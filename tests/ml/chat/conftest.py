@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,12 +46,13 @@ def shipped() -> dict[str, str]:
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(TEMPLATES.glob("*.jinja"))}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def encoder(tokenizer: Any, special_tokens: dict[str, str], shipped: dict[str, str]) -> Callable[..., Any]:
-    """Makes a row encoder for a shipped template, or for the text of another one."""
+    """Gives a row encoder for a shipped template, or for the text of another one."""
     from forge.ml.chat.encode import Recipe, RowEncoder
     from forge.ml.chat.formats import RowFormat
 
+    @functools.cache
     def make(template: str | None, name: str = "messages", **settings: Any) -> Any:
         text = shipped.get(template, template) if template is not None else None
         return RowEncoder(Recipe(RowFormat(name), text, special_tokens, **settings), tokenizer)

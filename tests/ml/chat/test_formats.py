@@ -42,7 +42,7 @@ def test_columns_that_no_format_has_are_refused_with_what_is_known() -> None:
 def test_a_named_format_needs_its_columns() -> None:
     with pytest.raises(ValueError, match="a column messages; these have message \\(did you mean"):
         recognise(["message"], "messages")
-    with pytest.raises(ValueError, match="format is one of .* not 'sharegtp' .did you mean"):
+    with pytest.raises(ValueError, match=r"format is one of .* not 'sharegtp' .did you mean"):
         recognise(["x"], "sharegtp")
     with pytest.raises(ValueError, match="columns of the format text are text; there is no 'prompt'"):
         recognise(["x"], "text", renamed={"prompt": "x"})

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from forge.ml.data.corpus import ChatCorpus, TextCorpus
+from forge.ml.data.corpus import ChatCorpus, Mixture, TextCorpus
 
 
 def test_a_text_corpus_gives_the_documents_to_learn_from_again_and_again() -> None:
     corpus = TextCorpus(train=("a", "b"), held_out=("c",))
     assert list(corpus.texts()) == list(corpus.texts()) == ["a", "b"]
+    assert list(TextCorpus(train=[{"body": "a"}], column="body").texts()) == ["a"]
 
 
 def test_a_chat_corpus_gives_the_contents_of_its_messages() -> None:
     row = {"turns": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     assert list(ChatCorpus(train=[row], column="turns").texts()) == ["a", "b"]
+    alpaca = [{"instruction": "a", "output": "b"}, {"instruction": "", "output": "c"}]
+    assert list(ChatCorpus(train=alpaca).texts()) == ["a", "b"]
+
+
+def test_a_chat_corpus_knows_the_format_of_its_rows() -> None:
+    assert ChatCorpus(train=[{"conversations": []}]).row_format().name == "sharegpt"
+    named = ChatCorpus(train=[{"talk": []}], format="sharegpt", column="talk").row_format()
+    assert (named.name, named.column("conversations")) == ("sharegpt", "talk")
+    renamed = ChatCorpus(train=[{"q": "", "a": ""}], columns={"prompt": "q", "completion": "a"}).row_format()
+    assert renamed.name == "prompt_completion"
+    with pytest.raises(ValueError, match="have no known format"):
+        ChatCorpus(train=[{"x": 1}]).row_format()
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
@@ -22,9 +35,30 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         TextCorpus(train=(), max_length=1)
     with pytest.raises(ValueError, match="none, greedy or best_fit"):
         ChatCorpus(train=(), packing="tight")
-    with pytest.raises(ValueError, match="assistant or all"):
+    with pytest.raises(ValueError, match="truncate, drop or split"):
+        TextCorpus(train=(), overflow="wrap")
+    with pytest.raises(ValueError, match="train_on is assistant"):
         ChatCorpus(train=(), train_on="nothing")
 
 
 def test_a_corpus_shows_its_settings_and_not_its_text() -> None:
-    assert repr(TextCorpus(train=("a long text",))) == "TextCorpus(max_length=1024, packing='greedy')"
+    shown = repr(TextCorpus(train=("a long text",)))
+    assert shown == "TextCorpus(column='text', max_length=1024, packing='greedy', overflow='split')"
+
+
+def test_a_mixture_gives_the_texts_of_all() -> None:
+    mixture = Mixture({"one": TextCorpus(train=["a"]), "two": TextCorpus(train=["b"])}, {"one": 1, "two": 3})
+    assert list(mixture.texts()) == ["a", "b"]
+    assert (mixture.max_length, mixture.packing) == (1024, "greedy")
+
+
+def test_a_mixture_that_makes_no_sense_is_refused() -> None:
+    one, two = TextCorpus(train=["a"]), TextCorpus(train=["b"], max_length=8)
+    with pytest.raises(ValueError, match="datasets is empty"):
+        Mixture({})
+    with pytest.raises(ValueError, match="weights name each dataset once: one; these name two"):
+        Mixture({"one": one}, {"two": 1})
+    with pytest.raises(ValueError, match="the weight of one is a number above 0, not 0"):
+        Mixture({"one": one}, {"one": 0})
+    with pytest.raises(ValueError, match="have one max_length; these have one: 1024, two: 8"):
+        Mixture({"one": one, "two": two})

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forge.base.errors import DataError, ForgeError, ModelError
 from forge.ml.data.corpus import TextCorpus
 
 if TYPE_CHECKING:
@@ -72,5 +73,37 @@ def test_a_saved_tokenizer_is_read_back_with_another_template(trained: Any, tmp_
 
 
 def test_a_folder_that_is_not_there_is_refused() -> None:
-    with pytest.raises(FileNotFoundError, match="no model folder nowhere"):
+    with pytest.raises(ModelError, match="no model folder nowhere"):
         tokenizer.pretrained("nowhere")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"tokenizer.json": "{"},
+        {"tokenizer.json": "{}", "tokenizer_config.json": "{}"},
+        {"tokenizer_config.json": '{"auto_map": {"AutoTokenizer": ["code.T", null]}}', "code.py": "raise SystemExit"},
+    ],
+)
+def test_a_folder_without_a_sound_tokenizer_says_so_in_two_lines(files: dict[str, str], tmp_path: Path) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ModelError, match="has no tokenizer that can be read") as caught:
+        tokenizer.pretrained(str(tmp_path))
+    assert str(caught.value).count("\n") == 1
+    assert "tokenizer.path" in str(caught.value)
+
+
+def test_a_template_is_a_short_text(tmp_path: Path) -> None:
+    path = tmp_path / "own.jinja"
+    path.write_text("{{ messages }}")
+    assert tokenizer.template_text(str(path)) == "{{ messages }}"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        tokenizer.template_text(str(path))
+    path.write_bytes(b"x" * (2 << 20))
+    with pytest.raises(ForgeError, match="larger than"):
+        tokenizer.template_text(str(path))
+    with pytest.raises(FileNotFoundError, match="no chat template chatnl"):
+        tokenizer.template_text("chatnl")

@@ -64,7 +64,13 @@ def train(loss_of: Callable[..., Any]) -> Callable[..., Trained]:
     """A function that takes a few steps; `around` is the context of a forward pass."""
 
     def trained(
-        model: Any, optimizer: Any, steps: range = range(3), *, fused: bool = False, around: Any = None, schedule: Any = None
+        model: Any,
+        optimizer: Any,
+        steps: range = range(3),
+        *,
+        fused: bool = False,
+        around: Any = None,
+        schedule: Any = None,
     ) -> Trained:
         losses = []
         for step in steps:

@@ -70,7 +70,9 @@ def test_other_families_have_the_same_gradients(gradients: Any, same: Any, famil
     assert same(gradients(model), plain)
 
 
-@pytest.mark.parametrize(("how", "count"), [(True, 4), ("full", 4), (1, 4), (2, 2), (3, 1), ("selective", 4), (False, 0)])
+@pytest.mark.parametrize(
+    ("how", "count"), [(True, 4), ("full", 4), (1, 4), (2, 2), (3, 1), ("selective", 4), (False, 0)]
+)
 def test_so_many_layers_are_checkpointed(llama: Any, how: Any, count: int) -> None:
     model = llama()
     assert checkpointing.checkpoint_blocks(model, how) == count
@@ -116,7 +118,7 @@ def test_without_gradients_a_layer_runs_as_it_is(llama: Any) -> None:
 def test_a_cache_in_training_is_refused(llama: Any) -> None:
     model = llama()
     checkpointing.checkpoint_blocks(model, how=True)
-    with pytest.raises(ValueError, match="LlamaDecoderLayer .* use_cache=False"):
+    with pytest.raises(ValueError, match=r"LlamaDecoderLayer .* use_cache=False"):
         model(input_ids=torch.arange(8)[None], use_cache=True)
 
 
@@ -131,11 +133,14 @@ def test_dropout_falls_on_the_same_values_again(llama: Any, gradients: Any, same
     assert same(*found)
 
 
-@pytest.mark.parametrize(("block", "random"), [
-    (torch.nn.Sequential(torch.nn.Dropout(0.1)), True),
-    (torch.nn.Sequential(torch.nn.Dropout(0.0)), False),
-    (torch.nn.Sequential(torch.nn.Linear(2, 2)), False),
-])
+@pytest.mark.parametrize(
+    ("block", "random"),
+    [
+        (torch.nn.Sequential(torch.nn.Dropout(0.1)), True),
+        (torch.nn.Sequential(torch.nn.Dropout(0.0)), False),
+        (torch.nn.Sequential(torch.nn.Linear(2, 2)), False),
+    ],
+)
 def test_random_numbers_are_kept_where_there_are_some(block: Any, random: object) -> None:
     assert checkpointing._draws_random_numbers(block) is random
 
@@ -146,7 +151,9 @@ def test_inputs_given_by_name_get_gradients_and_are_seen_by_hooks(llama: Any) ->
     inputs = torch.randn(1, 3, 64, requires_grad=True)
     positions = model.model.rotary_emb(inputs, torch.arange(3)[None])
     seen = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: seen.append(tensor.shape) or tensor, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: seen.append(tensor.shape) or tensor, lambda tensor: tensor
+    ):
         out = memory_blocks.blocks(model)[0](hidden_states=inputs, position_embeddings=positions)
     assert inputs.shape in seen
     out.sum().backward()

@@ -47,7 +47,9 @@ def test_a_cpu_gets_what_it_has(processor: Any, flags: str, name: str, said: str
     ("capability", "name", "matmul"),
     [((9, 0), "bf16", "high"), ((8, 0), "bf16", "high"), ((7, 5), "fp16", "highest"), ((6, 1), "no", "highest")],
 )
-def test_a_gpu_gets_what_its_generation_has(processor: Any, capability: tuple[int, int], name: str, matmul: str) -> None:
+def test_a_gpu_gets_what_its_generation_has(
+    processor: Any, capability: tuple[int, int], name: str, matmul: str
+) -> None:
     processor(capability=capability)
     chosen = precision.choose_precision("auto", "cuda")
     assert (chosen.name, chosen.matmul) == (name, matmul)

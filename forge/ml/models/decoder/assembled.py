@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 
 from forge.base.files import write_atomic
 from forge.ml.models.decoder.config import DecoderConfig
-from forge.ml.models.decoder.family import as_family, gpt2_conversions
+from forge.ml.models.decoder.family import as_family
 from forge.ml.models.decoder.modeling import DecoderForCausalLM
 from forge.ml.models.decoder.standalone import code_files
 
@@ -29,7 +28,7 @@ class AssembledForCausalLM(DecoderForCausalLM):
         tensors = settings.pop("state_dict", None) or self.state_dict()
         family = as_family(self)
         if family is not None:
-            _as_model(family, self).save_pretrained(save_directory, state_dict=family.tensors(tensors), **settings)
+            _as_model(family, self).save_pretrained(save_directory, state_dict=family.to_family(tensors), **settings)
             return
         super().save_pretrained(save_directory, state_dict=tensors, **settings)
         for name, text in code_files(self.config).items():
@@ -46,4 +45,3 @@ def _as_model(family: Family, model: DecoderForCausalLM) -> Any:
 
 AutoConfig.register(DecoderConfig.model_type, DecoderConfig)
 AutoModelForCausalLM.register(DecoderConfig, AssembledForCausalLM)
-register_checkpoint_conversion_mapping(DecoderConfig.model_type, gpt2_conversions())

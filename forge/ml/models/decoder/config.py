@@ -27,7 +27,8 @@ class DecoderConfig(PretrainedConfig):
     """A decoder from parts.
 
     `layers` is the pattern of the stack: it repeats until there are `num_hidden_layers`; `replaced` puts other layers at
-    single places, by number. `norm` is the one at the end of the stack, null for none.
+    single places, by number. `norm` is the one at the end of the stack, where its last layer has not normalised already;
+    null for none.
     """
 
     model_type = "forge_decoder"
@@ -110,6 +111,11 @@ class DecoderConfig(PretrainedConfig):
     def stack(self) -> Sequence[Layer]:
         """The layers, first to last."""
         return [self.layer_at(place) for place in range(self.num_hidden_layers)]
+
+    @property
+    def last_norm(self) -> Norm | None:
+        """The norm at the end of the stack."""
+        return None if self.layer_at(self.num_hidden_layers - 1).normalises_stream else self.norm
 
     @property
     def _attentions(self) -> Sequence[Attention]:

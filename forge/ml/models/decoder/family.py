@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import GPT2Config, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
-from transformers.core_model_loading import Chunk, Transpose, WeightConverter, WeightRenaming
 
 from forge.ml.models.decoder.attention import MultiHeadAttention
 from forge.ml.models.decoder.config import DecoderConfig
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from forge.ml.models.decoder.layer import Layer
 
-__all__ = ["Family", "as_family", "gpt2_conversions"]
+__all__ = ["Family", "as_family"]
 
 _ALWAYS = (
     *("vocab_size", "max_position_embeddings", "initializer_range", "use_cache", "tie_word_embeddings", "dtype"),
@@ -37,12 +36,14 @@ _LLAMA_LIKE = ("num_key_value_heads", "intermediate_size", "head_dim", "rope_par
 class Family:
     """A known architecture that computes what the assembly does.
 
-    `tensors` turns the assembly's tensors by name into the architecture's: the same ones, but for GPT-2. The way back is
-    transformers' own: it renames what it reads by the table of conversions that `gpt2_conversions` is put into.
+    `to_family` and `from_family` turn the assembly's tensors by name into the architecture's, and back. Where both have the
+    same names (`same_names`: all but GPT-2), they return what they are given.
     """
 
     config: PretrainedConfig
-    tensors: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
+    same_names: bool = True
+    to_family: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
+    from_family: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
 
 
 def as_family(model: PreTrainedModel) -> Family | None:
@@ -152,7 +153,7 @@ def _gpt2(config: DecoderConfig, layer: Layer) -> Family | None:
         embd_pdrop=config.embedding_dropout,
         attn_pdrop=attention.dropout,
     )
-    return Family(family, tensors=_to_gpt2)
+    return Family(family, same_names=False, to_family=_to_gpt2, from_family=_from_gpt2)
 
 
 _FAMILIES = (_llama, _mistral, _qwen2, _qwen3, _gpt2)
@@ -185,23 +186,22 @@ def _to_gpt2(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
+def _from_gpt2(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    outer = {f"{theirs}.{kind}": f"{ours}.{kind}" for theirs, ours in _OUTER.items() for kind in _KINDS}
+    found = {ours: tensors[theirs] for theirs, ours in outer.items() if theirs in tensors}
+    layers = {name.split(".")[2] for name in tensors if name.startswith("transformer.h.")}
+    for layer in sorted(layers, key=int):
+        ours, theirs = f"model.layers.{layer}", f"transformer.h.{layer}"
+        for kind in _KINDS:
+            for their, our in _NORMS.items():
+                found[f"{ours}.{our}.{kind}"] = tensors[f"{theirs}.{their}.{kind}"]
+            for their, our in _PROJECTIONS.items():
+                found[f"{ours}.{our}.{kind}"] = _turned(tensors[f"{theirs}.{their}.{kind}"])
+            joined = _turned(tensors[f"{theirs}.attn.c_attn.{kind}"])
+            parts = (part.contiguous() for part in joined.chunk(len(_JOINED)))
+            found |= {f"{ours}.self_attn.{name}.{kind}": part for name, part in zip(_JOINED, parts, strict=True)}
+    return found
+
+
 def _turned(tensor: Tensor) -> Tensor:
     return tensor.t().contiguous() if tensor.ndim > 1 else tensor
-
-
-def gpt2_conversions() -> list[WeightConverter | WeightRenaming]:
-    """How transformers reads the tensors of a GPT-2 into an assembly."""
-    names = {theirs: ours for theirs, ours in _OUTER.items() if theirs != ours}
-    inner = {f"transformer.h.*.{their}": f"model.layers.*.{our}" for their, our in _NORMS.items()}
-    inner |= {f"transformer.h.*.{their}.bias": f"model.layers.*.{our}.bias" for their, our in _PROJECTIONS.items()}
-    found: list[WeightConverter | WeightRenaming] = []
-    for their, our in _PROJECTIONS.items():
-        found.append(
-            WeightConverter(
-                [f"transformer.h.*.{their}.weight"], [f"model.layers.*.{our}.weight"], operations=[Transpose(0, 1)]
-            )
-        )
-    for kind, operations in (("weight", [Transpose(0, 1), Chunk(0)]), ("bias", [Chunk(0)])):
-        targets = [f"model.layers.*.self_attn.{name}.{kind}" for name in _JOINED]
-        found.append(WeightConverter([f"transformer.h.*.attn.c_attn.{kind}"], targets, operations=operations))
-    return found + [WeightRenaming(theirs, ours) for theirs, ours in {**names, **inner}.items()]

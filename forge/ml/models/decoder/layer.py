@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -29,6 +29,7 @@ class Layer(Part):
     feed_forward: FeedForward
     norm: Norm
     dropout: float = 0.0
+    normalises_stream: ClassVar[bool] = False
 
     def module(self, config: DecoderConfig, layer_idx: int) -> nn.Module:
         """The layer with this number."""
@@ -47,6 +48,8 @@ class PreNorm(Layer):
 @dataclass(frozen=True, kw_only=True)
 class PostNorm(Layer):
     """norm(x + f(x)): the stream is normalised after each addition, so the stack needs no norm at its end."""
+
+    normalises_stream: ClassVar[bool] = True
 
     def module(self, config: DecoderConfig, layer_idx: int) -> nn.Module:
         """The layer with this number."""

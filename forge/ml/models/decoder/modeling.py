@@ -57,7 +57,7 @@ class DecoderModel(DecoderPreTrainedModel):
         self.embed_positions = config.position.embedding(config)
         self.dropout = dropout_of(config.embedding_dropout)
         self.layers = nn.ModuleList([layer.module(config, place) for place, layer in enumerate(config.stack)])
-        self.norm = config.norm.module(config.hidden_size) if config.norm else None
+        self.norm = config.last_norm.module(config.hidden_size) if config.last_norm else None
         self.rotary_emb = config.position.rotary(config)
         self.position_bias = config.position.bias(config)
         self.gradient_checkpointing = False
@@ -128,7 +128,9 @@ class DecoderModel(DecoderPreTrainedModel):
             masks = {kind: _MASKS[kind](**given) for kind in set(self.config.layer_types)}
         if self.position_bias is None:
             return masks
-        return {kind: self.position_bias(mask, hidden_states, past_key_values) for kind, mask in masks.items()}
+        return {
+            kind: self.position_bias(mask, hidden_states, position_ids, past_key_values) for kind, mask in masks.items()
+        }
 
 
 class DecoderForCausalLM(DecoderPreTrainedModel, GenerationMixin):

@@ -26,6 +26,8 @@ _ROPE_TYPES = {
     "yarn": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
 }
+# Implementations of attention that take no mask, or none of numbers.
+_WITHOUT_BIAS = ("flash_attention", "flex_attention", "paged")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +137,9 @@ class AlibiBias(nn.Module):
         self.config = config
 
     def check(self) -> None:
-        """ValueError when the attention of the model has no place for a bias."""
-        implementation = self.config._attn_implementation  # noqa: SLF001 - it has no public name
-        if implementation not in ("eager", "sdpa"):
+        """ValueError when the attention of the model takes no mask with numbers in it."""
+        implementation = str(self.config._attn_implementation)  # noqa: SLF001 - it has no public name
+        if implementation.startswith(_WITHOUT_BIAS):
             raise ValueError(
                 f"position alibi adds a bias to attention scores, which attn_implementation {implementation} "
                 "has no place for: set it to sdpa or eager"
@@ -151,12 +153,27 @@ class AlibiBias(nn.Module):
         between = [2.0 ** (-4.0 * (i + 1) / power) for i in range(0, 2 * (heads - power), 2)]
         return torch.tensor(series + between, device=device)
 
-    def forward(self, mask: torch.Tensor | None, hidden_states: torch.Tensor, cache: Cache | None) -> torch.Tensor:
-        """The mask of `transformers` (true or 0 where a token may look, None: causal) as one that also holds the biases."""
+    def forward(
+        self, mask: torch.Tensor | None, hidden_states: torch.Tensor, position_ids: torch.Tensor, cache: Cache | None
+    ) -> torch.Tensor:
+        """The mask of `transformers`, true or 0 where a token may look, as one that also holds the biases.
+
+        None means causal, and inside documents where the positions of a row begin anew.
+        """
         device, length = hidden_states.device, hidden_states.shape[1]
         seen = cache.get_seq_length() if cache is not None else 0
         width = cache.get_mask_sizes(length, 0)[0] if cache is not None else length
         distance = torch.arange(width, device=device) - (torch.arange(length, device=device)[:, None] + seen)
-        allowed = (distance <= 0)[None, None] if mask is None else (mask if mask.dtype == torch.bool else mask == 0)
+        if mask is None:
+            allowed = (distance <= 0) if cache is not None else (distance <= 0) & _same_document(position_ids)
+        else:
+            allowed = mask if mask.dtype == torch.bool else mask == 0
         bias = (self.slopes(device)[:, None, None] * distance).to(hidden_states.dtype)
         return torch.where(allowed, bias, torch.finfo(hidden_states.dtype).min)
+
+
+def _same_document(position_ids: torch.Tensor) -> torch.Tensor:
+    """Which tokens of a row are in one document: true or false for each pair, with a dimension for heads."""
+    first = position_ids[:, :1] - 1
+    document = (torch.diff(position_ids, prepend=first, dim=-1) != 1).cumsum(-1)
+    return (document[:, :, None] == document[:, None, :])[:, None]

@@ -52,9 +52,7 @@ class EarlyStopping(Callback):
             return
         self.waited += 1
         if self.waited >= self.patience:
-            run.stop(
-                f"early stopping: {self.metric} has not fallen below {self.best:.4g} in {self.waited} evaluations"
-            )
+            run.stop(f"early stopping: {self.metric} has not fallen below {self.best:.4g} in {self.waited} evaluations")
 
     def _figure(self, records: list[dict[str, Any]]) -> float:
         chosen = [record for record in records if self.dataset in (None, record["dataset"])]

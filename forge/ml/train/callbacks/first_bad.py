@@ -96,9 +96,7 @@ def _watched(model: torch.nn.Module, number: int, faults: list[Fault]) -> Iterat
     handles: list[Any] = []
     for path, module in model.named_modules():
         name = path.replace("._orig_mod", "").removeprefix("_orig_mod.") or "the model"
-        handles.append(
-            module.register_forward_hook(lambda *given, name=name: forward(name, *given), with_kwargs=True)
-        )
+        handles.append(module.register_forward_hook(lambda *given, name=name: forward(name, *given), with_kwargs=True))
         handles.append(module.register_full_backward_hook(lambda *given, name=name: backward(name, *given)))
     try:
         with warnings.catch_warnings():

@@ -19,6 +19,7 @@ __all__ = ["SAMPLES", "TextSamples"]
 
 SAMPLES: Final = "samples.jsonl"
 _NAME: Final = "samples"
+_RENDERING: Final = 5.0  # seconds; a template takes milliseconds
 
 
 class TextSamples(Callback):
@@ -60,7 +61,14 @@ class TextSamples(Callback):
                 f"samples need a model that can generate, and {type(run.model).__name__} cannot",
                 hint="leave samples out of callback",
             )
+        known = getattr(run.model.config, "max_position_embeddings", None)
         self._ids = [_prompt_tokens(prompt, run.tokenizer) for prompt in self.prompts]
+        for prompt, ids in zip(self.prompts, self._ids, strict=True):
+            if known is not None and len(ids) >= known:
+                raise RunError(
+                    f"the prompt {_shown(prompt)[:40]!r} has {len(ids)} tokens, and the model knows {known} positions",
+                    hint="shorten it",
+                )
         self._last = run.step
 
     def after_step(self, run: Run, record: dict[str, Any]) -> None:  # noqa: ARG002 - a callback is given both
@@ -99,15 +107,12 @@ class TextSamples(Callback):
         from transformers import GenerationConfig
 
         known = getattr(run.model.config, "max_position_embeddings", None)
-        room = self.max_new_tokens if known is None else min(self.max_new_tokens, known - len(ids))
-        if room < 1:
-            raise ValueError(f"a prompt has {len(ids)} tokens, and the model knows {known} positions")
         drawn = {"do_sample": False}
         if self.temperature > 0:  # no other setting of the model's folder shall bend what it has learned
             drawn = {"do_sample": True, "temperature": self.temperature, "top_k": 0, "top_p": 1.0}
         ends = _ends(run)
         settings = GenerationConfig(
-            max_new_tokens=room,
+            max_new_tokens=self.max_new_tokens if known is None else min(self.max_new_tokens, known - len(ids)),
             num_beams=1,
             use_cache=True,
             eos_token_id=ends or None,
@@ -115,7 +120,7 @@ class TextSamples(Callback):
             **drawn,
         )
         given = torch.tensor([ids], device=run.device)
-        with torch.no_grad(), run.precision.autocast():
+        with run.precision.autocast():
             found = run.model.generate(
                 input_ids=given, attention_mask=torch.ones_like(given), generation_config=settings
             )
@@ -127,16 +132,13 @@ def _undisturbed(run: Run, seed: int) -> Iterator[None]:
     """Leave random numbers, the mode of every module and compiled code as they are."""
     import torch
 
-    modes = [(module, module.training) for module in run.model.modules()]
+    from forge.ml.evaluate.mode import evaluation_mode
+
     devices = [run.device] if run.device.type == "cuda" else []
-    run.model.eval()
-    try:
-        with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    # What is compiled is made for batches, not for texts that grow by a token.
+    with evaluation_mode(run.model), torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
+        torch.manual_seed(seed)
+        yield
 
 
 def _prompt_tokens(prompt: str | list[dict[str, Any]], tokenizer: Any) -> list[int]:
@@ -162,10 +164,11 @@ def _rendered(messages: list[dict[str, Any]], tokenizer: Any) -> str:
             hint="choose one with tokenizer.chat_template, or write the prompt as a text",
         )
     try:
-        with limited(Limits()):
-            template = Template(tokenizer.chat_template, special_tokens=tokenizer.special_tokens_map)
+        special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+        with limited(Limits(seconds=_RENDERING)):
+            template = Template(tokenizer.chat_template, special_tokens=special)
             return template.render(Conversation(messages), add_generation_prompt=True).text
-    except RowError as error:
+    except (RowError, ValueError) as error:
         raise RunError(f"the chat template cannot render the prompt {messages!r}: {error}") from error
 
 

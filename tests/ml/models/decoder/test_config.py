@@ -52,6 +52,13 @@ def test_what_other_tools_ask_for_is_there(config_of: Callable[..., Any]) -> Non
     assert (config.intermediate_size, config.sliding_window) == (48, None)
 
 
+def test_a_stack_that_is_normalised_already_ends_without_a_norm(config_of: Callable[..., Any]) -> None:
+    post = decoder.PostNorm(**vars(_layer()))
+    assert config_of().last_norm == decoder.RMSNorm()
+    assert config_of(layers=[post]).last_norm is None
+    assert config_of(layers=[post, _layer()], num_hidden_layers=4).last_norm == decoder.RMSNorm()
+
+
 def test_fewer_layers_can_be_asked_for_afterwards(config_of: Callable[..., Any]) -> None:
     config = config_of()
     config.num_hidden_layers = 1

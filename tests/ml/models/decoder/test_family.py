@@ -65,7 +65,7 @@ def _both(model_of: Callable[..., Any], config: Any, implementation: str) -> tup
     ours = model_of(config, implementation)
     found = family.as_family(ours)
     theirs = transformers.AutoModelForCausalLM.from_config(found.config, attn_implementation=implementation).eval()
-    theirs.load_state_dict(found.tensors(ours.state_dict()))
+    theirs.load_state_dict(found.to_family(ours.state_dict()))
     theirs.tie_weights()
     return ours, theirs
 
@@ -99,23 +99,19 @@ def test_gpt2_is_the_same_but_for_the_order_of_its_sums(
     torch.testing.assert_close(ours(tokens).logits, theirs(tokens).logits, rtol=1e-5, atol=1e-5)
     for model in (ours, theirs):
         model(tokens, labels=tokens).loss.backward()
-    gradients = family.as_family(ours).tensors({name: value.grad for name, value in ours.named_parameters()})
+    gradients = family.as_family(ours).to_family({name: value.grad for name, value in ours.named_parameters()})
     for name, parameter in theirs.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(ASSEMBLIES))
-@pytest.mark.parametrize("reader", ["transformers", "forge"])
 def test_a_familys_folder_is_read_back_into_the_assembly(
-    config_of: Callable[..., Any], model_of: Callable[..., Any], tmp_path: Path, name: str, reader: str
+    config_of: Callable[..., Any], model_of: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
     config = config_of(**ASSEMBLIES[name][1])
     ours = model_of(config)
     ours.save_pretrained(tmp_path)
-    if reader == "forge":
-        found = models.causal_lm(config=config, path=str(tmp_path))
-    else:
-        found = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, config=config)
+    found = models.causal_lm(config=config, path=str(tmp_path))
     assert type(found) is decoder.AssembledForCausalLM
     read = found.state_dict()
     assert read.keys() == ours.state_dict().keys()

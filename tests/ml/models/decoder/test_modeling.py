@@ -13,6 +13,8 @@ pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 decoder = pytest.importorskip("forge.ml.models.decoder")
+attention = pytest.importorskip("forge.ml.models.attention")
+batch = pytest.importorskip("forge.ml.data.batch")
 
 NORMS = st.sampled_from([decoder.RMSNorm(), decoder.LayerNorm(), decoder.LayerNorm(bias=False)])
 POSITIONS = st.sampled_from(
@@ -105,6 +107,22 @@ def test_packed_documents_do_not_see_each_other(model_of: Callable[..., Any], co
     packed = model(torch.cat((one, other), dim=1), position_ids=positions, use_cache=False).logits
     apart = torch.cat((model(one).logits, model(other).logits), dim=1)
     torch.testing.assert_close(packed, apart, rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(config=configs())
+def test_packed_documents_do_not_see_each_other_by_their_bounds_alone(
+    model_of: Callable[..., Any], config: Any
+) -> None:
+    model = model_of(config, attention.DOCUMENTS)
+    one, other = torch.arange(7)[None], torch.arange(20, 25)[None]
+    tokens = torch.cat((one, other), dim=1)
+    positions, lengths = torch.cat((torch.arange(7), torch.arange(5)))[None], torch.tensor([7, 5], dtype=torch.int32)
+    packed = batch.Batch(tokens, tokens, positions, lengths, 12, 12)
+    found = model(tokens, **attention.attention_inputs(packed, attention.DOCUMENTS)).logits
+    plain = model_of(config)
+    apart = torch.cat((plain(one).logits, plain(other).logits), dim=1)
+    torch.testing.assert_close(found, apart, rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)

@@ -82,7 +82,9 @@ def test_a_resumed_run_goes_on_waiting() -> None:
         assert stopped_after(second, losses[cut:]) == expected - cut
 
 
-@pytest.mark.parametrize(("wrong", "message"), [({"patience": 0}, "patience is"), ({"min_delta": -1.0}, "min_delta is")])
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"patience": 0}, "patience is"), ({"min_delta": -1.0}, "min_delta is")]
+)
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EarlyStopping(**wrong)

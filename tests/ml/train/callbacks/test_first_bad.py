@@ -44,11 +44,11 @@ class Steep(torch.autograd.Function):
     """Finite forward, infinite backward."""
 
     @staticmethod
-    def forward(context: Any, x: Any) -> Any:
+    def forward(_context: Any, x: Any) -> Any:
         return x.clone()
 
     @staticmethod
-    def backward(context: Any, gradient: Any) -> Any:
+    def backward(_context: Any, gradient: Any) -> Any:
         return gradient * INF
 
 

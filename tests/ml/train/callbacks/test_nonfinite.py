@@ -116,7 +116,9 @@ def test_the_gradients_of_a_scaler_may_be_infinite_its_loss_may_not(tmp_path: Pa
         nonfinite.NonFinite().before_update(run, NAN, INF)
 
 
-@pytest.mark.parametrize(("wrong", "message"), [({"action": "die"}, "action is"), ({"most_skipped": 0}, "most_skipped is")])
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"action": "die"}, "action is"), ({"most_skipped": 0}, "most_skipped is")]
+)
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         nonfinite.NonFinite(**wrong)

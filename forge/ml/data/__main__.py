@@ -1,0 +1,121 @@
+"""``python -m forge.ml.data show|stats FOLDER``: look at the data of a frozen config; what ``forge data`` starts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any, Final
+
+from forge.base.errors import ForgeError
+from forge.base.files import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from forge.ml.data.sets import RowSet
+
+__all__: list[str] = []
+
+_WIDTH: Final = 100  # where there is no terminal
+
+
+def _main(arguments: Sequence[str]) -> int:
+    given = _parser().parse_args(arguments)
+    try:
+        text = _show(given) if given.what == "show" else _stats(given)
+        if given.output is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        else:
+            write_atomic(given.output, text)
+    except BrokenPipeError:  # whoever was reading has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ForgeError as error:
+        return _refused(str(error))
+    except (ValueError, OSError) as error:
+        return _refused("\n  ".join([str(error), *getattr(error, "__notes__", ())]))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m forge.ml.data", allow_abbrev=False)
+    parser.add_argument("what", choices=("show", "stats"))
+    parser.add_argument("folder")
+    parser.add_argument("-n", dest="count", type=int, default=3)
+    parser.add_argument("--index", type=int, default=0)
+    parser.add_argument("--split")
+    parser.add_argument("--format", choices=("text", "json", "svg", "raw"), default="text")
+    parser.add_argument("--output")
+    for flag in ("--all", "--colour"):
+        parser.add_argument(flag, action="store_true")
+    return parser
+
+
+def _show(given: argparse.Namespace) -> str:
+    from forge.ml.data.sets import TRAIN
+    from forge.ml.data.show import drawn_example, example_json, examples, legend
+
+    tokenizer, sets = _prepared(given, given.split or TRAIN)
+    shown = [each for found in sets for each in examples(found, tokenizer, given.index, given.count)]
+    if given.format == "json":
+        return _json([example_json(each, tokenizer) for each in shown])
+    if given.format == "raw":
+        return "".join(json.dumps(each.row, ensure_ascii=False, default=str) + "\n" for each in shown)
+    drawn = [
+        drawn_example(each, tokenizer, width=_width(given), colour=given.colour, whole=given.all) for each in shown
+    ]
+    lost = [f"{found.name}: {line}" for found in sets for line in found.split.report.lines()]
+    return "\n\n".join([legend(colour=given.colour), *drawn, *(["\n".join(lost)] if lost else [])]) + "\n"
+
+
+def _stats(given: argparse.Namespace) -> str:
+    from forge.ml.data.stats import drawn_figures, figures_json, figures_of, figures_svg
+
+    _, sets = _prepared(given, given.split)
+    figures = [figures_of(found) for found in sets]
+    if given.format == "json":
+        return _json([figures_json(each) for each in figures])
+    if given.format == "svg":
+        return figures_svg(figures)
+    return "\n\n".join(drawn_figures(each, width=_width(given), colour=given.colour) for each in figures) + "\n"
+
+
+def _prepared(given: argparse.Namespace, wanted: str | None) -> tuple[Any, list[RowSet]]:
+    from forge.build.frozen import thaw
+    from forge.ml.data.sets import chosen_sets, prepared_sets
+
+    frozen = thaw(given.folder)
+    corpus, tokenizer = frozen.build("dataset"), frozen.build("tokenizer")
+    telling = sys.stderr.isatty()
+    sets = prepared_sets(corpus, tokenizer, progress=_tell if telling else None)
+    if telling:
+        sys.stderr.write("\r\x1b[K")
+    return tokenizer, chosen_sets(sets, wanted)
+
+
+def _tell(what: str, rows: int) -> None:
+    sys.stderr.write(f"\r\x1b[Kpreparing {what}: {rows:,} rows")
+    sys.stderr.flush()
+
+
+def _width(given: argparse.Namespace) -> int:
+    return get_terminal_size((_WIDTH, 24)).columns if given.output is None and sys.stdout.isatty() else _WIDTH
+
+
+def _json(found: Any) -> str:
+    return json.dumps(found, indent=2, ensure_ascii=False, default=str) + "\n"
+
+
+def _refused(text: str) -> int:
+    if os.environ.get("FORGE_DEBUG"):
+        traceback.print_exc()
+    sys.stderr.write(f"error: {text}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""The sets of rows in a corpus, each with its name and what was prepared from it: what people look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from forge.base.errors import UsageError
+from forge.base.spelling import did_you_mean
+from forge.ml.data.corpus import Mixture
+from forge.ml.data.prepare import HELD_OUT, prepare
+from forge.ml.data.source import is_streaming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from forge.ml.data.corpus import Corpus
+    from forge.ml.data.split import Split
+
+__all__ = ["TRAIN", "RowSet", "chosen_sets", "prepared_sets"]
+
+TRAIN: Final = "train"
+_OF_A_STREAM: Final = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class RowSet:
+    """Rows by their name, the corpus they belong to, and the sequences made of them. ``part`` of a longer stream."""
+
+    name: str
+    rows: Iterable[Any]
+    corpus: Corpus
+    split: Split
+    part: bool = False
+
+    @property
+    def held_out(self) -> bool:
+        """Whether these rows are for evaluation."""
+        return self.name.split("/")[0] != TRAIN
+
+
+def prepared_sets(
+    corpus: Corpus | Mixture, tokenizer: Any, *, progress: Callable[[str, int], None] | None = None
+) -> list[RowSet]:
+    """Every set of a corpus, prepared; of a stream, its first rows."""
+    if not isinstance(corpus, Mixture):
+        return _sets_of("", corpus, tokenizer, progress)
+    return [found for name, own in corpus.datasets.items() for found in _sets_of(name, own, tokenizer, progress)]
+
+
+def chosen_sets(sets: list[RowSet], wanted: str | None) -> list[RowSet]:
+    """The sets of one name, or of one kind: ``train`` or ``held_out``; all without a name."""
+    if wanted is None:
+        return sets
+    found = [each for each in sets if wanted in (each.name, each.name.split("/")[-1])]
+    found = found or [each for each in sets if wanted == (HELD_OUT if each.held_out else TRAIN)]
+    if found:
+        return found
+    names = list(dict.fromkeys([TRAIN, *(each.name for each in sets)]))
+    if wanted == HELD_OUT:
+        raise UsageError("nothing is held out", hint="name rows for evaluation in the dataset's held_out")
+    raise UsageError(
+        f"there is no set {wanted!r}", hint=did_you_mean(wanted, names) or f"the sets are {', '.join(names)}"
+    )
+
+
+def _sets_of(name: str, corpus: Corpus, tokenizer: Any, progress: Callable[[str, int], None] | None) -> list[RowSet]:
+    streaming = is_streaming(corpus.train)
+    if streaming:
+        corpus = replace(corpus, train=tuple(islice(iter(corpus.train), _OF_A_STREAM)))
+    prepared = prepare(corpus, tokenizer, progress=progress)
+    training = f"{TRAIN}/{name}" if name else TRAIN
+    sets = [RowSet(training, corpus.train, corpus, prepared.train, part=streaming)]  # type: ignore[arg-type]
+    for own, split in prepared.held_out.items():
+        rows = corpus.held_out[own] if isinstance(corpus.held_out, Mapping) else corpus.held_out
+        sets.append(RowSet(f"{HELD_OUT}/{name}" if name else own, rows, corpus, split))
+    return sets

@@ -1,0 +1,47 @@
+"""The loss of held-out data, and what is the same, how many tokens the model wavers between."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from forge.ml.evaluate.mode import evaluation_mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from forge.ml.data.batch import Batch
+    from forge.ml.loss import CausalLoss
+    from forge.ml.memory.precision import Precision
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    loss: CausalLoss, batches: Iterable[Batch], device: torch.device | str, precision: Precision
+) -> dict[str, Any]:
+    """The mean loss over all learned tokens, each weighing the same however they are cut into batches.
+
+    `tokens` is their number; without any, the loss is not a number.
+    """
+    sums: list[torch.Tensor] = []
+    tokens = 0
+    with evaluation_mode(loss.model):
+        for batch in batches:
+            if batch.trained:
+                with precision.autocast():
+                    sums.append(loss.total(batch.to(device)))
+                tokens += batch.trained
+    # One wait for the device at the end. Sums of sums are taken in double: the more data, the more digits they need.
+    total = float(torch.stack(sums).cpu().double().sum()) if sums else 0.0
+    mean = total / tokens if tokens else math.nan
+    return {"eval_loss": mean, "perplexity": _exp(mean), "tokens": tokens}
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,422 @@
+"""Attention inside documents: several of them lie in one row and none sees another, without a mask of row times row.
+
+``forge_documents`` is an attention implementation that `transformers` knows by name once this module is imported. A model
+is called with what `attention_inputs` makes of a batch; the implementation then finds the documents' bounds among
+its keyword arguments. Without them it is plain causal attention, so that a model generates text with it as well.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from forge.base.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from transformers import PreTrainedModel
+
+    from forge.ml.data.batch import Batch
+
+__all__ = ["DOCUMENTS", "attention_inputs", "check_attention", "check_documents", "choose_attention"]
+
+DOCUMENTS: Final = "forge_documents"
+"""The name under which `transformers` knows the attention of this module."""
+
+_IMPLEMENTATIONS: Final = (
+    "auto",
+    DOCUMENTS,
+    "sdpa",
+    "eager",
+    "flash_attention_2",
+    "flash_attention_3",
+    "flex_attention",
+)
+_FLASH: Final = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
+_NO_WINDOW: Final = 0
+_VARLEN_TYPES: Final = (torch.bfloat16, torch.float16)
+_VARLEN_WIDEST: Final = 256
+
+
+def choose_attention(
+    requested: str,
+    device: torch.device | str,
+    *,
+    packed: bool,
+    model_class: type[PreTrainedModel] | None = None,
+) -> str:
+    """The implementation to build a model with; ``auto`` is the quickest one that is right for the device and the model.
+
+    ``packed`` says that a row can hold several documents.
+    """
+    if packed and model_class is not None and getattr(model_class, "_is_stateful", False):
+        raise ModelError(
+            f"{model_class.__name__} carries a state along the row, from one document into the next",
+            hint="train it with one document in a row: packing: none",
+        )
+    if requested != "auto":
+        check_attention(requested, device)
+        return requested
+    if model_class is None:
+        return DOCUMENTS if packed else "sdpa"
+    if packed and getattr(model_class, "_supports_attention_backend", False):
+        return DOCUMENTS
+    return "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
+
+
+def check_attention(name: str, device: torch.device | str) -> None:
+    """Refuse an implementation that training on this device, with what is installed, cannot have."""
+    kind = torch.device(device).type
+    if name not in _IMPLEMENTATIONS:
+        raise ValueError(f"attn_implementation has no {name!r}: write one of {', '.join(_IMPLEMENTATIONS)}")
+    if name in _FLASH and kind != "cuda":
+        raise ValueError(f"attn_implementation {name} needs a CUDA device, and this is {kind}: write auto")
+    if name in _FLASH and find_spec(_FLASH[name]) is None:
+        raise ValueError(f"attn_implementation {name} needs the package {_FLASH[name]}: install it, or write auto")
+    if name == "flex_attention" and kind == "cpu":
+        raise ValueError("attn_implementation flex_attention has no backward pass on the CPU in torch: write auto")
+
+
+def attention_inputs(batch: Batch, implementation: str) -> dict[str, Any]:
+    """The arguments, besides the tokens, with which a model attends inside the documents of this batch alone."""
+    # A cache would hide from transformers that the rows are packed, and training has no use for it.
+    inputs: dict[str, Any] = {"use_cache": False}
+    if batch.lengths is None:
+        # One document in a row, padded on the right: nothing before the padding can see it.
+        return inputs
+    inputs["position_ids"] = batch.position_ids
+    if implementation == DOCUMENTS or implementation in _FLASH:
+        bounds = functional.pad(batch.lengths.cumsum(0, dtype=torch.int32), (1, 0))
+        inputs |= {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
+        if bounds.is_cuda:
+            longest = int(batch.lengths.max())
+            inputs |= {"max_length_q": longest, "max_length_k": longest}
+    return inputs
+
+
+@torch.no_grad()
+def check_documents(model: PreTrainedModel, implementation: str) -> None:
+    """Refuse a model whose documents see each other in a packed row: two rows that differ in one document tell."""
+    from forge.ml.data.batch import IGNORED, Batch
+
+    device = model.get_input_embeddings().weight.device
+    lengths, changed = torch.tensor([5, 4, 7], dtype=torch.int32), slice(5, 9)
+    tokens = torch.arange(1, 17) % (model.get_input_embeddings().weight.shape[0] - 1)
+    other = tokens.clone()
+    other[changed] += 1
+    position_ids = torch.cat([torch.arange(int(length)) for length in lengths])[None]
+    answers = []
+    training = model.training
+    model.eval()
+    for row in (tokens, other):
+        targets = torch.full_like(row[None], IGNORED)
+        batch = Batch(row[None], targets, position_ids, lengths, tokens=16, trained=0).to(device)
+        answers.append(model(input_ids=batch.input_ids, **attention_inputs(batch, implementation)).logits[0, 9:])
+    model.train(training)
+    first, second = (answer.float() for answer in answers)
+    # Nearly equal: products of matrices, of experts above all, may be added up in another order.
+    noise = 1e-5 if answers[0].dtype == torch.float32 else 1e-2
+    if (first - second).abs().max() > noise * first.abs().max():
+        raise ModelError(
+            f"the documents of a row see each other in {type(model).__name__} with attn_implementation {implementation}",
+            hint="train it with one document in a row (packing: none), or write another attn_implementation",
+        )
+
+
+class _Scores(NamedTuple):
+    """What becomes of the products of queries and keys."""
+
+    scale: float
+    softcap: float | None  # they are held between plus and minus this
+    sinks: torch.Tensor | None  # a score for each head that takes part in the softmax and is worth nothing
+    dropout: float
+
+    @property
+    def plain(self) -> bool:
+        """Whether kernels know it; a dropout only some of them."""
+        return self.softcap is None and self.sinks is None
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    max_length_q: int | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """What a model calls: tensors of shape (batch, heads, tokens, width), the answer with tokens before heads."""
+    _refuse(module, kwargs)
+    window = _window(module, query, kwargs)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = _Scores(scale, softcap, s_aux, dropout)
+    one_document = attention_mask is not None or query.shape[2] != key.shape[2]
+    if one_document and not scores.plain:
+        return _dense(query, key, value, scores, attention_mask).transpose(1, 2).contiguous(), None
+    if one_document or (cu_seq_lens_q is None and scores.plain and window == _NO_WINDOW):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling)
+    query, key, value = _one_type(query, key, value)
+    if cu_seq_lens_q is None:
+        cu_seq_lens_q, max_length_q = _rows(query), query.shape[2]
+    if scores.plain and not dropout and not query.is_cuda:
+        return _on_cpu(query, key, value, cu_seq_lens_q, scale, window), None
+    if scores.plain and not dropout and query.dtype in _VARLEN_TYPES and query.shape[-1] <= _VARLEN_WIDEST:
+        return _on_cuda(query, key, value, cu_seq_lens_q, scale, window, max_length_q), None
+    return _each(query, key, value, cu_seq_lens_q, scores, window), None
+
+
+def _mask(
+    q_length: int,
+    kv_length: int,
+    attention_mask: torch.Tensor | None = None,
+    local_size: int | None = None,
+    config: Any = None,
+    *,
+    use_vmap: bool = False,
+    **kwargs: Any,
+) -> torch.Tensor | None:
+    """No mask where the attention knows the pattern by itself: causal, in documents, in a window. Else the whole one."""
+    known = local_size is None or local_size == getattr(config, "sliding_window", None)
+    if known and not use_vmap and attention_mask is None and q_length == kv_length:
+        return None
+    kwargs |= {"attention_mask": attention_mask, "local_size": local_size, "config": config, "use_vmap": use_vmap}
+    return sdpa_mask(q_length=q_length, kv_length=kv_length, **kwargs)
+
+
+AttentionInterface.register(DOCUMENTS, _attend)
+AttentionMaskInterface.register(DOCUMENTS, _mask)
+
+
+def _refuse(module: torch.nn.Module, kwargs: dict[str, Any]) -> None:
+    if kwargs.get("position_bias") is not None:
+        reason = "its attention has a bias for each pair of positions"
+    elif kwargs.get("is_causal") is False or not getattr(module, "is_causal", True):
+        reason = "its attention is not causal"
+    else:
+        return
+    raise ModelError(
+        f"{DOCUMENTS} cannot be used by {_title(module)}: {reason}",
+        hint="write attn_implementation: eager (or sdpa, where the model has it)",
+    )
+
+
+def _window(module: torch.nn.Module, query: torch.Tensor, kwargs: dict[str, Any]) -> int:
+    """How many tokens back, itself included, a token sees; all of them without a window."""
+    if "sliding_window" in kwargs:
+        window = kwargs["sliding_window"]
+        return window if window and window < query.shape[2] else _NO_WINDOW
+    configured = getattr(getattr(module, "config", None), "sliding_window", None)
+    if configured and configured < query.shape[2] and getattr(module.config, "use_sliding_window", True):
+        raise ModelError(
+            f"{_title(module)} tells its attention nothing of its window of {configured} tokens",
+            hint="write attn_implementation: sdpa",
+        )
+    return _NO_WINDOW
+
+
+def _title(module: torch.nn.Module) -> str:
+    return getattr(getattr(module, "config", None), "model_type", None) or type(module).__name__
+
+
+def _one_type(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Under autocast a rotary embedding can leave queries and keys in float32 beside values in bfloat16."""
+    kind = tensors[0].device.type
+    if torch.is_autocast_enabled(kind):
+        return tuple(tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors)
+    return tensors
+
+
+def _rows(query: torch.Tensor) -> torch.Tensor:
+    rows, tokens = query.shape[0], query.shape[2]
+    return torch.arange(0, (rows + 1) * tokens, tokens, dtype=torch.int32, device=query.device)
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    """From (batch, heads, tokens, width) to (all tokens, heads, width), without a copy for a single row."""
+    return tensor.transpose(1, 2).flatten(0, 1)
+
+
+def _on_cuda(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bounds: torch.Tensor,
+    scale: float,
+    window: int,
+    longest: int | None,
+) -> torch.Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    longest = query.shape[2] if longest is None else longest
+    seen = (window - 1 if window else -1, 0)
+    flat = [_flat(tensor) for tensor in (query, key, value)]
+    grouped = query.shape[1] != key.shape[1]
+    out = varlen_attn(*flat, bounds, bounds, longest, longest, scale=scale, window_size=seen, enable_gqa=grouped)
+    return out.unflatten(0, (query.shape[0], query.shape[2]))
+
+
+def _on_cpu(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bounds: torch.Tensor, scale: float, window: int
+) -> torch.Tensor:
+    out, _ = _documents(_flat(query), _flat(key), _flat(value), bounds, window, scale)
+    return out.unflatten(0, (query.shape[0], query.shape[2]))
+
+
+# One operator for all documents: a compiled block keeps it whole, and neither their number nor their lengths are compiled
+# into it. Inside, torch's own kernel runs once for each document: padding documents of about the same length into
+# one call was slower, since what it saves in calls it loses in copies.
+
+
+@torch.library.custom_op("forge::attend_documents", mutates_args=())
+def _documents(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bounds: torch.Tensor, window: int, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    out = query.new_empty(query.shape)
+    weight = query.new_empty(query.shape[:2], dtype=torch.float32)  # the logarithm of what a softmax is divided by
+    for first, last, seen in _pieces(bounds.tolist(), window):
+        part, part_weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001 - torch has no public name for a kernel that also returns the weights
+            _heads(query[first:last]),
+            _heads(key[seen:last]),
+            _heads(value[seen:last]),
+            is_causal=seen == first,
+            attn_mask=_window_mask(query, first, last, seen, window),
+            scale=scale,
+        )
+        out[first:last] = part[0].transpose(0, 1)
+        weight[first:last] = part_weight[0].T
+    return out, weight
+
+
+@torch.library.custom_op("forge::attend_documents_backward", mutates_args=())
+def _documents_backward(
+    gradient: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    out: torch.Tensor,
+    weight: torch.Tensor,
+    bounds: torch.Tensor,
+    window: int,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    to_query, to_key, to_value = query.new_empty(query.shape), key.new_zeros(key.shape), value.new_zeros(value.shape)
+    for first, last, seen in _pieces(bounds.tolist(), window):
+        parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(  # noqa: SLF001 - as above
+            _heads(gradient[first:last]),
+            _heads(query[first:last]),
+            _heads(key[seen:last]),
+            _heads(value[seen:last]),
+            _heads(out[first:last]),
+            weight[first:last].T[None],
+            0.0,
+            is_causal=seen == first,
+            attn_mask=_window_mask(query, first, last, seen, window),
+            scale=scale,
+        )
+        to_query[first:last] = parts[0][0].transpose(0, 1)
+        # Pieces of one document overlap in what they see when there is a window.
+        to_key[seen:last] += parts[1][0].transpose(0, 1)
+        to_value[seen:last] += parts[2][0].transpose(0, 1)
+    return to_query, to_key, to_value
+
+
+@_documents.register_fake
+def _(query: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return query.new_empty(query.shape), query.new_empty(query.shape[:2], dtype=torch.float32)
+
+
+@_documents_backward.register_fake
+def _(
+    _: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *__: Any
+) -> tuple[torch.Tensor, ...]:
+    return query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
+    query, key, value, bounds, ctx.window, ctx.scale = inputs
+    ctx.save_for_backward(query, key, value, *output, bounds)
+
+
+def _differentiate(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    return (*_documents_backward(gradient, *ctx.saved_tensors, ctx.window, ctx.scale), None, None, None)
+
+
+_documents.register_autograd(_differentiate, setup_context=_keep)
+
+
+def _pieces(bounds: Sequence[int], window: int) -> Iterator[tuple[int, int, int]]:
+    """Tokens from, to, and the first one they see: whole documents, or parts no longer than the window."""
+    for start, stop in pairwise(bounds):
+        step = window if window and stop - start > window else max(stop - start, 1)
+        for first in range(start, stop, step):
+            seen = max(start, first - window + 1) if step == window else start
+            yield first, min(first + step, stop), seen
+
+
+def _window_mask(query: torch.Tensor, first: int, last: int, seen: int, window: int) -> torch.Tensor | None:
+    """What is added to the scores of a piece that looks back beyond its own first token."""
+    if seen == first:
+        return None
+    distance = torch.arange(first, last)[:, None] - torch.arange(seen, last)
+    return query.new_zeros(distance.shape).masked_fill_((distance < 0) | (distance >= window), float("-inf"))
+
+
+def _heads(tensor: torch.Tensor) -> torch.Tensor:
+    """From (tokens, heads, width) to what the kernel takes."""
+    return tensor.transpose(0, 1)[None]
+
+
+@torch.compiler.disable
+def _each(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bounds: torch.Tensor,
+    scores: _Scores,
+    window: int,
+) -> torch.Tensor:
+    """Document by document in plain operations, for what no kernel has: soft-caps, sinks, dropout, float32 on a GPU."""
+    lengths = bounds.diff().tolist()
+    flat = [_flat(tensor).split(lengths) for tensor in (query, key, value)]
+    parts = []
+    for q, k, v in zip(*flat, strict=True):
+        distance = torch.arange(len(q), device=q.device)[:, None] - torch.arange(len(q), device=q.device)
+        hidden = (distance < 0) | (distance >= (window or len(q)))
+        mask = torch.zeros(hidden.shape, device=q.device).masked_fill_(hidden, float("-inf"))
+        parts.append(_dense(_heads(q), _heads(k), _heads(v), scores, mask)[0].transpose(0, 1))
+    return torch.cat(parts).unflatten(0, (query.shape[0], query.shape[2]))
+
+
+def _dense(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scores: _Scores, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Attention as it is written in books."""
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    found = torch.matmul(query, key.transpose(2, 3)) * scores.scale
+    if scores.softcap is not None:
+        found = torch.tanh(found / scores.softcap) * scores.softcap
+    if mask is not None:
+        found = found.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else found + mask
+    if scores.sinks is not None:
+        sinks = scores.sinks.view(1, -1, 1, 1).expand(*found.shape[:3], 1)
+        weights = functional.softmax(torch.cat([found, sinks], -1), dim=-1, dtype=torch.float32)[..., :-1]
+    else:
+        weights = functional.softmax(found, dim=-1, dtype=torch.float32)
+    return torch.matmul(functional.dropout(weights.to(value.dtype), scores.dropout), value)

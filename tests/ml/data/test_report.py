@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from forge.ml.data.report import Report
+
+
+def _report() -> Report:
+    report = Report(rows=10, examples=7, sequences=3, tokens=70, trained=60)
+    for row in range(7):
+        report.drop("no messages", row, f"row {row}")
+    report.drop("empty", 9)
+    report.shorten("cut to 8 tokens", 8, "9 tokens")
+    return report
+
+
+def test_losses_are_counted_and_the_first_are_named() -> None:
+    loss = _report().dropped["no messages"]
+    assert loss.count == 7
+    assert [row for row, _ in loss.first] == [0, 1, 2, 3, 4]
+
+
+def test_the_lines_name_the_most_frequent_reason_first() -> None:
+    assert _report().lines() == [
+        "7 of 10 rows not used: no messages; the first is row 0 (row 0)",
+        "1 of 10 rows not used: empty; the first is row 9",
+        "1 of 10 rows used in part: cut to 8 tokens; the first is row 8 (9 tokens)",
+    ]
+
+
+def test_a_report_survives_as_plain_data_and_a_copy_is_another() -> None:
+    report = _report()
+    assert Report.from_json(report.to_json()) == report
+    other = report.copy()
+    other.drop("empty", 4)
+    assert report.dropped["empty"].count == 1
+
+
+def test_reports_of_parts_add_up() -> None:
+    total = _report()
+    total.add(_report())
+    assert (total.rows, total.tokens, total.dropped["no messages"].count) == (20, 140, 14)
+    assert len(total.dropped["no messages"].first) == 5

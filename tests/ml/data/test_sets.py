@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from forge.base.errors import UsageError
+from forge.ml.data.corpus import Mixture, TextCorpus
+from forge.ml.data.read import file_rows
+from forge.ml.data.sets import chosen_sets, prepared_sets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def _names(sets: list[Any]) -> list[str]:
+    return [found.name for found in sets]
+
+
+def test_a_corpus_has_its_rows_to_learn_from_and_those_held_out(byte_tokenizer: Callable[..., Any]) -> None:
+    sets = prepared_sets(TextCorpus(train=("a", "b"), held_out=("c",)), byte_tokenizer())
+    assert _names(sets) == ["train", "held_out"]
+    assert [list(found.rows) for found in sets] == [["a", "b"], ["c"]]
+    assert [found.held_out for found in sets] == [False, True]
+    assert [len(found.split.tokens) for found in sets] == [2, 1]
+
+
+def test_held_out_sets_and_datasets_have_their_names(byte_tokenizer: Callable[..., Any]) -> None:
+    named = TextCorpus(train=("a",), held_out={"easy": ("b",), "hard": ("c",)})
+    assert _names(prepared_sets(named, byte_tokenizer())) == ["train", "easy", "hard"]
+    mixture = Mixture({"one": TextCorpus(train=("a",), held_out=("b",)), "two": named})
+    sets = prepared_sets(mixture, byte_tokenizer())
+    assert _names(chosen_sets(sets, "train")) == ["train/one", "train/two"]
+    assert all(not found.held_out for found in chosen_sets(sets, "train"))
+    assert [list(found.rows) for found in chosen_sets(sets, "held_out")] == [["b"], ["b"], ["c"]]
+    assert _names(chosen_sets(sets, "train/two")) == ["train/two"]
+    assert _names(chosen_sets(sets, None)) == _names(sets)
+
+
+def test_of_a_stream_the_first_rows_are_looked_at(byte_tokenizer: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"text": "document {number}"}}\n' for number in range(3000)))
+    rows = file_rows([str(tmp_path / "rows.jsonl")], streaming=True)
+    (found,) = prepared_sets(TextCorpus(train=rows), byte_tokenizer())
+    assert found.part
+    assert found.split.report.rows == 2048
+
+
+def test_a_set_that_is_not_there_is_refused(byte_tokenizer: Callable[..., Any]) -> None:
+    sets = prepared_sets(TextCorpus(train=("a",)), byte_tokenizer())
+    with pytest.raises(UsageError, match="nothing is held out"):
+        chosen_sets(sets, "held_out")
+    with pytest.raises(UsageError, match=r"there is no set 'trian'(?s:.*)did you mean 'train'"):
+        chosen_sets(sets, "trian")
