@@ -29,13 +29,13 @@ $(LINTERS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lint]'
 	touch $@
 
-demo: $(INSTALLED) ## compose, draw and build the tiny model that needs no download; leaves demo/graph.svg and demo/graph.py
+demo: $(INSTALLED) ## draw the tiny model that needs no download, and train it; leaves demo/graph.svg and demo/model
 	mkdir -p demo
 	$(BIN)/forge -p projects/pydoc -t pretrain/tiny graph
 	$(BIN)/forge -p projects/pydoc -t pretrain/tiny graph --format svg -o demo/graph.svg
 	$(BIN)/forge -p projects/pydoc -t pretrain/tiny graph --format python -o demo/graph.py
-	$(BIN)/python demo/graph.py
-	@echo 'The graph: demo/graph.svg. The same objects as Python: demo/graph.py.'
+	$(BIN)/forge -p projects/pydoc -t pretrain/tiny train --output-dir demo/model --overwrite-output-dir
+	@echo 'The graph: demo/graph.svg. The same objects as Python: demo/graph.py. The model: demo/model.'
 
 # The quick tests come first, so that most mistakes show within seconds.
 test: $(INSTALLED) ## run all tests

@@ -75,7 +75,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="34m", help="10m, 34m, 1b, 7b or 8b parameters, about")
+    parser.add_argument("--size", default="10m", help="10m, 34m, 1b, 7b or 8b parameters, about")
     parser.add_argument("--batch", type=int, default=1, help="rows of a batch")
     parser.add_argument("--length", type=int, default=512, help="tokens of a row")
     parser.add_argument("--steps", type=int, default=5, help="steps of each measurement")

@@ -34,6 +34,7 @@ __all__ = ["Run"]
 
 # hidden size, layers, heads, key-value heads, feed-forward, vocabulary
 SHAPES = {
+    "tiny": (64, 2, 2, 2, 128, 256),
     "10m": (256, 6, 4, 4, 768, 16_384),
     "34m": (512, 8, 8, 8, 1408, 16_384),
     "1b": (2048, 16, 32, 8, 8192, 128_256),
@@ -107,7 +108,7 @@ def _optimizer(name: str, kit: dict[str, Any]) -> Callable[..., Any]:
             "sgd": torch.optim.SGD,
         }[name]
     if kit.get("weights") == "bfloat16":
-        return partial(StochasticRounding, lr=1e-4, optimizer=plain)
+        return partial(StochasticRounding, optimizer=partial(plain, lr=1e-4))
     return partial(plain, lr=1e-4)
 
 

@@ -1,20 +1,31 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from forge.base.errors import ConfigLimitError, FileError
 from forge.base.files import (
+    NewFile,
+    add_hard_link,
+    claim,
+    force_to_disk,
     make_folder,
+    make_new_folder,
     make_private_folder,
+    move_folder,
     read_bounded,
     remove_file,
+    remove_tree,
+    replace_symlink,
     write_atomic,
     write_temporary,
     write_through,
@@ -186,3 +197,176 @@ def test_removing_what_is_gone_is_no_error(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
     with pytest.raises(FileError, match="cannot remove"):
         remove_file(tmp_path)
+
+
+def test_a_new_file_knows_its_size_and_hash(tmp_path: Path) -> None:
+    pieces = [b"", b"abc", bytearray(b"x" * 100), memoryview(os.urandom(20 << 20)), *[b"y"] * 3000]
+    with NewFile(tmp_path / "a") as file:
+        for piece in pieces:
+            file.write(piece)
+    content = b"".join(map(bytes, pieces))
+    assert (tmp_path / "a").read_bytes() == content
+    assert (file.size, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert [thread.name for thread in threading.enumerate() if thread.name == "forge-sha256"] == []
+
+
+def test_a_new_file_takes_the_place_of_nothing_and_stays_only_when_it_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    with pytest.raises(FileError, match="File exists"):
+        NewFile(tmp_path / "old")
+    for size in (1, 20 << 20):
+        with pytest.raises(KeyboardInterrupt), NewFile(tmp_path / "new") as file:
+            interrupt_while_writing(file, size)
+    assert os.listdir(tmp_path) == ["old"]
+    assert (tmp_path / "old").read_text() == "old"
+    assert [thread.name for thread in threading.enumerate() if thread.name == "forge-sha256"] == []
+
+
+def interrupt_while_writing(file: NewFile, size: int) -> None:
+    file.write(b"x" * size)
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("call", ["writev", "fsync", "close"])
+def test_a_new_file_that_cannot_be_written_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    file = NewFile(tmp_path / "new")
+    file.write(b"x")
+    real = getattr(os, call)
+
+    def fail(handle: int, *rest: object) -> object:
+        if call == "close":
+            real(handle, *rest)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(FileError, match="Input/output error"):
+        file.__exit__(None, None, None)
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_write_that_takes_only_a_part_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writev = os.writev
+    monkeypatch.setattr(os, "writev", lambda handle, pieces: writev(handle, [pieces[0][:3]]))
+    with NewFile(tmp_path / "a") as file:
+        file.write(b"12345678")
+        file.write(b"9")
+    assert (tmp_path / "a").read_bytes() == b"123456789"
+
+
+def test_a_claim_has_one_owner_and_says_who(tmp_path: Path) -> None:
+    held = claim(tmp_path / "lock", "me")
+    assert held is not None
+    assert (tmp_path / "lock").read_text() == "me"
+    assert claim(tmp_path / "lock") is None
+    began = time.monotonic()
+    assert claim(tmp_path / "lock", wait=0.05) is None
+    assert 0.05 <= time.monotonic() - began < 5
+    held.release()
+    held.release()
+    again = claim(tmp_path / "lock", "it")
+    assert again is not None
+    assert (tmp_path / "lock").read_text() == "it"
+    again.release()
+
+
+def test_a_claim_ends_with_its_process_and_is_not_inherited(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time\n"
+        "from forge.base.files import claim\n"
+        "held = claim(sys.argv[1])\n"
+        "if os.fork():\n    time.sleep(0.5)\n    os._exit(0)\n"
+        "time.sleep(3)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "lock")])
+    assert process.wait(60) == 0
+    held = claim(tmp_path / "lock")
+    assert held is not None
+    held.release()
+
+
+def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("elsewhere")
+    for name in ("missing/lock", "link", "nul\0"):
+        with pytest.raises(FileError, match="cannot write"):
+            claim(tmp_path / name)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_lock_file_on_a_full_disk_is_a_lock_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", fail)
+    held = claim(tmp_path / "lock", "me")
+    assert held is not None
+    held.release()
+
+
+def test_a_durable_folder_is_forced_to_disk_with_those_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda h: (synced.append(os.readlink(f"/proc/self/fd/{h}")), fsync(h))[1])
+    make_folder(tmp_path / "a" / "b", durable=True)
+    assert sorted(synced) == [str(tmp_path), str(tmp_path / "a")]
+    synced.clear()
+    make_folder(tmp_path / "a" / "b", durable=True)
+    assert synced == []
+
+
+def test_a_folder_is_moved_over_nothing(tmp_path: Path) -> None:
+    make_new_folder(tmp_path / "a")
+    with pytest.raises(FileError, match="File exists"):
+        make_new_folder(tmp_path / "a")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileError, match="File exists"):
+        move_folder(tmp_path / "a", tmp_path / "empty")
+    move_folder(tmp_path / "a", tmp_path / "b")
+    assert sorted(os.listdir(tmp_path)) == ["b", "empty"]
+
+
+def test_a_tree_is_removed_and_not_what_its_links_lead_to(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("x")
+    (tmp_path / "tree" / "deep").mkdir(parents=True)
+    (tmp_path / "tree" / "link").symlink_to("../kept")
+    remove_tree(tmp_path / "tree")
+    remove_tree(tmp_path / "tree")
+    assert (tmp_path / "kept" / "file").exists()
+    assert not (tmp_path / "tree").exists()
+    with pytest.raises(FileError, match="cannot remove"):
+        remove_tree(tmp_path / "kept" / "file")
+
+
+def test_links_are_made_and_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("a")
+    add_hard_link(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").samefile(tmp_path / "a")
+    replace_symlink(tmp_path / "b", "elsewhere")
+    replace_symlink(tmp_path / "b", "a")
+    assert os.readlink(tmp_path / "b") == "a"
+    add_hard_link(tmp_path / "b", tmp_path / "c")
+    assert os.readlink(tmp_path / "c") == str(tmp_path / "a")
+    with pytest.raises(FileError, match="File exists"):
+        add_hard_link(tmp_path / "a", tmp_path / "c")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(FileError):
+        replace_symlink(tmp_path / "b", "c")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+    assert os.readlink(tmp_path / "b") == "a"
+
+
+def test_files_and_folders_are_forced_to_disk(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    force_to_disk(tmp_path / "a")
+    force_to_disk(tmp_path)
+    with pytest.raises(FileError, match="cannot write"):
+        force_to_disk(tmp_path / "b")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tokenizers import Encoding, Tokenizer
 
-    from forge.ml.chat.labels import Part, TrainOn
+    from forge.ml.chat.labels import TextPart, TrainOn
 
 __all__ = ["Encoded", "Recipe", "RowEncoder", "encode"]
 
@@ -97,7 +97,7 @@ class RowEncoder:
     def _conversation(self, row: Mapping[str, Any]) -> Conversation:
         return to_conversation(row, self.recipe.format)
 
-    def text(self, conversation: Conversation) -> tuple[str, list[Part]]:
+    def text(self, conversation: Conversation) -> tuple[str, list[TextPart]]:
         """The text that is encoded for a conversation, and the parts of it that are learned."""
         if conversation.plain:
             return self._plain(conversation)
@@ -114,7 +114,7 @@ class RowEncoder:
             parts = [self.special.closed(rendered.text, part, whole_turn=whole_turn) for part in parts]
         return rendered.text, parts
 
-    def _plain(self, conversation: Conversation) -> tuple[str, list[Part]]:
+    def _plain(self, conversation: Conversation) -> tuple[str, list[TextPart]]:
         """A prompt and its completion one behind the other, begun and ended as the tokenizer's own texts are."""
         prompt, completion = (message["content"] for message in conversation.messages)
         text = self._beginning + prompt + completion + self.recipe.special_tokens.get("eos_token", "")
@@ -169,7 +169,7 @@ class _Written:
     """A conversation's text, the parts of it that are learned, and the special tokens that are hidden in it, if any."""
 
     text: str
-    parts: list[Part]
+    parts: list[TextPart]
     codes: dict[str, str] | None = None
 
 
@@ -216,7 +216,7 @@ def _learned(encoding: Encoding, written: _Written) -> Encoded:
     return Encoded(encoding.ids, _runs(encoding, written.text, written.parts))
 
 
-def _runs(encoding: Encoding, text: str, parts: Iterable[Part]) -> tuple[tuple[int, int], ...]:
+def _runs(encoding: Encoding, text: str, parts: Iterable[TextPart]) -> tuple[tuple[int, int], ...]:
     """The runs of tokens that have a character in one of the parts."""
     count = len(encoding)
     runs = []

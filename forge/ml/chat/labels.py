@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from forge.ml.chat.template import Rendered, Template
 
-__all__ = ["Part", "TrainOn", "check_train_on", "learned_parts"]
+__all__ = ["TextPart", "TrainOn", "check_train_on", "learned_parts"]
 
 TrainOn = Literal["assistant", "completion", "last", "all"]
 """What is learned: each assistant turn, those after the last user turn, the last one alone, or every token."""
 
-Part = tuple[int, int]
+TextPart = tuple[int, int]
 """A part of a text: its first character and the one behind its last."""
 
 _AROUND: Final = 24
@@ -32,7 +32,9 @@ def check_train_on(value: str) -> None:
         raise ValueError(f"train_on is {', '.join(get_args(TrainOn)[:-1])} or all, not {value!r}")
 
 
-def learned_parts(conversation: Conversation, rendered: Rendered, template: Template, train_on: TrainOn) -> list[Part]:
+def learned_parts(
+    conversation: Conversation, rendered: Rendered, template: Template, train_on: TrainOn
+) -> list[TextPart]:
     """The parts of a rendered conversation that are learned, in order; RowError when there are none."""
     turns = conversation.assistant_turns()
     wanted = _wanted(conversation, turns, train_on)
@@ -62,7 +64,7 @@ def _wanted(conversation: Conversation, turns: list[int], train_on: TrainOn) -> 
 
 def _speech(
     conversation: Conversation, rendered: Rendered, template: Template, turns: list[int], wanted: list[int]
-) -> list[Part]:
+) -> list[TextPart]:
     if not wanted:
         return []
     if not template.marks_speech:
@@ -83,7 +85,7 @@ def _turns_of(conversation: Conversation, rendered: Rendered, template: Template
     return [next((turn for end, turn in ends if start < end), turns[-1]) for start, _ in rendered.marked]
 
 
-def _turn(conversation: Conversation, text: str, template: Template, turn: int) -> Part:
+def _turn(conversation: Conversation, text: str, template: Template, turn: int) -> TextPart:
     """Where a turn stands: behind the text before it and its invitation to speak, up to the text that has it."""
     messages = conversation.messages
     before = template.render_messages(messages[:turn], conversation, add_generation_prompt=True).text
@@ -107,7 +109,7 @@ def _difference(text: str, shorter: str, turn: int) -> str:
     )
 
 
-def _outside(parts: list[Part], length: int) -> list[Part]:
+def _outside(parts: list[TextPart], length: int) -> list[TextPart]:
     """Everything but these parts."""
     edges = [0, *(edge for part in parts for edge in part), length]
     return [(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop]

@@ -36,7 +36,6 @@ class Limits:
 
     seconds: float = 0.5
     memory: int = 256 << 20
-    characters: int = 32 << 20
 
 
 class _OutOfTime(BaseException):

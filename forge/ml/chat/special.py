@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tokenizers import Encoding
 
-    from forge.ml.chat.labels import Part
+    from forge.ml.chat.labels import TextPart
 
 __all__ = ["AliasTokenizer", "SpecialTokens", "revealed"]
 
@@ -79,7 +79,7 @@ class SpecialTokens:
             raise RowError("special tokens in a message", f"{len(codes)} different ones")
         return replace(conversation, **parts), {character: content for content, character in codes.items()}
 
-    def closed(self, text: str, part: Part, *, whole_turn: bool) -> Part:
+    def closed(self, text: str, part: TextPart, *, whole_turn: bool) -> TextPart:
         """A learned part up to the special token that ends its turn.
 
         A whole turn loses the white space behind that token, which no model has to say; a marked part without one gains the
@@ -111,8 +111,8 @@ class AliasTokenizer:
         }
 
     def read(
-        self, text: str, codes: Mapping[str, str], parts: Sequence[Part]
-    ) -> tuple[Encoding, list[int], str, list[Part]]:
+        self, text: str, codes: Mapping[str, str], parts: Sequence[TextPart]
+    ) -> tuple[Encoding, list[int], str, list[TextPart]]:
         """A text with hidden special tokens as tokens.
 
         Returned are the encoding, the ids that the original tokenizer has for its tokens, the text that was encoded, and where

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
     from forge.ml.chat.conversation import Conversation
 
-__all__ = ["Rendered", "Span", "Template"]
-
-Span = tuple[int, int, int]
-"""Where the assistant speaks: the first character, the one behind the last, and the position of the message."""
+__all__ = ["Rendered", "Template"]
 
 _MARK: Final = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 

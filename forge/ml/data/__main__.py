@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
     from forge.ml.data.sets import RowSet
 
-__all__: list[str] = []
+__all__ = ["main"]
 
 _WIDTH: Final = 100  # where there is no terminal
 
 
-def _main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
+    """Do what is asked, and return the exit code."""
     given = _parser().parse_args(arguments)
     try:
         text = _show(given) if given.what == "show" else _stats(given)
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _show(given: argparse.Namespace) -> str:
-    from forge.ml.data.sets import TRAIN
+    from forge.ml.data.sets import TRAIN, remarks
     from forge.ml.data.show import drawn_example, example_json, examples, legend
 
     tokenizer, sets = _prepared(given, given.split or TRAIN)
@@ -68,15 +69,15 @@ def _show(given: argparse.Namespace) -> str:
     drawn = [
         drawn_example(each, tokenizer, width=_width(given), colour=given.colour, whole=given.all) for each in shown
     ]
-    lost = [f"{found.name}: {line}" for found in sets for line in found.split.report.lines()]
-    return "\n\n".join([legend(colour=given.colour), *drawn, *(["\n".join(lost)] if lost else [])]) + "\n"
+    remarked = [f"{found.name}: {line}" for found in sets for line in remarks(found, tokenizer)]
+    return "\n\n".join([legend(colour=given.colour), *drawn, *(["\n".join(remarked)] if remarked else [])]) + "\n"
 
 
 def _stats(given: argparse.Namespace) -> str:
     from forge.ml.data.stats import drawn_figures, figures_json, figures_of, figures_svg
 
-    _, sets = _prepared(given, given.split)
-    figures = [figures_of(found) for found in sets]
+    tokenizer, sets = _prepared(given, given.split)
+    figures = [figures_of(found, tokenizer) for found in sets]
     if given.format == "json":
         return _json([figures_json(each) for each in figures])
     if given.format == "svg":
@@ -118,4 +119,4 @@ def _refused(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

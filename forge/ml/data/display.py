@@ -8,17 +8,30 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Line", "Run", "Style", "beside", "cells", "marked", "painted", "visible", "wrapped"]
+__all__ = ["Style", "StyledLine", "StyledText", "beside", "cells", "painted", "visible", "with_marks", "wrapped"]
 
-Style = Literal["plain", "head", "dim", "context", "context_odd", "learned", "learned_odd", "lost", "bar"]
-Run = tuple[str, Style]
+Style = Literal[
+    "plain",
+    "head",
+    "dim",
+    "context",
+    "context_odd",
+    "learned",
+    "learned_odd",
+    "special",
+    "special_learned",
+    "lost",
+    "bar",
+]
+StyledText = tuple[str, Style]
 """A text and its style."""
 
-Line = list[Run]
+StyledLine = list[StyledText]
 """One line of a terminal."""
 
 _MARKS: Final = ("⟦", "⟧")
 _SHORT: Final = 20
+_LEARNED: Final = {"learned", "learned_odd", "special_learned"}
 _CODES: Final[dict[Style, str]] = {
     "head": "1",
     "dim": "2",
@@ -26,6 +39,8 @@ _CODES: Final[dict[Style, str]] = {
     "context_odd": "90",
     "learned": "32",
     "learned_odd": "92",
+    "special": "36",
+    "special_learned": "1;32",
     "lost": "31",
     "bar": "34",
 }
@@ -60,9 +75,9 @@ def _cells_of(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def wrapped(runs: Iterable[Run], width: int) -> list[Line]:
+def wrapped(runs: Iterable[StyledText], width: int) -> list[StyledLine]:
     """Runs as lines of at most so many cells; a newline in them ends a line. Where there is a space, a line breaks behind it."""
-    lines: list[Line] = [[]]
+    lines: list[StyledLine] = [[]]
     room = width
     for text, style in runs:
         for number, row in enumerate(text.split("\n")):
@@ -99,11 +114,11 @@ def _fitting(text: str, room: int) -> int:
     return space + 1 if space >= 0 else size
 
 
-def marked(runs: Iterable[Run]) -> Iterator[Run]:
+def with_marks(runs: Iterable[StyledText]) -> Iterator[StyledText]:
     """The runs with marks where what is learned begins and ends, for a terminal without colours."""
     inside = False
     for text, style in runs:
-        learned = style in ("learned", "learned_odd")
+        learned = style in _LEARNED
         if learned != inside:
             yield _MARKS[inside], "plain"
             inside = learned
@@ -112,14 +127,14 @@ def marked(runs: Iterable[Run]) -> Iterator[Run]:
         yield _MARKS[True], "plain"
 
 
-def painted(line: Sequence[Run], *, colour: bool) -> str:
+def painted(line: Sequence[StyledText], *, colour: bool) -> str:
     """A line as it is printed: with the codes of its colours, or without."""
     if not colour:
         return "".join(text for text, _ in line)
     return "".join(f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style in _CODES else text for text, style in line)
 
 
-def beside(left: Sequence[Line], right: Sequence[Line], width: int) -> list[Line]:
+def beside(left: Sequence[StyledLine], right: Sequence[StyledLine], width: int) -> list[StyledLine]:
     """Two texts in columns, the left one so many cells wide."""
     found = []
     for number in range(max(len(left), len(right))):

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from forge.ml.data.split import Split
 
-__all__ = ["Feed", "Sequence"]
+__all__ = ["Sequence", "SequenceFeed"]
 
 Sequence = tuple["Split", int]
 """A split, and the number of a sequence in it."""
 
 
-class Feed(Protocol):
+class SequenceFeed(Protocol):
     """An endless row of sequences. A cursor is plain JSON data and says where in the row one stands."""
 
     length: int | None

@@ -12,7 +12,7 @@ from forge.ml.data.order import permuted
 from forge.ml.data.report import Report
 
 if TYPE_CHECKING:
-    from forge.ml.data.feed import Feed, Sequence
+    from forge.ml.data.feed import Sequence, SequenceFeed
     from forge.ml.data.split import Split
     from forge.ml.data.stream import Stream
 
@@ -72,7 +72,7 @@ class MixedFeed:
     the place, and a cursor of each feed.
     """
 
-    def __init__(self, feeds: dict[str, Feed], weights: dict[str, float] | None, key: tuple[int, int]) -> None:
+    def __init__(self, feeds: dict[str, SequenceFeed], weights: dict[str, float] | None, key: tuple[int, int]) -> None:
         self.feeds = feeds
         self.weights = weights
         self.key = key

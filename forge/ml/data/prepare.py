@@ -18,7 +18,7 @@ from forge.ml.data.corpus import Mixture, TextCorpus
 from forge.ml.data.mixture import Mixed
 from forge.ml.data.pool import Pool
 from forge.ml.data.report import Report
-from forge.ml.data.source import Source, check_not_empty, fingerprint, is_streaming, place_of
+from forge.ml.data.source import RowSource, check_not_empty, fingerprint, is_streaming, place_of
 from forge.ml.data.split import Split, split_of
 from forge.ml.data.stream import Stream
 from forge.ml.data.worker import Job
@@ -212,7 +212,7 @@ def _named(held_out: HeldOut, name: str) -> list[tuple[str, Iterable[Any]]]:
     """The held-out sets with their names; none when there are no rows and no names."""
     if isinstance(held_out, Mapping):
         return [(f"{name}/{own}" if name else str(own), rows) for own, rows in held_out.items()]
-    if not isinstance(held_out, Source) and next(iter(held_out), None) is None:
+    if not isinstance(held_out, RowSource) and next(iter(held_out), None) is None:
         return []
     return [(name or HELD_OUT, held_out)]
 

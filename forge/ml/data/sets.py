@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import UsageError
 from forge.base.spelling import did_you_mean
-from forge.ml.data.corpus import Mixture
+from forge.ml.data.corpus import ChatCorpus, Mixture
 from forge.ml.data.prepare import HELD_OUT, prepare
 from forge.ml.data.source import is_streaming
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from forge.ml.data.corpus import Corpus
     from forge.ml.data.split import Split
 
-__all__ = ["TRAIN", "RowSet", "chosen_sets", "prepared_sets"]
+__all__ = ["TRAIN", "RowSet", "chosen_sets", "prepared_sets", "remarks"]
 
 TRAIN: Final = "train"
 _OF_A_STREAM: Final = 2048
+_LOOKED_AT: Final = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,34 @@ def chosen_sets(sets: list[RowSet], wanted: str | None) -> list[RowSet]:
     raise UsageError(
         f"there is no set {wanted!r}", hint=did_you_mean(wanted, names) or f"the sets are {', '.join(names)}"
     )
+
+
+def remarks(found: RowSet, tokenizer: Any) -> list[str]:
+    """What is to be known about a set before it is used: rows that are lost, and turns that nothing ends."""
+    lines = found.split.report.lines()
+    if isinstance(found.corpus, ChatCorpus):
+        count = min(len(found.split.tokens), _LOOKED_AT)
+        unended = _unended(found, tokenizer, count)
+        if unended:
+            lines.append(
+                f"{unended:,} of {count:,} examples end with no special token, so that a model would not learn to stop: "
+                "this tokenizer has no token for what ends a turn in the template"
+            )
+    return lines
+
+
+def _unended(found: RowSet, tokenizer: Any, count: int) -> int:
+    """How many of the first examples have an ordinary token as the last one that is learned."""
+    added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
+    special = {number for number, token in added.items() if token.special}
+    unended = 0
+    for number in range(count):
+        ids, learned = found.split.tokens.example(number)
+        last = ids[learned].tolist()[-1:]
+        # White space behind the end of a turn is learned where everything is.
+        blank = tokenizer.backend_tokenizer.decode(last).isspace() if last else True
+        unended += not (blank or last[0] in special)
+    return unended
 
 
 def _sets_of(name: str, corpus: Corpus, tokenizer: Any, progress: Callable[[str, int], None] | None) -> list[RowSet]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from forge.base.errors import UsageError
-from forge.ml.data.display import beside, marked, painted, visible, wrapped
+from forge.ml.data.display import beside, painted, visible, with_marks, wrapped
 from forge.ml.data.pool import Pool
 from forge.ml.data.prepare import job_for
 from forge.ml.data.report import Report
@@ -19,7 +19,7 @@ from forge.ml.data.source import place_of, rows_from
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from forge.ml.data.display import Line, Run
+    from forge.ml.data.display import Style, StyledLine, StyledText
     from forge.ml.data.sets import RowSet
 
 __all__ = ["Piece", "Shown", "drawn_example", "example_json", "examples", "legend", "token_texts"]
@@ -151,8 +151,10 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 def legend(*, colour: bool) -> str:
     """What the colours and marks mean."""
-    line: Line = [("learned", "learned"), (" ", "plain"), ("context", "context"), ("  ↵ is a line break", "dim")]
-    return painted(line if colour else list(marked(line)), colour=colour)
+    line: StyledLine = [("learned", "learned"), (" ", "plain"), ("context", "context")]
+    line += [(" special token", "special")] if colour else []
+    line += [("  ↵ is a line break", "dim")]
+    return painted(line if colour else list(with_marks(line)), colour=colour)
 
 
 def drawn_example(shown: Shown, tokenizer: Any, *, width: int, colour: bool, whole: bool = False) -> str:
@@ -163,7 +165,7 @@ def drawn_example(shown: Shown, tokenizer: Any, *, width: int, colour: bool, who
         else shown.row
     )
     runs = _token_runs(shown, tokenizer)
-    runs = runs if colour else marked(runs)
+    runs = runs if colour else with_marks(runs)
     if width >= _WIDE:
         left = width * 2 // 5
         columns = [
@@ -180,7 +182,7 @@ def drawn_example(shown: Shown, tokenizer: Any, *, width: int, colour: bool, who
     return "\n".join(painted(line, colour=colour).rstrip() for line in [*_heading(shown, width), *lines])
 
 
-def _heading(shown: Shown, width: int) -> list[Line]:
+def _heading(shown: Shown, width: int) -> list[StyledLine]:
     learned = sum(sum(piece.learned) for piece in shown.pieces)
     about = [f"{shown.set_name}, row {shown.number:,}"]
     if shown.place:
@@ -188,7 +190,7 @@ def _heading(shown: Shown, width: int) -> list[Line]:
     if shown.pieces:
         about.append(f"{shown.tokens:,} tokens, {learned:,} learned")
         about.append(_where(shown))
-    lines: list[Line] = wrapped([(" · ".join(about), "head")], width)
+    lines: list[StyledLine] = wrapped([(" · ".join(about), "head")], width)
     if shown.loss:
         lines += wrapped([(visible(shown.loss), "lost")], width)
     return lines
@@ -202,18 +204,29 @@ def _where(shown: Shown) -> str:
     return f"sequence {first:,} of {shown.sequences:,}" + (f" from token {offset:,} on" if offset else "")
 
 
-def _token_runs(shown: Shown, tokenizer: Any) -> Iterator[Run]:
+def _token_runs(shown: Shown, tokenizer: Any) -> Iterator[StyledText]:
+    added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
+    special = {number for number, token in added.items() if token.special}
     for number, piece in enumerate(shown.pieces):
         if number:
             yield f"\n── sequence {piece.sequence:,} ──\n", "dim"
-        for position, (text, learned) in enumerate(zip(token_texts(tokenizer, piece.ids), piece.learned, strict=True)):
-            odd = "_odd" if position % 2 else ""
-            yield visible(text), f"learned{odd}" if learned else f"context{odd}"  # type: ignore[misc]
+        texts = token_texts(tokenizer, piece.ids)
+        for position, (text, token, learned) in enumerate(zip(texts, piece.ids, piece.learned, strict=True)):
+            yield visible(text), _style(token in special, learned, odd=position % 2 == 1)
     if not shown.pieces:
         yield "(nothing)", "dim"
 
 
-def _shortened(lines: list[Line], *, whole: bool) -> list[Line]:
+def _style(special: bool, learned: bool, *, odd: bool) -> Style:  # noqa: FBT001
+    """Tokens take turns in two shades, so that their borders show."""
+    if special:
+        return "special_learned" if learned else "special"
+    if learned:
+        return "learned_odd" if odd else "learned"
+    return "context_odd" if odd else "context"
+
+
+def _shortened(lines: list[StyledLine], *, whole: bool) -> list[StyledLine]:
     while lines and not lines[-1]:  # behind the last line break
         lines = lines[:-1]
     if whole or len(lines) <= _MANY_LINES:

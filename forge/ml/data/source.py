@@ -12,13 +12,13 @@ from forge.base.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Source", "check_not_empty", "columns_of", "fingerprint", "is_streaming", "place_of", "rows_from"]
+__all__ = ["RowSource", "check_not_empty", "columns_of", "fingerprint", "is_streaming", "place_of", "rows_from"]
 
 _LOOKED_AT = 64
 
 
 @runtime_checkable
-class Source(Protocol):
+class RowSource(Protocol):
     """Rows that know themselves where they come from; a sequence in memory needs none of this."""
 
     streaming: bool
@@ -39,7 +39,7 @@ class Source(Protocol):
 
 def fingerprint(rows: Iterable[Any]) -> str:
     """A hash of the content of rows."""
-    if isinstance(rows, Source):
+    if isinstance(rows, RowSource):
         return rows.fingerprint()
     _refuse_iterator(rows)
     digest = hashlib.blake2b(digest_size=16)
@@ -57,17 +57,17 @@ def fingerprint(rows: Iterable[Any]) -> str:
 
 def is_streaming(rows: Iterable[Any]) -> bool:
     """Whether rows are read while the run goes on, and not before."""
-    return isinstance(rows, Source) and rows.streaming
+    return isinstance(rows, RowSource) and rows.streaming
 
 
 def place_of(rows: Iterable[Any], row: int) -> str:
     """Where a row stands, for people; empty when there is nothing to say."""
-    return rows.place(row) if isinstance(rows, Source) else ""
+    return rows.place(row) if isinstance(rows, RowSource) else ""
 
 
 def rows_from(rows: Iterable[Any], first: int) -> Iterator[Any]:
     """The rows from a number on."""
-    return rows.rows_from(first) if isinstance(rows, Source) else islice(iter(rows), first, None)
+    return rows.rows_from(first) if isinstance(rows, RowSource) else islice(iter(rows), first, None)
 
 
 def columns_of(rows: Iterable[Any]) -> list[str]:
@@ -87,7 +87,7 @@ def columns_of(rows: Iterable[Any]) -> list[str]:
 def check_not_empty(rows: Iterable[Any], what: str) -> None:
     """DataError when there is no row at all."""
     if next(iter(rows), None) is None:
-        where = f": there is none in {rows.name}" if isinstance(rows, Source) else ""
+        where = f": there is none in {rows.name}" if isinstance(rows, RowSource) else ""
         raise DataError(f"{what} has no rows{where}", hint="name other files, another split, or another function")
 
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from forge.ml.data.display import painted
+from forge.ml.data.display import painted, visible, wrapped
 from forge.ml.data.histogram import bars, binned, picture_of
+from forge.ml.data.sets import remarks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forge.ml.data.display import Line
+    from forge.ml.data.display import StyledLine
     from forge.ml.data.histogram import Bin
     from forge.ml.data.sets import RowSet
 
@@ -37,11 +38,11 @@ class Figures:
     packing: str
     filled: float
     lengths: dict[str, int]
-    lost: list[str]
+    remarks: list[str]
     bins: list[Bin]
 
 
-def figures_of(found: RowSet) -> Figures:
+def figures_of(found: RowSet, tokenizer: Any) -> Figures:
     """The figures of a set."""
     split, report = found.split, found.split.report
     lengths = split.tokens.lengths
@@ -57,7 +58,7 @@ def figures_of(found: RowSet) -> Figures:
         packing=split.packing,
         filled=split.efficiency,
         lengths=_lengths(lengths),
-        lost=report.lines(),
+        remarks=remarks(found, tokenizer),
         bins=binned(lengths),
     )
 
@@ -76,9 +77,9 @@ def figures_json(figures: Figures) -> dict[str, Any]:
 
 def drawn_figures(figures: Figures, *, width: int, colour: bool) -> str:
     """The figures and the histogram for the terminal."""
-    lines: list[Line] = [[(figures.name, "head"), (_about(figures), "dim")]]
+    lines: list[StyledLine] = [[(figures.name, "head"), (_about(figures), "dim")]]
     lines += [[(f"  {name:<10}", "dim"), (fact, "plain")] for name, fact in _facts(figures)]
-    lines += [[("  " + line, "lost")] for line in figures.lost]
+    lines += [line for remark in figures.remarks for line in wrapped([("  " + visible(remark), "lost")], width)]
     lines += [[], [("  tokens of an example, and how many examples have so many", "dim")]]
     drawn = bars(figures.bins, min(width, _WIDEST) - 2, limit=figures.max_length)
     lines += [[("  ", "plain"), (label, "dim"), (bar, "bar"), (count, "plain")] for label, bar, count in drawn]
@@ -91,7 +92,7 @@ def figures_svg(found: Sequence[Figures]) -> str:
         [
             (
                 each.name + _about(each),
-                [*(f"{name}: {fact}" for name, fact in _facts(each)), *each.lost],
+                [*(f"{name}: {fact}" for name, fact in _facts(each)), *each.remarks],
                 each.bins,
                 each.max_length,
             )

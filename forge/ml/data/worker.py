@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from forge.ml.chat.encode import Encoded
 
-__all__ = ["PATIENCE", "TOO_SLOW", "Job", "Reply", "RowsEncoder", "main", "read_frame", "write_frame"]
+__all__ = ["PATIENCE", "TOO_SLOW", "Job", "Reply", "RowsEncoder", "answer_batches", "read_frame", "write_frame"]
 
 TOO_SLOW: Final = ("the template runs too long", "the template needs too much memory")
 """The reasons of rows over which a template hit a limit."""
 
-PATIENCE: Final = 20
+PATIENCE: Final = 8
 """After so many of them the template is given up, because each has cost the whole of its limit."""
 
 _SIZE: Final = 8
@@ -189,7 +189,7 @@ def write_frame(stream: BinaryIO, *frames: bytes) -> None:
     stream.flush()
 
 
-def main() -> int:
+def answer_batches() -> int:
     """Answer batches until the input ends."""
     # Ctrl-C reaches all processes of a terminal; what it means for this one is said by who started it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -212,4 +212,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answer_batches())

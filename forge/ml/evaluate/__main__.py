@@ -62,7 +62,9 @@ def _table(found: dict[str, Any]) -> str:
     ]
     if found["tasks"]:
         rows = [("task", "figure", "value")]
-        rows += [(task, name, f"{value:.4f}") for task, values in found["tasks"].items() for name, value in values.items()]
+        rows += [
+            (task, name, f"{value:.4f}") for task, values in found["tasks"].items() for name, value in values.items()
+        ]
     return "\n".join(_aligned(rows)) + "\n"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import torch
 from torch.nn import functional
 
 from forge.base.errors import ModelError
@@ -15,6 +14,7 @@ from forge.ml.loss.tail import tail_cross_entropy
 from forge.ml.models.attention import attention_inputs
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from forge.ml.data.batch import Batch

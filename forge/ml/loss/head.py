@@ -114,7 +114,9 @@ class Head:
             tokens = torch.zeros(1, len(hidden), dtype=torch.int64, device=hidden.device)
             logits = forward(input_ids=tokens, use_cache=False).logits
         if called != ["trunk", "head"]:
-            raise RuntimeError(f"the forward pass of {type(self.model).__name__} calls {called}, not a trunk and a head")
+            raise RuntimeError(
+                f"the forward pass of {type(self.model).__name__} calls {called}, not a trunk and a head"
+            )
         return logits[0].float()
 
     @contextmanager

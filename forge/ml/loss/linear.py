@@ -100,7 +100,9 @@ class _Gradients:
         self.single = single
         self.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
         self.hidden = torch.zeros_like(hidden) if needed[0] else None
-        self.weight = torch.zeros_like(weight, dtype=torch.float32) if needed[1] and not (single and len(hidden)) else None
+        self.weight = (
+            torch.zeros_like(weight, dtype=torch.float32) if needed[1] and not (single and len(hidden)) else None
+        )
         self.bias = torch.zeros_like(bias, dtype=torch.float32) if needed[2] else None
         self.needed = needed
 

@@ -62,7 +62,7 @@ class _TailCrossEntropy(torch.autograd.Function):
             found = torch.autograd.grad(loss, (chunk, *parameters), materialize_grads=True)
             to_hidden[start : start + rows] = found[0]
             for each, gradient in zip(sums, found[1:], strict=True):
-                each += gradient
+                each.add_(gradient)
             total += loss.detach()
         ctx.gradients = (to_hidden, [each.to(mine.dtype) for each, mine in zip(sums, parameters, strict=True)])
         return total

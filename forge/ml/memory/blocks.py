@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["Forward", "blocks", "wrap_forward"]
+__all__ = ["Forward", "blocks", "holds_cache", "wrap_forward"]
 
 Forward = Callable[..., Any]
 """What a block computes, as a function whose first argument is the block."""
@@ -32,6 +32,11 @@ def wrap_forward(block: nn.Module, around: Callable[[Forward], Forward]) -> None
     a deep copy of the block is wrapped around itself and not around the original.
     """
     block.forward = MethodType(around(_unbound(block)), block)
+
+
+def holds_cache(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a block is given a cache of keys and values, as in generation and never in training."""
+    return any(hasattr(value, "get_seq_length") for value in (*args, *kwargs.values()))
 
 
 def _unbound(block: nn.Module) -> Forward:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
-from forge.ml.memory.blocks import Forward, blocks, wrap_forward
+from forge.ml.memory.blocks import Forward, blocks, holds_cache, wrap_forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ def _policy(_: Any, operation: Any, *_args: Any, **_kwargs: Any) -> CheckpointPo
 
 def _refuse_cache(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     # A layer that runs twice would write its keys and values twice.
-    if any(hasattr(value, "get_seq_length") for value in (*args, *kwargs.values())):
+    if holds_cache(args, kwargs):
         raise ValueError(
             f"{type(block).__name__} is checkpointed and was given a cache of keys and values, which training has no use "
             "for: call the model with use_cache=False"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
 from forge.base.errors import ToolError
-from forge.ml.memory.blocks import blocks, wrap_forward
+from forge.ml.memory.blocks import Forward, blocks, holds_cache, wrap_forward
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +49,7 @@ def compile_blocks(model: nn.Module, mode: str | None = None) -> int:
     limit = torch._dynamo.config.recompile_limit  # noqa: SLF001 - its public place
     torch._dynamo.config.recompile_limit = max(limit, 2 * _KINDS)  # noqa: SLF001
     for layer in layers:
-        wrap_forward(layer, partial(torch.compile, mode=mode))
+        wrap_forward(layer, partial(_compiled, mode))
     return len(layers)
 
 
@@ -80,6 +80,16 @@ def seconds_saved(device: torch.device | str, *, steps: int, parameters: int, to
     """About how many seconds compiled layers save of a run, from the arithmetic it consists of."""
     speed = _CPU_CORE_FLOPS * torch.get_num_threads() if torch.device(device).type == "cpu" else _DEVICE_FLOPS
     return _SAVED * steps * _FLOPS_OF_A_WEIGHT * parameters * tokens / speed
+
+
+def _compiled(mode: str | None, inner: Forward) -> Forward:
+    quick = torch.compile(inner, mode=mode)
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        # A cache is another object in each layer and another length at each token: generation is not compiled.
+        return (inner if holds_cache(args, kwargs) else quick)(self, *args, **kwargs)
+
+    return forward
 
 
 def _has_compiler(device: torch.device) -> bool:

@@ -35,7 +35,7 @@ class FusedBackward:
             raise ValueError(f"max_grad_value is above 0, or null for no clipping by value, not {max_grad_value}")
         self._optimizer = optimizer
         self._max_value = max_grad_value
-        self._norms: list[torch.Tensor] = []
+        self._norm: torch.Tensor | None = None
         # A group is found by its place, because a restored optimizer has new ones.
         self._places = {
             parameter: number for number, group in enumerate(optimizer.param_groups) for parameter in group["params"]
@@ -44,10 +44,8 @@ class FusedBackward:
 
     def norm(self) -> torch.Tensor:
         """The norm of all gradients since it was last asked for, before they were clipped; it does not wait for the device."""
-        if not self._norms:
-            return torch.zeros(())
-        norms, self._norms = self._norms, []
-        return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
+        norm, self._norm = self._norm, None
+        return torch.zeros(()) if norm is None else norm
 
     def remove(self) -> None:
         """Give the optimizer back: from now on `backward()` leaves the gradients where they are."""
@@ -56,7 +54,8 @@ class FusedBackward:
         self._handles = []
 
     def _step(self, parameter: torch.Tensor) -> None:
-        self._norms.append(torch.linalg.vector_norm(parameter.grad, dtype=torch.float32))
+        norm = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)
+        self._norm = norm if self._norm is None else torch.hypot(self._norm, norm.to(self._norm.device))
         if self._max_value is not None:
             parameter.grad.clamp_(-self._max_value, self._max_value)
         self._step_alone(parameter)

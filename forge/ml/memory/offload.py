@@ -40,6 +40,7 @@ def offload_activations(model: nn.Module, *, smallest: int = _SMALLEST, ahead: i
     """Offload what the forward pass inside this context saves, except parameters and tensors below `smallest` bytes.
 
     The backward pass may run outside of it. With checkpointed layers only the inputs of the layers are saved, and so offloaded.
+    Without, autocast's copies of the weights are saved too and wait on the host with the rest.
     """
     kept = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     offloaded = _Offloaded(kept, smallest, ahead)

@@ -287,7 +287,7 @@ def _documents(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bounds: torch.Tensor, window: int, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     out = query.new_empty(query.shape)
-    weight = query.new_empty(query.shape[:2], dtype=torch.float32)  # the logarithm of what a softmax is divided by
+    weight = _weight_like(query)
     for first, last, seen in _pieces(bounds.tolist(), window):
         part, part_weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001 - torch has no public name for a kernel that also returns the weights
             _heads(query[first:last]),
@@ -337,7 +337,7 @@ def _documents_backward(
 
 @_documents.register_fake
 def _(query: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    return query.new_empty(query.shape), query.new_empty(query.shape[:2], dtype=torch.float32)
+    return query.new_empty(query.shape), _weight_like(query)
 
 
 @_documents_backward.register_fake
@@ -357,6 +357,11 @@ def _differentiate(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[t
 
 
 _documents.register_autograd(_differentiate, setup_context=_keep)
+
+
+def _weight_like(query: torch.Tensor) -> torch.Tensor:
+    """Room for the logarithm of what each softmax is divided by."""
+    return query.new_empty(query.shape[:2], dtype=torch.promote_types(query.dtype, torch.float32))
 
 
 def _pieces(bounds: Sequence[int], window: int) -> Iterator[tuple[int, int, int]]:

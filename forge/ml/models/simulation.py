@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["StepMemory", "StepSettings", "make_optimizer", "simulate_step"]
 
 _ATTENTION = "forge_simulated"
-_RATE = 1e-3  # of an optimizer that is given without one
 _CASTS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -108,10 +107,9 @@ def simulate_step(model: nn.Module, settings: StepSettings) -> StepMemory:
 def make_optimizer(model: nn.Module, settings: StepSettings) -> Any:
     """The optimizer of the settings, over the parameters that are trained."""
     groups = parameter_groups(model)
-    if not settings.stochastic_rounding:
-        return settings.optimizer(groups)
-    rate = getattr(settings.optimizer, "keywords", {}).get("lr", _RATE)
-    return StochasticRounding(groups, rate, optimizer=settings.optimizer)
+    if settings.stochastic_rounding:
+        return StochasticRounding(groups, optimizer=settings.optimizer)
+    return settings.optimizer(groups)
 
 
 def _size(tensors: Any) -> int:

@@ -31,12 +31,11 @@ class StochasticRounding(Optimizer):
     def __init__(
         self,
         params: Iterable[dict[str, Any]] | Iterable[tuple[str, torch.Tensor]] | Iterable[torch.Tensor],
-        lr: float,
         *,
-        optimizer: Callable[..., Optimizer],
+        optimizer: Callable[[Any], Optimizer],
         seed: int = 0,
     ) -> None:
-        self._inner = optimizer(params, lr=lr)
+        self._inner = optimizer(params)
         # The groups are the very ones of the optimizer inside, so that a schedule reaches it.
         super().__init__(self._inner.param_groups, self._inner.defaults)
         self.param_groups = self._inner.param_groups

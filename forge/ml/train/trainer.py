@@ -31,7 +31,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "on_save_error": ("fail", "warn"),
     "mixed_precision": ("auto", "no", "bf16", "fp16"),
     "torch_compile": ("auto", True, False),
-    "loss": ("auto", "linear", "logits"),
+    "loss": ("auto", "linear", "logits", "whole"),
 }
 
 
@@ -80,7 +80,7 @@ class Trainer:
     enable_activation_offloading: bool = False
     fuse_optim_with_backward: bool = False
     torch_compile: bool | Literal["auto"] = "auto"
-    loss: Literal["auto", "linear", "logits"] = "auto"
+    loss: Literal["auto", "linear", "logits", "whole"] = "auto"
 
     def __post_init__(self) -> None:
         self._check_numbers()

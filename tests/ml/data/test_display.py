@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.ml.data.display import beside, cells, marked, painted, visible, wrapped
+from forge.ml.data.display import beside, cells, painted, visible, with_marks, wrapped
 
 if TYPE_CHECKING:
-    from forge.ml.data.display import Line, Run
+    from forge.ml.data.display import StyledLine, StyledText
 
 RUNS = st.lists(st.tuples(st.text(max_size=30), st.sampled_from(["plain", "learned", "context"])), max_size=8)
 
 
-def _texts(lines: list[Line]) -> list[str]:
+def _texts(lines: list[StyledLine]) -> list[str]:
     return ["".join(text for text, _ in line) for line in lines]
 
 
@@ -44,26 +44,26 @@ def test_lines_break_behind_spaces_and_at_newlines() -> None:
 
 
 def test_a_token_is_not_torn_apart() -> None:
-    runs: list[Run] = [("jumping", "learned"), (" over", "context"), (" fences", "learned")]
+    runs: list[StyledText] = [("jumping", "learned"), (" over", "context"), (" fences", "learned")]
     assert wrapped(runs, 10) == [[("jumping", "learned")], [(" over", "context")], [(" fences", "learned")]]
 
 
 @given(runs=RUNS, width=st.integers(4, 40))
-def test_wrapping_keeps_every_character_and_the_width(runs: list[Run], width: int) -> None:
+def test_wrapping_keeps_every_character_and_the_width(runs: list[StyledText], width: int) -> None:
     lines = wrapped(runs, width)
     assert "".join(_texts(lines)) == "".join(text for text, _ in runs).replace("\n", "")
     assert max(map(cells, _texts(lines))) <= width
 
 
 def test_what_is_learned_is_green_or_stands_between_marks() -> None:
-    runs: list[Run] = [("a", "context"), ("b", "learned"), ("c", "learned_odd"), ("d", "plain")]
+    runs: list[StyledText] = [("a", "context"), ("b", "learned"), ("c", "learned_odd"), ("d", "plain")]
     assert painted(runs, colour=True) == "\x1b[2ma\x1b[0m\x1b[32mb\x1b[0m\x1b[92mc\x1b[0md"
     assert painted(runs, colour=False) == "abcd"
-    assert painted(list(marked(runs)), colour=False) == "a⟦bc⟧d"
-    assert painted(list(marked(runs[:2])), colour=False) == "a⟦b⟧"
+    assert painted(list(with_marks(runs)), colour=False) == "a⟦bc⟧d"
+    assert painted(list(with_marks(runs[:2])), colour=False) == "a⟦b⟧"
 
 
 def test_two_texts_stand_side_by_side() -> None:
-    left: list[Line] = [[("ab", "plain")], []]
-    right: list[Line] = [[("x", "plain")], [("y", "plain")], [("z", "plain")]]
+    left: list[StyledLine] = [[("ab", "plain")], []]
+    right: list[StyledLine] = [[("x", "plain")], [("y", "plain")], [("z", "plain")]]
     assert _texts(beside(left, right, 4)) == ["ab   │ x", "     │ y", "     │ z"]

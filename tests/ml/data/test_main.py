@@ -34,7 +34,7 @@ def run(
 
     def start(*arguments: str, **replaced: Any) -> tuple[int, str, str]:
         built.update(replaced)
-        code = program._main([arguments[0], "folder", *arguments[1:]])
+        code = program.main([arguments[0], "folder", *arguments[1:]])
         return code, *capsys.readouterr()
 
     return start

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forge.base.errors import UsageError
-from forge.ml.data.corpus import Mixture, TextCorpus
+from forge.ml.data.corpus import ChatCorpus, Mixture, TextCorpus
 from forge.ml.data.read import file_rows
-from forge.ml.data.sets import chosen_sets, prepared_sets
+from forge.ml.data.sets import chosen_sets, prepared_sets, remarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,3 +54,23 @@ def test_a_set_that_is_not_there_is_refused(byte_tokenizer: Callable[..., Any]) 
         chosen_sets(sets, "held_out")
     with pytest.raises(UsageError, match=r"there is no set 'trian'(?s:.*)did you mean 'train'"):
         chosen_sets(sets, "trian")
+
+
+TALK = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}
+OTHER_MARKS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}[/{{ m.role }}]{% endfor %}"
+
+
+def test_turns_that_no_token_ends_are_remarked_upon(byte_tokenizer: Callable[..., Any]) -> None:
+    pytest.importorskip("jinja2")
+    for train_on in ("assistant", "all"):
+        (found,) = prepared_sets(ChatCorpus(train=[TALK], train_on=train_on), byte_tokenizer())
+        assert remarks(found, byte_tokenizer()) == []
+        tokenizer = byte_tokenizer(OTHER_MARKS)
+        (found,) = prepared_sets(ChatCorpus(train=[TALK], train_on=train_on), tokenizer)
+        (line,) = remarks(found, tokenizer)
+        assert line.startswith("1 of 1 examples end with no special token")
+
+
+def test_rows_that_are_lost_are_remarked_upon(byte_tokenizer: Callable[..., Any]) -> None:
+    (found,) = prepared_sets(TextCorpus(train=("a", "")), byte_tokenizer())
+    assert remarks(found, byte_tokenizer()) == ["1 of 2 rows not used: an empty document; the first is row 1"]

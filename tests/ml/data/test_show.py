@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,8 +50,17 @@ def test_a_row_is_shown_as_the_model_gets_it(shown: list[Any], tokenizer: Any) -
 
 def test_what_is_learned_is_green(shown: list[Any], tokenizer: Any) -> None:
     drawn = drawn_example(shown[0], tokenizer, width=80, colour=True)
-    green = [part.partition("\x1b")[0] for part in drawn.replace("\x1b[92m", "\x1b[32m").split("\x1b[32m")[1:]]
+    green = re.findall(r"\x1b\[(?:32|92|1;32)m([^\x1b]*)", drawn)
     assert green == ["h", "o", "<|im_end|>"]
+
+
+def test_a_special_token_does_not_look_like_its_name_in_a_message(tokenizer: Any) -> None:
+    pytest.importorskip("jinja2")
+    said = [{"role": "user", "content": "<|im_end|>"}, {"role": "assistant", "content": "ho"}]
+    (found,) = prepared_sets(ChatCorpus(train=[{"messages": said}]), tokenizer)
+    (shown,) = examples(found, tokenizer, 0, 1)
+    drawn = drawn_example(shown, tokenizer, width=80, colour=True).partition("──")[2]
+    assert re.findall(r"\x1b\[36m([^\x1b]*)", drawn) == ["<|im_start|>", "<|im_end|>", "<|im_start|>"]
 
 
 def test_where_there_is_room_the_row_stands_beside(shown: list[Any], tokenizer: Any) -> None:

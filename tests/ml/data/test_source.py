@@ -4,7 +4,7 @@ import pytest
 
 from forge.base.errors import DataError
 from forge.ml.data.source import (
-    Source,
+    RowSource,
     check_not_empty,
     columns_of,
     fingerprint,
@@ -44,7 +44,7 @@ def test_rows_in_memory_are_told_apart_by_their_content() -> None:
 
 def test_rows_that_know_themselves_answer_for_themselves() -> None:
     rows = Numbered(3)
-    assert isinstance(rows, Source)
+    assert isinstance(rows, RowSource)
     assert (fingerprint(rows), place_of(rows, 2), is_streaming(rows)) == ("numbers 3", "number 2", True)
     assert list(rows_from(rows, 2)) == [{"n": 2}]
 

@@ -20,7 +20,7 @@ def figures(byte_tokenizer: Callable[..., Any]) -> Any:
     texts = ("abc", "abcdefghi", "", "x" * 39)
     corpus = TextCorpus(train=texts, max_length=20, packing="best_fit", overflow="truncate")
     (found,) = prepared_sets(corpus, byte_tokenizer())
-    return figures_of(found)
+    return figures_of(found, byte_tokenizer())
 
 
 def test_the_figures_are_those_of_the_rows(figures: Any) -> None:
@@ -28,7 +28,7 @@ def test_the_figures_are_those_of_the_rows(figures: Any) -> None:
     assert figures.tokens == 4 + 10 + 20
     assert figures.lengths == {"min": 4, "median": 10, "p90": 40, "p99": 40, "max": 40}
     assert figures.filled == pytest.approx(34 / 40)
-    assert figures.lost == [
+    assert figures.remarks == [
         "1 of 4 rows not used: an empty document; the first is row 2",
         "1 of 4 rows used in part: cut to 20 tokens; the first is row 3 (40 tokens)",
     ]
@@ -57,4 +57,6 @@ def test_the_picture_has_a_chart_for_each_set(figures: Any) -> None:
 def test_unpacked_rows_say_how_much_room_they_leave(byte_tokenizer: Callable[..., Any]) -> None:
     corpus = TextCorpus(train=("abc",), max_length=8, packing="none", overflow="truncate")
     (found,) = prepared_sets(corpus, byte_tokenizer())
-    assert "not packed: they fill 50.0% of that room" in drawn_figures(figures_of(found), width=80, colour=False)
+    assert "not packed: they fill 50.0% of that room" in drawn_figures(
+        figures_of(found, byte_tokenizer()), width=80, colour=False
+    )

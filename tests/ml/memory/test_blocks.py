@@ -92,3 +92,10 @@ def test_a_forward_that_is_a_plain_function_is_wrapped_too() -> None:
     block.forward = lambda value: value + 1
     memory.wrap_forward(block, _doubled)
     assert block(3) == 8
+
+
+def test_a_cache_is_seen_by_name_and_by_position() -> None:
+    cache = transformers.DynamicCache()
+    assert memory.holds_cache((), {"past_key_values": cache})
+    assert memory.holds_cache((torch.ones(1), cache), {})
+    assert not memory.holds_cache((torch.ones(1), None), {"past_key_values": None})

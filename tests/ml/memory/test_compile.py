@@ -94,6 +94,15 @@ def test_names_stay(llama: Any) -> None:
     assert list(model.state_dict()) == list(llama().state_dict())
 
 
+@pytest.mark.usefixtures("traced")
+def test_generation_with_a_cache_is_not_compiled(llama: Any, compiled_graphs: Any) -> None:
+    model, tokens = llama().eval(), torch.arange(8)[None]
+    compiling.compile_blocks(model)
+    settings = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    assert torch.equal(model.generate(tokens, **settings), llama().eval().generate(tokens, **settings))
+    assert compiled_graphs() == 0
+
+
 @pytest.mark.parametrize(("variable", "value"), [("PATH", ""), ("CXX", "no-such-compiler")])
 def test_without_a_compiler_it_is_refused(llama: Any, monkeypatch: Any, variable: str, value: str) -> None:
     monkeypatch.delenv("CXX", raising=False)

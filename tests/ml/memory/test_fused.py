@@ -25,7 +25,7 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "adafactor": partial(torch.optim.Adafactor, lr=1e-2),
     "muon": partial(muon.Muon, lr=1e-3),
     "sgd": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
-    "bf16": partial(rounding.StochasticRounding, lr=1e-3, optimizer=torch.optim.AdamW),
+    "bf16": partial(rounding.StochasticRounding, optimizer=partial(torch.optim.AdamW, lr=1e-3)),
 }
 
 

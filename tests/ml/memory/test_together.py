@@ -22,7 +22,7 @@ CHECKPOINTS = [False, True, 2, "selective"]
 WEIGHTS = {
     "float32": (torch.float32, "no", partial(torch.optim.AdamW, lr=1e-3, fused=True)),
     "autocast": (torch.float32, "bf16", partial(torch.optim.AdamW, lr=1e-3, fused=True)),
-    "bf16": (torch.bfloat16, "no", partial(rounding.StochasticRounding, lr=1e-3, optimizer=torch.optim.AdamW)),
+    "bf16": (torch.bfloat16, "no", partial(rounding.StochasticRounding, optimizer=partial(torch.optim.AdamW, lr=1e-3))),
 }
 
 
@@ -85,3 +85,34 @@ def test_compiled_layers_with_all_the_rest_give_the_same_losses(trained_with: An
 @pytest.mark.parametrize("weights", ["autocast", "bf16"])
 def test_less_precision_stays_near(trained_with: Any, weights: str) -> None:
     assert trained_with(weights).losses == pytest.approx(trained_with("float32").losses, rel=2e-3)
+
+
+@pytest.mark.parametrize("how", CHECKPOINTS)
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_loss_without_whole_logits_goes_with_all_of_them(
+    llama: Any, monkeypatch: Any, how: Any, tied: object
+) -> None:
+    causal = pytest.importorskip("forge.ml.loss.causal")
+    batches = pytest.importorskip("forge.ml.data.batch")
+    monkeypatch.setattr(offload, "_on_host", lambda _: False)
+    tokens = torch.randint(0, 128, (2, 24), generator=torch.Generator().manual_seed(0))
+    targets = tokens.roll(-1, dims=1)
+    targets[:, -6:] = batches.IGNORED
+    positions = torch.arange(24).expand_as(tokens)
+    batch = batches.Batch(tokens, targets, positions, None, tokens.numel(), int((targets != batches.IGNORED).sum()))
+    losses = []
+    for kind, kit in (("whole", False), ("auto", how)):
+        model = llama(tie_word_embeddings=tied)
+        checkpointing.checkpoint_blocks(model, kit)
+        optimizer = torch.optim.AdamW(groups.parameter_groups(model), lr=1e-3, fused=True)
+        inside = fused.FusedBackward(optimizer) if kind == "auto" else None
+        loss = causal.CausalLoss(model, kind)
+        for _ in range(4):
+            with offload.offload_activations(model, smallest=0):
+                total = loss.total(batch) / batch.trained
+            losses.append(total.item())
+            total.backward()
+            if inside is None:
+                optimizer.step()
+                optimizer.zero_grad()
+    assert losses[4:] == pytest.approx(losses[:4], rel=1e-6)

@@ -40,7 +40,9 @@ def _model() -> Any:
 
 
 def _optimizer(model: Any, name: str = "adamw", lr: float = 1e-2, seed: int = 0) -> Any:
-    return rounding.StochasticRounding(groups.parameter_groups(model), lr, optimizer=INSIDE[name], seed=seed)
+    return rounding.StochasticRounding(
+        groups.parameter_groups(model), optimizer=partial(INSIDE[name], lr=lr), seed=seed
+    )
 
 
 def _steps(model: Any, optimizer: Any, steps: range) -> None:
@@ -93,11 +95,8 @@ def test_a_transposed_value_is_rounded_in_its_place() -> None:
 @pytest.mark.parametrize("stochastic", [False, True])
 def test_updates_below_the_distance_of_two_weights_are_learned(stochastic: object) -> None:
     weight = torch.nn.Parameter(torch.ones(10_000, dtype=torch.bfloat16))
-    made = (
-        rounding.StochasticRounding([weight], 1e-4, optimizer=torch.optim.SGD)
-        if stochastic
-        else torch.optim.SGD([weight], 1e-4)
-    )
+    plain = partial(torch.optim.SGD, lr=1e-4)
+    made = rounding.StochasticRounding([weight], optimizer=plain) if stochastic else plain([weight])
     for _ in range(200):
         weight.grad = torch.ones_like(weight)
         made.step()
@@ -184,7 +183,7 @@ def test_a_schedule_reaches_the_optimizer_inside() -> None:
 def test_a_closure_is_called() -> None:
     weight = torch.nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
     weight.grad = torch.ones_like(weight)
-    assert rounding.StochasticRounding([weight], 0.5, optimizer=torch.optim.SGD).step(lambda: 7.0) == 7.0
+    assert rounding.StochasticRounding([weight], optimizer=partial(torch.optim.SGD, lr=0.5)).step(lambda: 7.0) == 7.0
     assert weight.item() == 0.5
 
 

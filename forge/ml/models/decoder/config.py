@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from forge.ml.models.decoder.attention import Attention
-    from forge.ml.models.decoder.layer import Layer
+    from forge.ml.models.decoder.layer import LayerPart
     from forge.ml.models.decoder.norm import Norm
     from forge.ml.models.decoder.position import Position
 
@@ -52,8 +52,8 @@ class DecoderConfig(PretrainedConfig):
     hidden_size: int = 512
     num_hidden_layers: int = 8
     max_position_embeddings: int = 1024
-    layers: Sequence[Layer] = ()
-    replaced: Mapping[int, Layer] | None = None
+    layers: Sequence[LayerPart] = ()
+    replaced: Mapping[int, LayerPart] | None = None
     position: Position | None = None
     norm: Norm | None = None
     embedding_dropout: float = 0.0
@@ -103,12 +103,12 @@ class DecoderConfig(PretrainedConfig):
         if isinstance(self.position, Alibi) and self._windows:
             raise ValueError("sliding_window and position alibi exclude each other: set sliding_window to null")
 
-    def layer_at(self, place: int) -> Layer:
+    def layer_at(self, place: int) -> LayerPart:
         """The layer at a place of the stack."""
         return self.replaced.get(place) or self.layers[place % len(self.layers)]
 
     @property
-    def stack(self) -> Sequence[Layer]:
+    def stack(self) -> Sequence[LayerPart]:
         """The layers, first to last."""
         return [self.layer_at(place) for place in range(self.num_hidden_layers)]
 

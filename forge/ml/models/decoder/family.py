@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GPT2Config, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
-from forge.ml.models.decoder.attention import MultiHeadAttention
+from forge.ml.models.decoder.attention import GroupedQueryAttention, MultiHeadAttention
 from forge.ml.models.decoder.config import DecoderConfig
 from forge.ml.models.decoder.feed_forward import GatedFeedForward, Mlp
 from forge.ml.models.decoder.layer import PreNorm
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from forge.ml.models.decoder.layer import Layer
+    from forge.ml.models.decoder.layer import LayerPart
 
 __all__ = ["Family", "as_family"]
 
@@ -58,28 +58,30 @@ def _uniform(config: DecoderConfig) -> bool:
     """Layers that differ at most in their windows, pre-norm, and one norm throughout."""
     first = config.layer_at(0)
     alike = all(_without_window(layer) == _without_window(first) for layer in config.stack)
-    return alike and isinstance(first, PreNorm) and config.norm == first.norm
+    # A subclass is a part of somebody's own, which computes something else.
+    ours = type(first) is PreNorm and type(first.attention) in (MultiHeadAttention, GroupedQueryAttention)
+    return alike and ours and config.norm == first.norm
 
 
-def _without_window(layer: Layer) -> dict[str, Any]:
+def _without_window(layer: LayerPart) -> dict[str, Any]:
     plain = layer.to_dict()
     return plain | {"attention": plain["attention"] | {"sliding_window": None}}
 
 
-def _is_llama_like(config: DecoderConfig, layer: Layer) -> bool:
+def _is_llama_like(config: DecoderConfig, layer: LayerPart) -> bool:
     return (
-        isinstance(layer.norm, RMSNorm)
+        type(layer.norm) is RMSNorm
         and type(layer.feed_forward) is GatedFeedForward
         and type(config.position) is Rotary
         and not (layer.dropout or config.embedding_dropout or config.scaled_residual_init)
     )
 
 
-def _biases(layer: Layer) -> tuple[bool, bool, bool]:
+def _biases(layer: LayerPart) -> tuple[bool, bool, bool]:
     return layer.attention.qkv_bias, layer.attention.output_bias, layer.feed_forward.bias
 
 
-def _llama(config: DecoderConfig, layer: Layer) -> Family | None:
+def _llama(config: DecoderConfig, layer: LayerPart) -> Family | None:
     qkv, output, feed_forward = _biases(layer)
     if not _is_llama_like(config, layer) or layer.attention.qk_norm or config.sliding_window or qkv != output:
         return None
@@ -88,14 +90,14 @@ def _llama(config: DecoderConfig, layer: Layer) -> Family | None:
     return _llama_like(LlamaConfig, config, attention_bias=qkv, mlp_bias=feed_forward)
 
 
-def _mistral(config: DecoderConfig, layer: Layer) -> Family | None:
+def _mistral(config: DecoderConfig, layer: LayerPart) -> Family | None:
     windows = {part.attention.sliding_window for part in config.stack}
     if not _is_llama_like(config, layer) or layer.attention.qk_norm or any(_biases(layer)) or len(windows) > 1:
         return None
     return _llama_like(MistralConfig, config, sliding_window=config.sliding_window)
 
 
-def _qwen2(config: DecoderConfig, layer: Layer) -> Family | None:
+def _qwen2(config: DecoderConfig, layer: LayerPart) -> Family | None:
     if not _is_llama_like(config, layer) or layer.attention.qk_norm or _biases(layer) != (True, False, False):
         return None
     if config.head_dim * config.num_attention_heads != config.hidden_size:
@@ -103,7 +105,7 @@ def _qwen2(config: DecoderConfig, layer: Layer) -> Family | None:
     return _llama_like(Qwen2Config, config, **_windows(config))
 
 
-def _qwen3(config: DecoderConfig, layer: Layer) -> Family | None:
+def _qwen3(config: DecoderConfig, layer: LayerPart) -> Family | None:
     qkv, output, feed_forward = _biases(layer)
     if not _is_llama_like(config, layer) or layer.attention.qk_norm != layer.norm or feed_forward or qkv != output:
         return None
@@ -133,9 +135,9 @@ def _llama_like(kind: type[PretrainedConfig], config: DecoderConfig, **more: Any
     )
 
 
-def _gpt2(config: DecoderConfig, layer: Layer) -> Family | None:
+def _gpt2(config: DecoderConfig, layer: LayerPart) -> Family | None:
     attention, whole = layer.attention, config.head_dim * config.num_attention_heads == config.hidden_size
-    if not (type(config.position) is LearnedPositions and isinstance(layer.norm, LayerNorm) and layer.norm.bias):
+    if not (type(config.position) is LearnedPositions and type(layer.norm) is LayerNorm and layer.norm.bias):
         return None
     if not (
         type(attention) is MultiHeadAttention and type(layer.feed_forward) is Mlp and all(_biases(layer)) and whole

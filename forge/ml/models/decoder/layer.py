@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from forge.ml.models.decoder.feed_forward import FeedForward
     from forge.ml.models.decoder.norm import Norm
 
-__all__ = ["DecoderLayer", "Layer", "PostNorm", "PostNormLayer", "PreNorm", "PreNormLayer", "dropout_of"]
+__all__ = ["DecoderLayer", "LayerPart", "PostNorm", "PostNormLayer", "PreNorm", "PreNormLayer", "dropout_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer(Part):
+class LayerPart(Part):
     """What both kinds have; `dropout` falls on what attention and feed-forward add."""
 
     attention: Attention
@@ -37,7 +37,7 @@ class Layer(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreNorm(Layer):
+class PreNorm(LayerPart):
     """x + f(norm(x)): the stream itself is never normalised, so the stack ends with a norm of its own."""
 
     def module(self, config: DecoderConfig, layer_idx: int) -> nn.Module:
@@ -46,7 +46,7 @@ class PreNorm(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PostNorm(Layer):
+class PostNorm(LayerPart):
     """norm(x + f(x)): the stream is normalised after each addition, so the stack needs no norm at its end."""
 
     normalises_stream: ClassVar[bool] = True
@@ -59,7 +59,7 @@ class PostNorm(Layer):
 class DecoderLayer(GradientCheckpointingLayer):
     """What the layers have in common: `transformers` can record their outputs and recompute them in the backward pass."""
 
-    def __init__(self, part: Layer, config: DecoderConfig, layer_idx: int) -> None:
+    def __init__(self, part: LayerPart, config: DecoderConfig, layer_idx: int) -> None:
         super().__init__()
         self.self_attn = part.attention.module(config, layer_idx)
         self.mlp = part.feed_forward.module(config.hidden_size)
@@ -71,7 +71,7 @@ class DecoderLayer(GradientCheckpointingLayer):
 class PreNormLayer(DecoderLayer):
     """x + attention(norm(x)), then the same with the feed-forward network."""
 
-    def __init__(self, part: Layer, config: DecoderConfig, layer_idx: int) -> None:
+    def __init__(self, part: LayerPart, config: DecoderConfig, layer_idx: int) -> None:
         super().__init__(part, config, layer_idx)
         self.input_layernorm = part.norm.module(config.hidden_size)
         self.post_attention_layernorm = part.norm.module(config.hidden_size)
@@ -86,7 +86,7 @@ class PreNormLayer(DecoderLayer):
 class PostNormLayer(DecoderLayer):
     """norm(x + attention(x)), then the same with the feed-forward network."""
 
-    def __init__(self, part: Layer, config: DecoderConfig, layer_idx: int) -> None:
+    def __init__(self, part: LayerPart, config: DecoderConfig, layer_idx: int) -> None:
         super().__init__(part, config, layer_idx)
         self.post_attention_layernorm = part.norm.module(config.hidden_size)
         self.post_feedforward_layernorm = part.norm.module(config.hidden_size)

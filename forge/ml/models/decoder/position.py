@@ -165,7 +165,8 @@ class AlibiBias(nn.Module):
         width = cache.get_mask_sizes(length, 0)[0] if cache is not None else length
         distance = torch.arange(width, device=device) - (torch.arange(length, device=device)[:, None] + seen)
         if mask is None:
-            allowed = (distance <= 0) if cache is not None else (distance <= 0) & _same_document(position_ids)
+            allowed = (distance <= 0)[None, None]
+            allowed = allowed if cache is not None else allowed & _same_document(position_ids)
         else:
             allowed = mask if mask.dtype == torch.bool else mask == 0
         bias = (self.slopes(device)[:, None, None] * distance).to(hidden_states.dtype)

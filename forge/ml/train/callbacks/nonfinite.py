@@ -39,6 +39,14 @@ class NonFinite(Callback):
         self.action, self.most_skipped = action, most_skipped
         self.skipped = 0
 
+    def begin(self, run: Run) -> None:
+        """Refuse to leave out what cannot be left out."""
+        if self.action == "skip" and run.fused is not None:
+            raise RunError(
+                "with fuse_optim_with_backward each update is made before its gradients are known, so none can be skipped",
+                hint="set callback.nonfinite.action to stop or warn, or fuse_optim_with_backward to false",
+            )
+
     def before_update(self, run: Run, loss: float, grad_norm: float | None) -> bool:
         """Whether the update may be made."""
         # A scaler of float16 tries ever larger gradients on purpose, and leaves out the updates that are not finite itself.
@@ -50,11 +58,7 @@ class NonFinite(Callback):
         found = self._report(run, what, loss, grad_norm)
         self.skipped += 1
         if self.action == "stop" or (self.action == "skip" and self.skipped > self.most_skipped):
-            raise RunError(
-                f"step {run.step + 1}: {found}",
-                hint="the weights are as they were before this step: lower the learning rate, look at the examples, "
-                "or leave such updates out with callback.nonfinite.action=skip",
-            )
+            raise RunError(f"step {run.step + 1}: {found}", hint=_advice(run))
         run.progress.say(f"step {run.step + 1}: {found}; {self._meaning}")
         return self.action == "warn"
 
@@ -79,8 +83,8 @@ class NonFinite(Callback):
             "input_ids": [batch.input_ids.tolist() for batch in batches],
         }
         write_atomic(path, json.dumps(plain(facts)) + "\n")
-        shown = ", ".join(f"{source}:{example}" for source, example in examples[:_SHOWN])
-        more = f" and {len(examples) - _SHOWN} more" if len(examples) > _SHOWN else ""
+        names = list(dict.fromkeys(f"{source}:{example}" for source, example in examples))
+        shown, more = ", ".join(names[:_SHOWN]), f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         of = f", in batch {fault.batch + 1} of {len(run.batch)}" if fault.batch is not None else ""
         return f"{what}; {fault}{of}; examples {shown or 'unknown'}{more}; see {path}"
 
@@ -102,3 +106,14 @@ class NonFinite(Callback):
     def load(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
         self.skipped = state["skipped"]
+
+
+def _advice(run: Run) -> str:
+    if run.fused is not None:
+        return (
+            "fuse_optim_with_backward has made the update already: go back to a checkpoint, and lower the learning rate"
+        )
+    return (
+        "the weights are as they were before this step: lower the learning rate, look at the examples, "
+        "or leave such updates out with callback.nonfinite.action=skip"
+    )

@@ -19,6 +19,7 @@ __all__ = ["SAMPLES", "TextSamples"]
 
 SAMPLES: Final = "samples.jsonl"
 _NAME: Final = "samples"
+_LONGEST: Final = 400
 _RENDERING: Final = 5.0  # seconds; a template takes milliseconds
 
 
@@ -99,7 +100,7 @@ class TextSamples(Callback):
         finally:
             lines.close()
         for text in shown:
-            run.progress.say(f"sample at step {run.step}: {text}")
+            run.progress.say(f"sample at step {run.step}: {_in_a_line(text)}")
         run.metrics.text(_NAME, "\n\n".join(shown), run.step)
 
     def _generate(self, run: Run, ids: list[int]) -> list[int]:
@@ -177,6 +178,11 @@ def _ends(run: Run) -> list[int]:
     named = getattr(getattr(run.model, "generation_config", None), "eos_token_id", None)
     found = [run.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
     return list(dict.fromkeys(token for token in found if token is not None))
+
+
+def _in_a_line(text: str) -> str:
+    text = text.replace("\n", "\\n")
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _shown(prompt: str | list[dict[str, Any]]) -> str:

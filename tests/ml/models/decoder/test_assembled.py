@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -74,12 +75,50 @@ ASSEMBLIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+OWN = """
+from dataclasses import dataclass
+import torch
+from forge.ml.models.decoder import Attention, RMSNorm, SelfAttention
+
+@dataclass(frozen=True)
+class UnitNorm(RMSNorm):
+    def module(self, size: int) -> torch.nn.Module:
+        return torch.nn.RMSNorm(size, eps=self.eps)
+
+@dataclass(frozen=True, kw_only=True)
+class Doubled(Attention):
+    times: float = 2.0
+    def module(self, config, layer_idx):
+        return DoubledAttention(self, config, layer_idx)
+
+class DoubledAttention(SelfAttention):
+    def __init__(self, part, config, layer_idx):
+        super().__init__(part, config, layer_idx)
+        self.times = part.times
+
+    def forward(self, *args, **settings):
+        found, weights = super().forward(*args, **settings)
+        return found * self.times, weights
+"""
+
+
+@pytest.fixture
+def own_assembly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """An assembly with parts that a project wrote, in a folder that no other process imports from."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "own_parts_for_a_process.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path / "own"))
+    own = importlib.import_module("own_parts_for_a_process")
+    return {"norm": own.UnitNorm(), "attention": own.Doubled(num_heads=4, times=1.5)}
+
+
 @pytest.mark.slow
 def test_a_process_without_forge_loads_what_was_saved(
-    config_of: Callable[..., Any], model_of: Callable[..., Any], tmp_path: Path
+    config_of: Callable[..., Any], model_of: Callable[..., Any], tmp_path: Path, own_assembly: dict[str, Any]
 ) -> None:
     tokens = torch.arange(24).view(2, 12)
-    models = {name: model_of(config_of(**changes)) for name, (_, changes) in ASSEMBLIES.items()}
+    assemblies = ASSEMBLIES | {"own": ("DecoderForCausalLM", own_assembly)}
+    models = {name: model_of(config_of(**changes)) for name, (_, changes) in assemblies.items()}
     for name, model in models.items():
         model.save_pretrained(tmp_path / name)
     done = subprocess.run(
@@ -94,7 +133,7 @@ def test_a_process_without_forge_loads_what_was_saved(
     assert done.returncode == 0, done.stderr
     for (name, model), line in zip(models.items(), done.stdout.splitlines(), strict=True):
         kind, package, made = json.loads(line)
-        expected = ASSEMBLIES[name][0]
+        expected = assemblies[name][0]
         assert (kind, package) == (expected, "transformers_modules" if expected.startswith("Dec") else "transformers")
         logits = torch.load(tmp_path / name / "logits.pt", weights_only=True)
         torch.testing.assert_close(logits, model(tokens).logits, rtol=1e-5, atol=1e-5 if name == "gpt2" else 0)

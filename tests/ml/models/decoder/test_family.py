@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -153,6 +154,42 @@ def test_new_weights_are_those_of_llama(config_of: Callable[..., Any]) -> None:
     ],
 )
 def test_what_is_no_known_architecture_is_none(
+    config_of: Callable[..., Any], model_of: Callable[..., Any], changes: dict[str, Any]
+) -> None:
+    assert family.as_family(model_of(config_of(**changes))) is None
+
+
+@dataclass(frozen=True)
+class OwnNorm(decoder.RMSNorm):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnAttention(Heads):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnFeedForward(Gated):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnPosition(decoder.Rotary):
+    pass
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"norm": OwnNorm()},
+        {"attention": OwnAttention(**TWO)},
+        {"attention": Heads(**TWO, qk_norm=OwnNorm())},
+        {"feed_forward": OwnFeedForward(intermediate_size=48)},
+        {"position": OwnPosition()},
+    ],
+)
+def test_a_part_of_somebodys_own_is_no_known_architecture(
     config_of: Callable[..., Any], model_of: Callable[..., Any], changes: dict[str, Any]
 ) -> None:
     assert family.as_family(model_of(config_of(**changes))) is None

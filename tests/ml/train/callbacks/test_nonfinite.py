@@ -46,6 +46,7 @@ def run_of(folder: Path, scaler: Any = None) -> Any:
         device=torch.device("cpu"),
         step=11,
         model=model,
+        fused=None,
         loss=SimpleNamespace(total=lambda given: model(given.input_ids).logsumexp(-1).sum()),
         batch=[batch(1, 2, example=3), batch(5, 7, example=4)],
         precision=SimpleNamespace(scaler=scaler, autocast=contextlib.nullcontext),
@@ -107,6 +108,24 @@ def test_a_warning_lets_the_update_be_made(tmp_path: Path) -> None:
     run = run_of(tmp_path)
     assert nonfinite.NonFinite("warn").before_update(run, NAN, 1.0)
     assert run.said[0].endswith("the update is made all the same")
+
+
+def test_an_optimizer_inside_the_backward_pass_cannot_leave_an_update_out(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    run.fused = object()
+    with pytest.raises(RunError, match="none can be skipped"):
+        nonfinite.NonFinite("skip").begin(run)
+    nonfinite.NonFinite("stop").begin(run)
+    with pytest.raises(RunError, match="go back to a checkpoint"):
+        nonfinite.NonFinite("stop").before_update(run, NAN, None)
+
+
+def test_many_examples_are_counted_and_each_is_named_once(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    run.batch[1].ids = tuple((0, number // 2) for number in range(40))
+    with pytest.raises(RunError, match=r"examples 0:0, 0:1, 0:2, 0:3, 0:4, 0:5, 0:6, 0:7 and 12 more"):
+        nonfinite.NonFinite().before_update(run, NAN, NAN)
+    assert len(json.loads((tmp_path / "nonfinite-step12.json").read_text())["examples"]) == 40
 
 
 def test_the_gradients_of_a_scaler_may_be_infinite_its_loss_may_not(tmp_path: Path) -> None:

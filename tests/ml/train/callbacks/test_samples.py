@@ -171,6 +171,14 @@ def test_few_positions_left_shorten_a_sample(run: Any) -> None:
     assert lines(run)[0]["tokens"] <= 64 - len(ids)
 
 
+def test_a_sample_is_shown_in_one_line(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run.tokenizer, "decode", lambda *_, **__: "a\nb" * 200)
+    take(samples.TextSamples(["the"], max_new_tokens=1), run, 1)
+    assert run.said[0].startswith("sample at step 1: the>>>a\\nba\\nb")
+    assert len(run.said[0]) < 430
+    assert lines(run)[0]["text"] == "a\nb" * 200
+
+
 @pytest.mark.parametrize(
     ("prompt", "change", "message"),
     [
