@@ -143,7 +143,8 @@ def _tokens(options: dict[str, Any], vocabulary: int) -> Any:
 def _peak(options: dict[str, Any], kit: dict[str, Any]) -> dict[str, Any]:
     """The most memory that steps take once everything has been made, beyond what the process had before."""
     device = torch.device(options["device"])
-    _warm_up(kit)
+    _warm_up(options, kit)
+    gc.collect()
     before = _resident() if device.type == "cpu" else 0
     run = Run(options, kit)
     losses = [run.step()]
@@ -153,13 +154,13 @@ def _peak(options: dict[str, Any], kit: dict[str, Any]) -> dict[str, Any]:
     return {"bytes": _highest(device) - before, "losses": losses}
 
 
-def _warm_up(kit: dict[str, Any]) -> None:
-    """Load what is loaded late, so that it does not count as the model's."""
-    layer = torch.nn.Linear(64, 64)
-    torch.nn.functional.scaled_dot_product_attention(*[torch.randn(1, 1, 8, 8)] * 3)
-    layer(torch.randn(8, 64)).sum().backward()
+def _warm_up(options: dict[str, Any], kit: dict[str, Any]) -> None:
+    """Train a tiny model the same way first, so that what is loaded late does not count as the model's."""
+    run = Run({**options, "size": "tiny", "length": 32}, kit)
+    run.step()
+    run.step()
     if kit.get("compile"):
-        torch.compile(torch.nn.functional.silu)(torch.randn(64))
+        torch.compiler.reset()
 
 
 def _resident() -> int:

@@ -17,7 +17,7 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from forge.base.errors import ForgeError
+from forge.base.errors import ForgeError, UsageError
 from forge.graph.node import Graph
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from forge.compose.project import Project
     from forge.graph.change import Change
     from forge.graph.check import Finding
+    from forge.launch.local import LocalLaunch
     from forge.render.sources import Source
     from forge.render.svg import Links
     from forge.render.why import Reason
@@ -38,6 +39,7 @@ __all__ = [
     "ConfigInfo",
     "Difference",
     "DrawnGraph",
+    "PlannedRun",
     "ProjectHandle",
     "Target",
     "all_projects",
@@ -326,6 +328,35 @@ class ConfigHandle:
         )
         freeze(self.graph, facts, folder)
 
+    def with_output(self) -> tuple[ConfigHandle, str]:
+        """The config with a folder for what a run of it writes, ``output/PROJECT/CONFIG`` if it names none, and that folder."""
+        from forge.compose.quote import override_key, quote_value
+
+        trainer = self.data(resolve=True, path=self.main)
+        output = trainer.get("output_dir") if isinstance(trainer, dict) else None
+        if output is not None:
+            return self, str(output)
+        output = os.path.join("output", self.project.name, self.name)
+        return self.override(f"++{override_key((str(self.main), 'output_dir'))}={quote_value(output)}"), output
+
+    def plan_run(self, devices: str | None = None) -> PlannedRun:
+        """What `train` would do: where it would write, and the command it would start."""
+        from forge.launch.local import local_launch
+        from forge.launch.run_folder import new_run_folder
+
+        if self.main is None:
+            raise UsageError(
+                f"{self.name} describes no run",
+                hint="a run needs a trainer: add '- /trainer: default' to the config's defaults",
+            )
+        config, output = self.with_output()
+        folder = new_run_folder(output, self.name)
+        return PlannedRun(config, output, folder, local_launch(folder, devices))
+
+    def train(self, devices: str | None = None) -> int:
+        """Train the config in a process of its own and return its exit code; `check` it first, nothing is checked here."""
+        return self.plan_run(devices).start()
+
     def check(self, depth: int = 1, *, hydra_compat: bool = False) -> list[Finding]:
         """Everything that is wrong, found without importing what the config names; at depth 2 that is imported too.
 
@@ -355,6 +386,30 @@ class ConfigHandle:
 
     def _repr_svg_(self) -> str:
         return self.graph._repr_svg_()
+
+
+class PlannedRun(NamedTuple):
+    """A run that can begin: its config, the folder it writes below, its own folder there, and what starts it."""
+
+    config: ConfigHandle
+    output: str
+    folder: str
+    launch: LocalLaunch
+
+    def start(self) -> int:
+        """Freeze the config into the run folder, run it on this terminal, and return the exit code."""
+        from forge.launch.process import run_command
+        from forge.launch.run_folder import describe_run
+
+        config = self.config
+        config.freeze(self.folder)
+        describe_run(
+            self.folder,
+            config=config.show(resolve=True),
+            launch=self.launch,
+            project_folder=config.project.folder,
+        )
+        return run_command(self.launch.command, environment=self.launch.environment)
 
 
 class DrawnGraph(Graph):

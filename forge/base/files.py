@@ -50,7 +50,7 @@ _PRIVATE: Final = 0o700
 # Handed to the system, and to the thread that hashes, at a time; the system takes at most 1024 pieces in one call.
 _PORTION: Final = 8 << 20
 _MOST_PIECES: Final = 512
-_AHEAD: Final = 4
+_AHEAD: Final = 32
 _HINTS: Final = (
     ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "the disk is full: free some space, or write to another place"),
     (

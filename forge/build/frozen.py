@@ -96,7 +96,8 @@ def thaw(folder: str | os.PathLike[str]) -> Frozen:
     graph = from_json(read_bounded(os.path.join(folder, GRAPH), _LIMIT).decode())
     try:
         written = json.loads(read_bounded(os.path.join(folder, RUN), _LIMIT))
-        facts = Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in written.items()})
+        held: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in written.items()}
+        facts = Facts(**held)
     except (ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{os.path.join(folder, RUN)} does not describe a run: {error}") from error
     return Frozen(os.fspath(folder), graph, facts)

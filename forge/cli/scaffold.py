@@ -47,6 +47,7 @@ defaults:
   - /schedule: cosine
   - /parallel: single
   - /logging: tensorboard
+  - /callback: nonfinite
   - /launch: local
   - /trainer: default
   - _self_

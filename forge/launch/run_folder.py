@@ -7,32 +7,22 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import distributions
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.files import make_folder, write_atomic
-from forge.compose.quote import override_key, quote_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forge.api import ConfigHandle
+    from forge.launch.local import LocalLaunch
 
-__all__ = ["RUNS", "new_run_folder", "with_output_folder", "write_run_folder"]
+__all__ = ["RUNS", "describe_run", "new_run_folder"]
 
 RUNS: Final = "runs"
 _GIT_SECONDS: Final = 10
-
-
-def with_output_folder(config: ConfigHandle) -> tuple[ConfigHandle, str]:
-    """The config with a folder to write to, which is ``output/PROJECT/CONFIG`` unless it names one, and that folder."""
-    trainer = config.data(resolve=True, path=config.main)
-    output = trainer.get("output_dir") if isinstance(trainer, dict) else None
-    if output is not None:
-        return config, str(output)
-    output = os.path.join("output", config.project.name, config.name)
-    return config.override(f"++{override_key((str(config.main), 'output_dir'))}={quote_value(output)}"), output
 
 
 def new_run_folder(output: str, config_name: str) -> str:
@@ -47,13 +37,12 @@ def new_run_folder(output: str, config_name: str) -> str:
     return path
 
 
-def write_run_folder(config: ConfigHandle, folder: str, launch: dict[str, Any]) -> None:
-    """Freeze a config into its run folder, and write down beside it how it is started and on what."""
-    config.freeze(folder)
+def describe_run(folder: str, *, config: str, launch: LocalLaunch, project_folder: str) -> None:
+    """Write into a run folder what a person wants to know of it: the config, the command, and what it runs on."""
     make_folder(folder)
-    write_atomic(os.path.join(folder, "config.yaml"), config.show(resolve=True))
-    write_atomic(os.path.join(folder, "launch.json"), json.dumps(launch, indent=1))
-    write_atomic(os.path.join(folder, "env.json"), json.dumps(_environment(config.project.folder), indent=1))
+    write_atomic(os.path.join(folder, "config.yaml"), config)
+    write_atomic(os.path.join(folder, "launch.json"), json.dumps(asdict(launch), indent=1))
+    write_atomic(os.path.join(folder, "env.json"), json.dumps(_environment(project_folder), indent=1))
 
 
 def _environment(project_folder: str) -> dict[str, Any]:

@@ -28,9 +28,12 @@ ON_A_CONFIG = [
     ["diff", "mode=slow"],
     ["check"],
     ["edit", "--list"],
+    ["train", "--dry-run"],
 ]
+# What a config describes is made or read by another process, once the line and the config are right.
+IN_A_PROCESS = [["eval"], ["data", "stats"], ["model", "show"], ["ckpt", "ls"]]
 ON_A_PROJECT = [["ls"], ["index"], ["trust"]]
-ON_NEITHER = [["new"], ["help"], ["completion"], ["__complete"]]
+ON_NEITHER = [["new"], ["help"], ["completion"], ["__complete"], ["tb"]]
 BROKEN = {
     "not YAML": b"a: [\n",
     "a tab": b"a:\n\tb: 1\n",
@@ -77,11 +80,15 @@ def assert_refused(done: Done) -> None:
 
 
 def test_every_verb_has_its_line_here() -> None:
-    assert {words[0] for words in (*ON_A_CONFIG, *ON_A_PROJECT, *ON_NEITHER)} == {verb.name for verb in all_verbs()}
-    assert {words[0] for words in ON_A_CONFIG} == {verb.name for verb in all_verbs() if verb.takes_config}
+    assert {words[0] for words in (*ON_A_CONFIG, *IN_A_PROCESS, *ON_A_PROJECT, *ON_NEITHER)} == {
+        verb.name for verb in all_verbs()
+    }
+    assert {words[0] for words in (*ON_A_CONFIG, *IN_A_PROCESS)} == {
+        verb.name for verb in all_verbs() if verb.takes_config
+    }
 
 
-@pytest.mark.parametrize("words", ON_A_CONFIG, ids=by_first_word)
+@pytest.mark.parametrize("words", [*ON_A_CONFIG, *IN_A_PROCESS], ids=by_first_word)
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_config_that_does_not_compose_is_a_mistake_for_every_verb(
     run: Run, project: Path, name: str, words: list[str]
@@ -90,7 +97,7 @@ def test_a_config_that_does_not_compose_is_a_mistake_for_every_verb(
     assert_refused(run("-t", "broken", *words))
 
 
-@pytest.mark.parametrize("words", ON_A_CONFIG, ids=by_first_word)
+@pytest.mark.parametrize("words", [*ON_A_CONFIG, *IN_A_PROCESS], ids=by_first_word)
 @pytest.mark.parametrize(
     "change",
     [
@@ -111,7 +118,7 @@ def test_a_wrong_word_is_a_mistake_for_every_verb(run: Run, words: list[str], ch
     assert_refused(run(*words, change))
 
 
-@pytest.mark.parametrize("words", [*ON_A_CONFIG, *ON_A_PROJECT], ids=by_first_word)
+@pytest.mark.parametrize("words", [*ON_A_CONFIG, *IN_A_PROCESS, *ON_A_PROJECT], ids=by_first_word)
 @pytest.mark.parametrize(
     "text",
     ["nmae: demo\n", "name: demo\nnosuch: 1\n", "[]\n", "name: [1]\n", "name: demo\nsearch_path: [nosuch]\n", "a: ["],
@@ -123,7 +130,7 @@ def test_a_wrong_project_file_is_a_mistake_for_every_verb(run: Run, project: Pat
     assert "project.yaml:" in done.errors
 
 
-@pytest.mark.parametrize("words", [*ON_A_CONFIG, *ON_A_PROJECT], ids=by_first_word)
+@pytest.mark.parametrize("words", [*ON_A_CONFIG, *IN_A_PROCESS, *ON_A_PROJECT], ids=by_first_word)
 @pytest.mark.parametrize(
     "flags", [["-p", "nosuch"], ["-p", ""], ["-p", "/dev/null/x"], ["-t", ""], ["-t="], ["--config="]], ids=" ".join
 )
@@ -131,14 +138,14 @@ def test_a_wrong_choice_before_the_verb_is_a_mistake(run: Run, words: list[str],
     assert_refused(run(*flags, *words))
 
 
-@pytest.mark.parametrize("words", ON_A_CONFIG, ids=by_first_word)
+@pytest.mark.parametrize("words", [*ON_A_CONFIG, *IN_A_PROCESS], ids=by_first_word)
 def test_a_config_that_is_not_there_is_a_mistake(run: Run, words: list[str]) -> None:
     for name in ("nosuch", "tiny.yml", "../project", "size", "日本", "x" * 5000, "a\nb\nc\nd", "\0"):
         if words[0] != "diff" or words[1:] == ["mode=slow"]:
             assert_refused(run("-t", name, *words))
 
 
-@pytest.mark.parametrize("words", [*ON_A_CONFIG, *ON_A_PROJECT], ids=by_first_word)
+@pytest.mark.parametrize("words", [*ON_A_CONFIG, *IN_A_PROCESS, *ON_A_PROJECT], ids=by_first_word)
 def test_where_the_current_folder_is_gone_every_verb_says_so(
     run: Run, empty: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

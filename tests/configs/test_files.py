@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GROUPS = {
-    "adapter": {"lora", "dora"},
+    "adapter": {"lora", "dora", "qlora"},
     "args": {"train"},
-    "dataset": {"text", "chat_jsonl", "hub_text", "hub_chat"},
+    "attention": {"mha", "mha_biased", "gqa", "gqa_qk_norm", "gqa_window"},
+    "callback": {"none", "nonfinite", "samples", "early_stopping", "profiler", "memory_snapshot"},
+    "dataset": {"text", "text_rows", "chat_files", "hub_text", "hub_chat", "mixture"},
+    "feedforward": {"glu", "geglu", "mlp"},
     "launch": {"local", "ssh", "slurm", "k8s_pytorchjob", "k8s_pytorchjob_elastic", "k8s_trainjob", "k8s_job"},
+    "layer": {"prenorm", "postnorm"},
     "logging": {"none", "tensorboard", "wandb", "mlflow", "trackio"},
     "model": {"tiny", "pretrained", "gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl", "mistral_7b", "mistral_7b_v0.3"}
     | {f"llama2_{size}" for size in ("7b", "13b", "70b")}
@@ -27,11 +31,14 @@ GROUPS = {
     | {"llama3.2_1b", "llama3.2_3b", "llama3.3_70b"}
     | {f"qwen2.5_{size}" for size in ("0.5b", "1.5b", "3b", "7b", "14b", "32b", "72b")}
     | {f"qwen3_{size}" for size in ("0.6b", "1.7b", "4b", "8b", "14b", "32b")}
-    | {f"smollm2_{size}" for size in ("135m", "360m", "1.7b")},
+    | {f"smollm2_{size}" for size in ("135m", "360m", "1.7b")}
+    | {"assembled", "assembled_llama", "assembled_gpt"},
+    "norm": {"rmsnorm", "layernorm"},
     "optimizer": {"adamw", "adafactor", "muon", "sgd", "adamw_8bit", "adamw_4bit"},
     "parallel": {"single", "ddp", "zero1", "zero2", "zero3", "fsdp", "hsdp", "tp", "cp"}
     | {f"pp_{schedule}" for schedule in ("gpipe", "1f1b", "i1f1b", "bfs", "zb", "zbv", "dualpipe")}
     | {"fsdp_tp", "hsdp_tp", "pp_fsdp", "pp_tp", "pp_fsdp_tp", "cp_fsdp"},
+    "position": {"rope", "rope_linear", "rope_dynamic", "rope_yarn", "rope_llama3", "alibi", "learned", "none"},
     "schedule": {"cosine", "linear", "constant", "wsd"},
     "tokenizer": {"bpe", "pretrained"},
     "trainer": {"default", "finetune"},

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from conftest import Ended, Strace
 
-    from forge.ml.checkpoint.store import Found
+    from forge.ml.checkpoint.store import Checkpoint
 
 FULL = os.environ.get("FORGE_FULL") == "1"
 KILLED = -9
@@ -32,7 +32,7 @@ def debris(folder: Path) -> list[str]:
     return sorted(name for name in os.listdir(folder) if name not in kept and not name.startswith("checkpoint-"))
 
 
-def is_what_was_saved(found: Found, child: ModuleType, step: int, size: int = 1000) -> bool:
+def is_what_was_saved(found: Checkpoint, child: ModuleType, step: int, size: int = 1000) -> bool:
     """Whether a checkpoint has every byte that belongs to this step."""
     assert found.manifest is not None
     expected = child.content(step, size)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EMPTY_WORDS = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "stuff", "base_utils"}
 # The one name that many modules have: each verb file holds its `Verb` under it, and the registry collects them.
-SAME_NAME_EVERYWHERE = {"VERB"}
+SAME_NAME_EVERYWHERE = {"VERB", "main"}
 # The one module that writes, and the one that may run what a config names.
 WRITER = "forge.base.files"
 # (module, what it uses): why it may do what is forbidden elsewhere

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HEAVY = ("torch", "transformers", "tokenizers", "datasets", "numpy", "forge.ml")
 # The verbs that call what a config names, or that open another program.
-MAY_LOAD = {"build", "train", "edit", "shell", "serve", "chat", "convert"}
+MAY_LOAD = {"build", "edit"}
 # What a verb needs besides its name, where the name alone is a mistake.
 WORDS = {
     "why": [["why", "model"]],
@@ -31,6 +31,13 @@ WORDS = {
     "code": [["code"], ["code", "--target", "optimizer"]],
     "__complete": [["__complete", "bash", "forge "]],
     "help": [["help"], ["help", "show"]],
+    "train": [["train", "--dry-run"]],
+    # What these do is done by another process.
+    "ckpt": [["ckpt", "ls", "--help"]],
+    "data": [["data", "show", "--help"]],
+    "model": [["model", "show", "--help"]],
+    "eval": [["eval", "--help"]],
+    "tb": [["tb", "--help"]],
 }
 LINES = [["--help"], ["--version"]] + [
     words

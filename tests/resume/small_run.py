@@ -114,7 +114,7 @@ class Interrupt(Callback):
         if run.step + 1 == self.step and self.moment == "middle":
             run.stopping.interrupt("test")
 
-    def after_step(self, run: Run, record: dict[str, Any]) -> None:
+    def after_step(self, run: Run, record: dict[str, Any]) -> None:  # noqa: ARG002 - what a callback is given
         if run.step == self.step and self.moment == "after":
             run.stopping.interrupt("test")
 

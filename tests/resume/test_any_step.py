@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 torch = pytest.importorskip("torch")
 
-from small_run import STEPS, Interrupt, Seen, carry_out, freeze, make_project
+from small_run import STEPS, Interrupt, Seen, carry_out, freeze, make_project  # noqa: E402 - torch may be missing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,10 +18,10 @@ sys.path.insert(0, os.path.dirname(__file__))
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 pytest.importorskip("torch")
 
-from small_run import STEPS, freeze, make_project
+from small_run import STEPS, freeze, make_project  # noqa: E402 - torch may be missing
 
-from forge.launch.process import module_command, module_environment
-from forge.ml.train.__main__ import FINISHED, INTERRUPTED, STOPPED
+from forge.launch.process import module_command, module_environment  # noqa: E402 - torch may be missing
+from forge.ml.train.__main__ import Ending  # noqa: E402 - torch may be missing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ def _finish(run_folder: str) -> float:
     began = time.monotonic()
     process = _start(run_folder)
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == FINISHED, errors
+    assert process.returncode == Ending.FINISHED, errors
     return time.monotonic() - began
 
 
@@ -80,9 +80,9 @@ def test_a_signal_at_any_moment(project: Path) -> None:
         _, errors = process.communicate(timeout=300)
         if number == 0 and process.returncode == -sent:
             continue  # before the first line of forge ran nobody could listen
-        assert process.returncode in {STOPPED, FINISHED}, errors
-        stopped += process.returncode == STOPPED
-        if process.returncode == STOPPED:
+        assert process.returncode in {Ending.STOPPED, Ending.FINISHED}, errors
+        stopped += process.returncode == Ending.STOPPED
+        if process.returncode == Ending.STOPPED:
             _finish(freeze(project, f"again-{number}", output, "trainer.resume_from_checkpoint=auto"))
         assert _digests(project / f"stopped-{number}") == expected
     assert stopped
@@ -94,7 +94,7 @@ def test_a_file_named_stop_ends_the_run(project: Path) -> None:
         pass
     process = _start(folder)
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == STOPPED, errors
+    assert process.returncode == Ending.STOPPED, errors
 
 
 def test_a_second_interrupt_ends_at_once(project: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_second_interrupt_ends_at_once(project: Path) -> None:
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=120)
-        assert process.returncode in {INTERRUPTED, STOPPED}
+        assert process.returncode in {Ending.ABORTED, Ending.STOPPED}
     finally:
         process.kill()
         process.communicate()

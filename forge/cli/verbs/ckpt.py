@@ -61,7 +61,9 @@ def _check_paths(context: Context, action: str, paths: Sequence[str]) -> None:
         )
     for path in paths:
         if not os.path.isdir(path):
-            raise UsageError(f"there is no folder {path}", hint="name a run's output folder, or one of its checkpoints")
+            raise UsageError(
+                f"there is no folder {path!r}", hint="name a run's output folder, or one of its checkpoints"
+            )
 
 
 def _folder(context: Context) -> str:
@@ -69,13 +71,12 @@ def _folder(context: Context) -> str:
     chosen = context.session.project or context.session.config or len(context.items) > 1
     if not chosen and os.path.isdir(_CHECKPOINTS):
         return os.curdir
-    from forge.launch.run_folder import with_output_folder  # needs the config
 
     if context.config.main is None:
         raise UsageError(
             f"{context.config.name} describes no run", hint="name the folder of a run: forge ckpt ls FOLDER"
         )
-    return with_output_folder(context.config)[1]
+    return context.config.with_output()[1]
 
 
 def _nothing(context: Context, folder: str) -> int:

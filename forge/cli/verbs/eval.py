@@ -18,7 +18,6 @@ __all__ = ["VERB"]
 def _run(context: Context) -> int:
     from forge.base.files import remove_tree, write_temporary  # `forge --help` evaluates nothing
     from forge.launch.process import run_module
-    from forge.launch.run_folder import with_output_folder
 
     options = context.options
     if options.tasks is None and (options.task_folder or options.limit is not None):
@@ -32,7 +31,7 @@ def _run(context: Context) -> int:
             f"{context.config.name} describes no run",
             hint="its trainer says what is evaluated: add '- /trainer: default' to the config's defaults",
         )
-    config, _ = with_output_folder(context.config)
+    config, _ = context.config.with_output()
     folder = os.path.dirname(write_temporary("command.txt", "forge eval\n"))
     try:
         config.freeze(folder)

@@ -34,7 +34,7 @@ def _words(context: Context) -> tuple[str, str | None]:
         raise UsageError(f"model does not know {action!r}", hint="forge model show, or forge model test")
     if folders and not os.path.isdir(folders[0]):
         raise UsageError(
-            f"there is no folder {folders[0]}",
+            f"there is no folder {folders[0]!r}",
             hint="name a model's folder, or choose a config: forge -t CONFIG model show",
         )
     return action, folders[0] if folders else None

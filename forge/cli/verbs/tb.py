@@ -47,9 +47,7 @@ def _own_arguments(words: Sequence[str]) -> Sequence[str]:
 def _folder(context: Context) -> str:
     asked: str | None = context.options.output_dir
     if asked is None and context.session.config is not None:
-        from forge.launch.run_folder import with_output_folder  # composes the config
-
-        asked = with_output_folder(context.config)[1]
+        asked = context.config.with_output()[1]
     folder = asked or _ALL_RUNS
     if not os.path.isdir(folder):
         raise UsageError(

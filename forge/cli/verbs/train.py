@@ -4,43 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forge.base.errors import UsageError
 from forge.cli.options import Option
 from forge.cli.registry import Verb
 
 if TYPE_CHECKING:
-    from forge.api import ConfigHandle
+    from forge.api import ConfigHandle, PlannedRun
     from forge.cli.session import Context
-    from forge.launch.local import LocalLaunch
 
 __all__ = ["VERB"]
 
 
 def _run(context: Context) -> int:
-    from forge.launch.local import local_launch  # `forge --help` starts nothing
-    from forge.launch.process import run_command
-    from forge.launch.run_folder import new_run_folder, with_output_folder, write_run_folder
-
+    planned = context.config.plan_run(context.options.devices)
     if not _is_sound(context, context.config):
         return 2
-    config, output = with_output_folder(context.config)
-    folder = new_run_folder(output, config.name)
-    launch = local_launch(folder, context.options.devices)
     if context.options.dry_run:
-        context.output.write(_plan(config, output, folder, launch))
+        context.output.write(_plan(planned))
         return 0
-    write_run_folder(config, folder, {"command": launch.command, "environment": dict(launch.environment)})
     context.output.flush()
-    return run_command(launch.command, environment=launch.environment)
+    return planned.start()
 
 
 def _is_sound(context: Context, config: ConfigHandle) -> bool:
     """Whether a run of the config can begin; what is wrong with it is printed."""
-    if config.main is None:
-        raise UsageError(
-            f"{config.name} describes no run",
-            hint="a run needs a trainer: add '- /trainer: default' to the config's defaults",
-        )
     findings = [finding for finding in config.check() if finding.severity == "error"]
     for finding in findings:
         context.output.note(str(finding))
@@ -49,13 +35,13 @@ def _is_sound(context: Context, config: ConfigHandle) -> bool:
     return not findings
 
 
-def _plan(config: ConfigHandle, output: str, folder: str, launch: LocalLaunch) -> str:
+def _plan(planned: PlannedRun) -> str:
     return "\n".join(
         [
-            f"config       {config.name} of {config.project.name}",
-            f"output       {output}",
-            f"run folder   {folder}",
-            f"command      {launch}",
+            f"config       {planned.config.name} of {planned.config.project.name}",
+            f"output       {planned.output}",
+            f"run folder   {planned.folder}",
+            f"command      {planned.launch}",
         ]
     )
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Absent",
     "Definition",
-    "Found",
+    "Resolved",
     "Unknown",
     "class_member",
     "is_named_tuple",
@@ -65,7 +65,7 @@ class Absent(NamedTuple):
     as_module: bool = False
 
 
-Found: TypeAlias = "Definition | Module | Unknown | Absent"
+Resolved: TypeAlias = "Definition | Module | Unknown | Absent"
 
 
 def lineage(source: SourceTree, definition: Definition) -> list[Definition | None]:
@@ -81,7 +81,7 @@ def lineage(source: SourceTree, definition: Definition) -> list[Definition | Non
     return kept[::-1]
 
 
-def class_member(source: SourceTree, definition: Definition, name: str) -> Found:
+def class_member(source: SourceTree, definition: Definition, name: str) -> Resolved:
     """What ``Class.name`` means."""
     if not isinstance(definition.node, ast.ClassDef):
         return Unknown()

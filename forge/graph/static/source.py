@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from forge.graph.static.bindings import Assigned, Binding, Bindings, Defined, Imported, ImportedFrom, Star, bindings_of
-from forge.graph.static.classes import Absent, Definition, Found, Unknown, class_member
+from forge.graph.static.classes import Absent, Definition, Resolved, Unknown, class_member
 from forge.graph.static.disk import Compiled, Disk, Module, NotInstalled
 from forge.graph.static.misspelt import surely_meant
 
@@ -36,7 +36,7 @@ class SourceTree:
         self._trail: list[tuple[str, str]] = []
         self._bodies: dict[int, Bindings] = {}
 
-    def resolve(self, dotted: str) -> Found:
+    def resolve(self, dotted: str) -> Resolved:
         """What a dotted name means."""
         head, *rest = dotted.split(".")
         found = self.module(head)
@@ -48,14 +48,14 @@ class SourceTree:
             return _CANNOT_TELL
         return found
 
-    def module(self, name: str) -> Found:
+    def module(self, name: str) -> Resolved:
         """The module of a dotted name."""
         found = self.disk.module(name)
         if isinstance(found, Compiled):
             return _COMPILED
         return _CANNOT_TELL if found is None or isinstance(found, NotInstalled) else found
 
-    def member(self, holder: Definition | Module, name: str) -> Found:
+    def member(self, holder: Definition | Module, name: str) -> Resolved:
         """What ``holder.name`` means."""
         if isinstance(holder, Definition):
             return class_member(self, holder, name)
@@ -74,9 +74,9 @@ class SourceTree:
             return Absent(name, holder.name, names, found.compiled) if near else found
         return (self._in_stub(holder, name) if found.compiled else None) or found
 
-    def meaning(self, expression: ast.expr | None, module: Module) -> Found:
+    def meaning(self, expression: ast.expr | None, module: Module) -> Resolved:
         """What an expression in a module means when it is a name or a dotted name; others cannot be told."""
-        found: Found = _CANNOT_TELL
+        found: Resolved = _CANNOT_TELL
         if isinstance(expression, ast.Subscript):  # a generic class with its parameters
             found = self.meaning(expression.value, module)
         elif isinstance(expression, ast.Name):
@@ -136,7 +136,7 @@ class SourceTree:
             return first
         return _COMPILED if any(isinstance(one, Unknown) and one.compiled for one in found) else _CANNOT_TELL
 
-    def _meant(self, binding: Binding, module: Module, name: str) -> Found:
+    def _meant(self, binding: Binding, module: Module, name: str) -> Resolved:
         meaning = binding.meaning
         if isinstance(meaning, Defined):
             return Definition(meaning.node, module)
@@ -147,7 +147,7 @@ class SourceTree:
             return self.member(home, meaning.name) if isinstance(home, Module) else home
         return self._value(meaning, module, name)
 
-    def _value(self, value: Assigned, module: Module, name: str) -> Found:
+    def _value(self, value: Assigned, module: Module, name: str) -> Resolved:
         """``Name = other.Name``, and ``Name = wrapper(Name)`` with what the name meant before."""
         expression = value.expression
         if isinstance(expression, ast.Call) and expression.args and value.before:
@@ -234,5 +234,5 @@ def _is_global(module: Module, name: str) -> bool:
     return re.search(rb"\bglobal\b[^\n]*\b" + re.escape(name.encode()) + rb"\b", module.data) is not None
 
 
-def _same(one: Definition, other: Found) -> bool:
+def _same(one: Definition, other: Resolved) -> bool:
     return isinstance(other, Definition) and one.node is other.node and one.wrappers == other.wrappers

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from forge.base.errors import ForgeError, UsageError
 from forge.base.origin import shown_path
 from forge.ml.checkpoint.link import link
-from forge.ml.checkpoint.store import Found, Store
+from forge.ml.checkpoint.store import Checkpoint, Store
 from forge.ml.checkpoint.verify import CHECKPOINT, verify
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _is_checkpoint(path: str) -> bool:
     return CHECKPOINT.fullmatch(os.path.basename(os.path.abspath(path))) is not None and os.path.isdir(path)
 
 
-def _row(found: Found) -> tuple[str, ...]:
+def _row(found: Checkpoint) -> tuple[str, ...]:
     marks = [name for name in ("newest", "best", "linked") if getattr(found, name)]
     score = f"{found.score.name} {found.score.value:.4f}" if found.score else ""
     size = _size(found.size) if found.manifest else ""
@@ -141,7 +141,7 @@ def _size(size: int) -> str:
     return next((f"{size / unit:.1f} {name}" for unit, name in _UNITS if size >= unit), f"{size} B")
 
 
-def _data(found: Found) -> dict[str, Any]:
+def _data(found: Checkpoint) -> dict[str, Any]:
     score = found.score
     return {
         "path": found.path,

@@ -24,7 +24,7 @@ from forge.base.origin import shown_path
 from forge.ml.checkpoint.store import LINKED, open_checkpoint
 
 if TYPE_CHECKING:
-    from forge.ml.checkpoint.store import Found, Store
+    from forge.ml.checkpoint.store import Checkpoint, Store
 
 __all__ = ["BEFORE", "STATE", "link"]
 
@@ -35,7 +35,7 @@ _WEIGHTS: Final = re.compile(r"(model|pytorch_model)([.-].*)?\.(safetensors|bin|
 _OF_LINKING: Final = re.compile(r"\.forge-[0-9a-f]{16}\.tmp")
 
 
-def link(store: Store, path: str | None = None, *, force: bool = False) -> Found:
+def link(store: Store, path: str | None = None, *, force: bool = False) -> Checkpoint:
     """Let the model folder show a checkpoint, by default the newest that is whole, and return it.
 
     Files of the folder's own that would be replaced by different ones are a CheckpointError, or with ``force`` are kept in
@@ -51,7 +51,7 @@ def link(store: Store, path: str | None = None, *, force: bool = False) -> Found
     return found
 
 
-def _show(folder: str, found: Found, *, force: bool) -> None:
+def _show(folder: str, found: Checkpoint, *, force: bool) -> None:
     root, pointer = os.path.dirname(folder), os.path.join(folder, LINKED)
     through = f"{os.path.basename(folder)}/{LINKED}/"
     names = _names(found)
@@ -72,7 +72,7 @@ def _show(folder: str, found: Found, *, force: bool) -> None:
     force_to_disk(root)
 
 
-def _names(found: Found) -> set[str]:
+def _names(found: Checkpoint) -> set[str]:
     """The files and folders of the model in a checkpoint, without the state of the run."""
     files = found.manifest.files if found.manifest else {}
     return {name.split("/")[0] for name in files} - {STATE}
@@ -92,7 +92,7 @@ def _same(root: str, checkpoint: str, name: str) -> bool:
     return os.path.isfile(mine) and os.path.isfile(its) and filecmp.cmp(mine, its, shallow=False)
 
 
-def _refuse(root: str, found: Found, replaced: list[str], *, force: bool) -> None:
+def _refuse(root: str, found: Checkpoint, replaced: list[str], *, force: bool) -> None:
     folders = [name for name in replaced if os.path.isdir(os.path.join(root, name))]
     if folders:
         raise CheckpointError(f"{shown_path(os.path.join(root, folders[0]))} is a folder: move it away first")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from forge.base.files import Claim
 
-__all__ = ["LINKED", "Found", "Store", "open_checkpoint"]
+__all__ = ["LINKED", "Checkpoint", "Store", "open_checkpoint"]
 
 LINKED: Final = "linked"
 _WRITER: Final = ".writer.lock"
@@ -33,7 +33,7 @@ _SPARE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Checkpoint:
     """A checkpoint on disk: valid as far as was looked, or with the reason why not."""
 
     path: str
@@ -89,7 +89,7 @@ class Store:
 
     # ---- looking
 
-    def list(self, *, quick: bool = True, best: int | None = None) -> list[Found]:
+    def list(self, *, quick: bool = True, best: int | None = None) -> list[Checkpoint]:
         """All checkpoints, the newest last, with the best and the newest valid one marked.
 
         ``quick`` looks at manifests, names and sizes, otherwise every byte is read. ``best`` is the step of the best one when
@@ -104,13 +104,13 @@ class Store:
             for one in found
         ]
 
-    def newest(self, say: Callable[[str], None] | None = None) -> Found | None:
+    def newest(self, say: Callable[[str], None] | None = None) -> Checkpoint | None:
         """The newest checkpoint of which every byte is right; None when there are no checkpoints at all.
 
         ``say`` hears a line for each newer one that is skipped, with the reason. Where there are checkpoints and none is
         right, that is a ResumeError: a run never starts from nothing unasked.
         """
-        skipped: list[Found] = []
+        skipped: list[Checkpoint] = []
         found = _in_order([_look(path, quick=True) for path in self._paths()])
         for one in reversed(found):
             checked = _read_through(one)
@@ -297,7 +297,7 @@ class Store:
             return "another process"
 
 
-def open_checkpoint(path: str | os.PathLike[str]) -> Found:
+def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """The checkpoint in a folder, every byte of it checked; CheckpointError names the file that is not right."""
     found = _look(os.path.abspath(path), quick=False)
     if not found.valid:
@@ -317,38 +317,38 @@ def _as_checkpoint_error() -> Iterator[None]:
         raise CheckpointError(f"{error.filename}: {error.strerror}") from error
 
 
-def _look(path: str, *, quick: bool) -> Found:
+def _look(path: str, *, quick: bool) -> Checkpoint:
     named = CHECKPOINT.fullmatch(os.path.basename(path))
     step, attempt = (int(named["step"]), int(named["attempt"] or 1)) if named else (0, 1)
     try:
         manifest = read_manifest(path)
     except CheckpointError as error:
-        return Found(path, step, (-1, step, attempt), error.what)
+        return Checkpoint(path, step, (-1, step, attempt), error.what)
     order = (manifest.sequence, step, attempt)
     problems = problems_of(path, manifest, quick=quick)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return Found(path, manifest.step, order, problems[0] + more if problems else "", manifest)
+    return Checkpoint(path, manifest.step, order, problems[0] + more if problems else "", manifest)
 
 
-def _read_through(found: Found) -> Found:
+def _read_through(found: Checkpoint) -> Checkpoint:
     return _look(found.path, quick=False) if found.valid else found
 
 
-def _in_order(found: list[Found]) -> list[Found]:
+def _in_order(found: list[Checkpoint]) -> list[Checkpoint]:
     """The newest last; one whose manifest cannot be read stands after those of the steps before its own."""
     known = [one for one in found if one.manifest]
     placed = [one if one.manifest else replace(one, order=(_guessed(one, known), *one.order[1:])) for one in found]
     return sorted(placed, key=lambda one: one.order)
 
 
-def _guessed(lost: Found, known: list[Found]) -> float:
+def _guessed(lost: Checkpoint, known: list[Checkpoint]) -> float:
     return max((one.order[0] for one in known if one.step <= lost.step), default=0) + 0.5
 
 
-def _best(valid: list[Found], step: int | None) -> Found | None:
+def _best(valid: list[Checkpoint], step: int | None) -> Checkpoint | None:
     if step is not None:
         return next((one for one in reversed(valid) if one.step == step), None)
-    best: Found | None = None
+    best: Checkpoint | None = None
     for one in valid:
         if one.score is None:
             continue

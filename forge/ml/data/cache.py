@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from forge.base.errors import ForgeError
+from forge.base.errors import FileError, ForgeError
 from forge.base.files import make_private_folder, read_bounded, write_atomic
 from forge.base.places import user_cache
 from forge.ml.data.report import Report
@@ -67,9 +67,7 @@ def kept(key: str, examples: Iterable[Example], report: Report) -> Tokens:
     write_atomic(os.path.join(folder, _FACTS), json.dumps(facts), durable=False)
     found = encoded(key)
     if found is None:
-        raise OSError(
-            f"{folder} cannot be read back: the disk or the memory of this machine does not keep what is written"
-        )
+        raise FileError(f"what was written to {folder} cannot be read back", hint="check the disk and the memory")
     return found[0]
 
 

@@ -17,7 +17,7 @@ __all__ = ["Bin", "bars", "binned", "picture_of"]
 _BLOCKS: Final = " ▏▎▍▌▋▊▉█"
 _WANTED_BINS: Final = 24
 # A few values far out would leave one bin for all others: beyond this share they get an open bin together.
-_INSIDE: Final = 0.995
+_INSIDE: Final = 0.97
 
 
 @dataclass(frozen=True, slots=True)

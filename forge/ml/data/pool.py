@@ -33,7 +33,7 @@ __all__ = ["Pool", "processors"]
 
 _BATCH_ROWS: Final = 128
 _BATCH_BYTES: Final = 256 << 10
-# Text that takes less than the start of a process; measured: a worker is ready after some 0.2 s, in which 400 kB become tokens.
+# Up to here processes would take longer to start than they save: the tokenizer has threads of its own.
 _LITTLE_TEXT: Final = 4 << 20
 _UNSTOPPABLE: Final = "the template cannot be stopped"
 
@@ -66,6 +66,7 @@ class Pool:
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._started: list[_Worker] = []
         self._threads: ThreadPoolExecutor | None = None
+        self._closed = False
         self._slow = 0
         self._unstopped = 0
 
@@ -81,7 +82,8 @@ class Pool:
             yield from self._examples(number, reply, report)
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes, and begin no others."""
+        self._closed = True
         for worker in self._started:
             worker.kill()
         if self._threads is not None:
@@ -122,6 +124,8 @@ class Pool:
 
     def _start_another(self, waiting: int, count: int) -> None:
         """One process for each batch that waits, so that little data does not start many."""
+        if self._closed:
+            raise RuntimeError("the processes that prepare rows have been closed")
         if len(self._started) < min(count, waiting + 1):
             worker = _Worker(self.job)
             self._started.append(worker)

@@ -153,8 +153,14 @@ class _Preparation:
             return *found, content
         report = Report()
         examples = self.pool.examples(self._watched(rows, what), report)
-        tokens = kept(key, _placed(examples, rows, report), report)
+        tokens = kept(key, self._checked(_placed(examples, rows, report), rows, content, what), report)
         return tokens, report, content
+
+    def _checked(self, examples: Iterator[Any], rows: Iterable[Any], content: str, what: str) -> Iterator[Any]:
+        """Pass the examples on; DataError when they are of other rows than those that the entry will be found by."""
+        yield from examples
+        if fingerprint(rows) != content:
+            raise DataError(f"{what} has changed while it was read", hint="start again when nothing writes to it")
 
     def _watched(self, rows: Iterable[Any], what: str) -> Iterator[Any]:
         for number, row in enumerate(rows, start=1):

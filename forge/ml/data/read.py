@@ -6,6 +6,7 @@ fastest, so that local data never waits for the import of `datasets`.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import glob
 import gzip
@@ -91,7 +92,7 @@ class FileRows:
         """A hash of the bytes of all files and of how they are read."""
         with ThreadPoolExecutor(min(len(self.files), 8)) as threads:
             hashes = list(threads.map(_file_hash, [path for path, _ in self.files]))
-        kinds = [kind for _, kind in self.files]
+        kinds = [(kind, _separator(path) if kind == "csv" else "") for path, kind in self.files]
         described = json.dumps([hashes, kinds, self.encoding, self.documents])
         return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
 
@@ -230,7 +231,7 @@ def _json_lines(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
             if content.isspace():
                 continue
             try:
-                yield line, json.loads(content.decode(encoding))
+                yield line, json.loads(content.decode(_codec(encoding)))
             except UnicodeDecodeError as error:
                 raise _LineError(line, f"this line is not {encoding}: {error.reason}") from error
             except RecursionError as error:
@@ -241,7 +242,7 @@ def _json_lines(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
 
 def _json_document(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
     with _opened(path) as file:
-        beginning = file.read(_CHUNK).lstrip()
+        beginning = file.read(_CHUNK).removeprefix(codecs.BOM_UTF8).lstrip()
     if not beginning.startswith(b"["):
         # Many files named .json hold one object a line; a single object over several lines is no list of rows.
         yield from _json_lines(path, encoding)
@@ -254,18 +255,25 @@ def _json_document(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
 
 
 def _csv(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
-    separator = "\t" if path.removesuffix(".gz").lower().endswith(".tsv") else ","
-    with _opened(path) as binary, io.TextIOWrapper(binary, encoding=encoding, newline="") as file:
-        rows = csv.reader(file, delimiter=separator, strict=True)
+    with _opened(path) as binary, io.TextIOWrapper(binary, encoding=_codec(encoding), newline="") as file:
+        rows = csv.reader(file, delimiter=_separator(path), strict=True)
         header = next(rows, None)
         if header is None:
             return
-        header[0] = header[0].removeprefix("\ufeff")
         for row in rows:
             if row and len(row) != len(header):
                 raise _LineError(rows.line_num, f"this row has {len(row)} fields, and the header {len(header)}")
             if row:
                 yield rows.line_num, dict(zip(header, row, strict=True))
+
+
+def _separator(path: str) -> str:
+    return "\t" if path.removesuffix(".gz").lower().endswith(".tsv") else ","
+
+
+def _codec(encoding: str) -> str:
+    """Files from other systems may begin with a mark that is no part of their text."""
+    return "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
 
 
 def _parquet(path: str, _encoding: str) -> Iterator[tuple[int, Any]]:
@@ -294,7 +302,7 @@ def _arrow(path: str, _encoding: str) -> Iterator[tuple[int, Any]]:
 
 
 def _text_lines(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
-    with _opened(path) as binary, io.TextIOWrapper(binary, encoding=encoding) as file:
+    with _opened(path) as binary, io.TextIOWrapper(binary, encoding=_codec(encoding)) as file:
         for line, content in enumerate(file, start=1):
             if content.strip():
                 yield line, {"text": content.rstrip("\n")}
@@ -317,7 +325,7 @@ def _opened(path: str) -> IO[bytes]:
 def _text_of(path: str, encoding: str) -> str:
     try:
         with _opened(path) as file:
-            return file.read().decode(encoding)
+            return file.read().decode(_codec(encoding))
     except UnicodeDecodeError as error:
         raise DataError(f"this file is not {encoding}: {error.reason}", origin=Origin(os.path.abspath(path))) from error
     except OSError as error:

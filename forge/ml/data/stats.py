@@ -92,7 +92,7 @@ def figures_svg(found: Sequence[Figures]) -> str:
         [
             (
                 each.name + _about(each),
-                [*(f"{name}: {fact}" for name, fact in _facts(each)), *each.remarks],
+                [*(f"{name}: {fact}".replace("   ", " · ") for name, fact in _facts(each)), *each.remarks],
                 each.bins,
                 each.max_length,
             )

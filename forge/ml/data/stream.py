@@ -113,6 +113,7 @@ class StreamFeed:
         """End the thread and the worker processes."""
         self._pool.close()
         self._thread.shutdown(cancel_futures=True)
+        self._pool.close()  # a process that the thread was just starting
 
     def _order(self, window: _Window, epoch: int, row: int) -> list[int]:
         count = len(window.split)

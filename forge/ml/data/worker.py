@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from forge.ml.chat.encode import Encoded
 
-__all__ = ["PATIENCE", "TOO_SLOW", "Job", "Reply", "RowsEncoder", "answer_batches", "read_frame", "write_frame"]
+__all__ = ["PATIENCE", "TOO_SLOW", "Job", "Reply", "RowsEncoder", "read_frame", "write_frame"]
 
 TOO_SLOW: Final = ("the template runs too long", "the template needs too much memory")
 """The reasons of rows over which a template hit a limit."""
@@ -189,7 +189,7 @@ def write_frame(stream: BinaryIO, *frames: bytes) -> None:
     stream.flush()
 
 
-def answer_batches() -> int:
+def _answer_batches() -> int:
     """Answer batches until the input ends."""
     # Ctrl-C reaches all processes of a terminal; what it means for this one is said by who started it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -212,4 +212,4 @@ def answer_batches() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(answer_batches())
+    sys.exit(_answer_batches())

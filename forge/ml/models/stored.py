@@ -33,18 +33,18 @@ _CONSOLIDATED: Final = "consolidated*.pth"
 _MAX_INDEX: Final = 64 << 20
 _MAX_HEADER: Final = 16 << 20
 _DTYPES: Final = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
 }
 
 
@@ -129,31 +129,48 @@ def _together(parts: Sequence[dict[str, Stored]]) -> dict[str, Stored]:
 
 
 def _opened(path: str, opened: ExitStack) -> dict[str, Stored]:
-    return _safetensors(path, opened) if path.endswith(".safetensors") else _torch_file(path, opened)
+    """The tensors of one file.
 
-
-def _safetensors(path: str, opened: ExitStack) -> dict[str, Stored]:
+    It is read, not mapped: a mapped file counts as memory beside the model's own, and kills the process when it shrinks.
+    """
     try:
-        header = _header(path)
-        # Read into memory of its own: a mapped file counts as memory twice, and kills the process when it shrinks.
-        file = opened.enter_context(safe_open(path, framework="pt", device="cpu", backend="pread"))
-        return {
-            name: Stored(name, path, tuple(entry["shape"]), _DTYPES[entry["dtype"]], _reader(file, name, path))
-            for name, entry in header.items()
-        }
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        raise ModelError(f"cannot read {path} ({_reason(error)})") from error
+    opened.callback(os.close, handle)
+    places = _safetensors(path) if path.endswith(".safetensors") else tensor_places(handle, path)
+    return {
+        name: Stored(name, path, place.shape, getattr(torch, place.dtype), _reader(handle, place, name, path))
+        for name, place in places.items()
+    }
+
+
+def _safetensors(path: str) -> dict[str, TensorPlace]:
+    try:
+        header, data = _header(path)
+        # The library's own checks: no overlap, no hole, shapes and types that fit.
+        with safe_open(path, framework="pt"):
+            return {name: _place(entry, data) for name, entry in header.items()}
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} is damaged ({_reason(error)})", hint="get the file again") from error
 
 
-def _header(path: str) -> dict[str, Any]:
-    """The header of a safetensors file, which the library checks; that no name stands in it twice is checked here."""
+def _place(entry: dict[str, Any], data: int) -> TensorPlace:
+    empty = torch.empty(entry["shape"], device="meta")
+    return TensorPlace(
+        data + entry["data_offsets"][0], empty.numel(), _DTYPES[entry["dtype"]], tuple(empty.shape), empty.stride()
+    )
+
+
+def _header(path: str) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, in which no name stands twice, and where the data begins."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > _MAX_HEADER:
             raise ValueError(f"its header has {length:,} bytes")
         header = json.loads(file.read(length), object_pairs_hook=_once)
     header.pop("__metadata__", None)
-    return header
+    return header, 8 + length
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -163,40 +180,24 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _reader(file: Any, name: str, path: str) -> Callable[[], Tensor]:
-    def read() -> Tensor:
-        try:
-            return file.get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"cannot read {name} from {path} ({_reason(error)})") from error
-
-    return read
-
-
-def _torch_file(path: str, opened: ExitStack) -> dict[str, Stored]:
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ModelError(f"cannot read {path} ({_reason(error)})") from error
-    opened.callback(os.close, handle)
-    return {
-        name: Stored(name, path, place.shape, getattr(torch, place.dtype), _window_reader(handle, place, name, path))
-        for name, place in tensor_places(handle, path).items()
-    }
-
-
-def _window_reader(handle: int, place: TensorPlace, name: str, path: str) -> Callable[[], Tensor]:
+def _reader(handle: int, place: TensorPlace, name: str, path: str) -> Callable[[], Tensor]:
     def read() -> Tensor:
         window = torch.empty(place.length, dtype=getattr(torch, place.dtype))
-        rest, at = memoryview(window.view(torch.uint8).numpy()), place.start
-        while rest:
-            done = os.preadv(handle, [rest], at)
-            if done == 0:
-                raise ModelError(f"cannot read {name} from {path} (the file has become shorter)")
-            rest, at = rest[done:], at + done
+        try:
+            _read_into(memoryview(window.view(torch.uint8).numpy()), handle, place.start)
+        except OSError as error:
+            raise ModelError(f"cannot read {name} from {path} ({_reason(error)})") from error
         return window.as_strided(place.shape, place.stride).contiguous()
 
     return read
+
+
+def _read_into(rest: memoryview, handle: int, at: int) -> None:
+    while rest:
+        done = os.preadv(handle, [rest], at)
+        if done == 0:
+            raise OSError("the file has become shorter")
+        rest, at = rest[done:], at + done
 
 
 def _reason(error: Exception) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import torch
-
 from forge.base.errors import ModelError
 from forge.ml.models.consolidated import as_llama
 from forge.ml.models.decoder.family import as_family
@@ -16,6 +14,7 @@ from forge.ml.models.stored import Stored, open_weights
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    import torch
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 

@@ -6,7 +6,8 @@ import contextlib
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, Final
+from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from forge.base.errors import ForgeError
 from forge.ml.train.stopping import Stopping
@@ -14,27 +15,31 @@ from forge.ml.train.stopping import Stopping
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["FAILED", "FINISHED", "INTERRUPTED", "REFUSED", "STOPPED", "main"]
+__all__ = ["Ending", "main"]
 
-FINISHED: Final = 0
-FAILED: Final = 1
-REFUSED: Final = 2
-STOPPED: Final = 3
-INTERRUPTED: Final = 130
+
+class Ending(IntEnum):
+    """How a run ended, as its exit code says it."""
+
+    FINISHED = 0
+    FAILED = 1
+    REFUSED = 2
+    STOPPED = 3
+    ABORTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run what the folder describes; the exit code says how it ended."""
     if len(arguments) != 1:
         _say("usage: python -m forge.ml.train RUN_FOLDER")
-        return REFUSED
+        return Ending.REFUSED
     stopping = Stopping()
     stopping.listen()  # before torch is imported, which takes seconds
     try:
         return _run(arguments[0], stopping)
     except KeyboardInterrupt:
         _say("aborted: nothing was saved since the last checkpoint")
-        return INTERRUPTED
+        return Ending.ABORTED
 
 
 def _run(folder: str, stopping: Stopping) -> int:
@@ -51,20 +56,20 @@ def _run(folder: str, stopping: Stopping) -> int:
         train(run)
     except ForgeError as error:
         _say(f"error: {error}")
-        return FAILED
+        return Ending.FAILED
     except Exception:  # noqa: BLE001 - a model may raise anything; the traceback is what its user needs
         traceback.print_exc()
-        return FAILED
+        return Ending.FAILED
     finally:
         run.close()
-    return STOPPED if stopping.interrupted and run.step < run.total_steps else FINISHED
+    return Ending.STOPPED if stopping.interrupted and run.step < run.total_steps else Ending.FINISHED
 
 
 def _refused(text: str) -> int:
     if os.environ.get("FORGE_DEBUG"):
         traceback.print_exc()
     _say(f"error: {text}")
-    return REFUSED
+    return Ending.REFUSED
 
 
 def _say(text: str) -> None:

@@ -19,6 +19,10 @@ class Callback:
     def before_step(self, run: Run) -> None:
         """The batches of the next step are in ``run.batch``."""
 
+    def before_update(self, run: Run, loss: float, grad_norm: float | None) -> bool:  # noqa: ARG002 - what it may look at
+        """The loss and the gradients of a step are known, the weights are as they were; False leaves this update out."""
+        return True
+
     def after_step(self, run: Run, record: dict[str, Any]) -> None:
         """A step is done; ``record`` is what was measured of it and may be added to."""
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from forge.ml.data.prepare import Prepared
     from forge.ml.train.trainer import Trainer
 
-__all__ = ["Feed", "feed", "padding_token"]
+__all__ = ["RunData", "feed", "padding_token"]
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class RunData:
     """What a run reads: its batches, those of each held-out set, how many steps it takes, and tokens in each, about."""
 
     loader: Loader
@@ -32,7 +32,7 @@ class Feed:
     step_tokens: int
 
 
-def feed(settings: Trainer, *, flat: bool, console: Console) -> Feed:
+def feed(settings: Trainer, *, flat: bool, console: Console) -> RunData:
     """Prepare the data of a run; rows that cannot be used are told, data that cannot be learned from is an error."""
     with console.status("preparing the data") as status:
         prepared = prepare(
@@ -56,7 +56,7 @@ def feed(settings: Trainer, *, flat: bool, console: Console) -> Feed:
         name: partial(evaluation_batches, split, batch_size=size, pad_id=pad, flat=flat)
         for name, split in prepared.held_out.items()
     }
-    return Feed(loader, evaluations, _total_steps(settings, loader), _step_tokens(settings, prepared, loader))
+    return RunData(loader, evaluations, _total_steps(settings, loader), _step_tokens(settings, prepared, loader))
 
 
 def padding_token(tokenizer: Any) -> int:
@@ -68,10 +68,8 @@ def _summary(prepared: Prepared) -> list[str]:
     report = prepared.report
     if not report.sequences:
         return []
-    return [
-        f"data: {report.examples:,} examples in {report.sequences:,} sequences, "
-        f"{report.tokens:,} tokens of which {report.trained:,} are trained"
-    ]
+    count = f"{report.examples:,} examples in {report.sequences:,} sequences"
+    return [f"data: {count}, {report.tokens:,} tokens of which {report.trained:,} are trained"]
 
 
 def _total_steps(settings: Trainer, loader: Loader) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from forge.ml.train.feed import Feed
+    from forge.ml.train.feed import RunData
     from forge.ml.train.start import Start
     from forge.ml.train.trainer import Trainer
 
@@ -44,7 +44,7 @@ def check_length(settings: Trainer) -> None:
 
 
 def put_in_place(
-    settings: Trainer, attention: str, device: torch.device, data: Feed, start: Start | None, console: Console
+    settings: Trainer, attention: str, device: torch.device, data: RunData, start: Start | None, console: Console
 ) -> Any:
     """The model with its weights on the device, ready to be trained."""
     model = materialise(settings.model, device)
@@ -77,7 +77,7 @@ def _save_memory(settings: Trainer, model: Any, console: Console) -> None:
 
 
 def _compile(
-    settings: Trainer, model: Any, device: torch.device, data: Feed, parameters: int, console: Console
+    settings: Trainer, model: Any, device: torch.device, data: RunData, parameters: int, console: Console
 ) -> None:
     choice = choose_compile(
         settings.torch_compile, device, steps=data.total_steps, parameters=parameters, tokens=data.step_tokens

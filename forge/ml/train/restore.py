@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ResumeError
 from forge.ml.checkpoint.manifest import Score
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["collect", "restore", "save"]
 
-GRAPH = "state/graph.json"
+_GRAPH: Final = "state/graph.json"
 
 
 def save(run: Run, saver: Saver) -> None:
@@ -27,7 +27,7 @@ def save(run: Run, saver: Saver) -> None:
         lambda: [
             *model_files(run.model),
             *config_files(run.model, run.tokenizer).items(),
-            (GRAPH, run.graph.encode()),
+            (_GRAPH, run.graph.encode()),
         ],
         collect(run),
         run.step,

@@ -39,7 +39,7 @@ from forge.ml.train.trainer import Trainer
 if TYPE_CHECKING:
     from forge.build.frozen import Frozen
     from forge.ml.memory.precision import Precision
-    from forge.ml.train.feed import Feed
+    from forge.ml.train.feed import RunData
     from forge.ml.train.stopping import Stopping
 
 __all__ = ["set_up"]
@@ -87,7 +87,7 @@ def _attention(settings: Trainer, device: torch.device) -> str:
 
 
 def _assemble(
-    settings: Trainer, frozen: Frozen, model: Any, data: Feed, store: Store, stopping: Stopping, console: Console
+    settings: Trainer, frozen: Frozen, model: Any, data: RunData, store: Store, stopping: Stopping, console: Console
 ) -> Run:
     weight = next(model.parameters())
     precision = choose_precision(settings.mixed_precision, weight.device, weight.dtype)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from forge.ml.checkpoint.store import Store
     from forge.ml.train.trainer import Trainer
 
-__all__ = ["choose_start"]
+__all__ = ["Start", "choose_start"]
 
 _GRAPH: Final = "graph.json"
 # What the weights, or the meaning of a token, depend on.

@@ -35,11 +35,14 @@ def optimizer_step(run: Run, batches: list[Batch]) -> Measured:
     for batch in batches:
         if batch.trained:  # there is nothing to learn from, and no gradient, in any other
             total += _backward(run, batch, trained)
-    norm = _update(run) if trained else None
-    run.schedule.step()
+    norm = _clip(run) if trained else None
     # One wait for the device serves both numbers.
     loss, *rest = torch.stack([total / max(trained, 1), *([] if norm is None else [norm.float()])]).tolist()
-    return Measured(loss, rest[0] if rest else None, lr, sum(batch.tokens for batch in batches), trained)
+    grad_norm = rest[0] if rest else None
+    if trained:
+        _update(run, wanted=all([callback.before_update(run, loss, grad_norm) for callback in run.callbacks]))
+    run.schedule.step()
+    return Measured(loss, grad_norm, lr, sum(batch.tokens for batch in batches), trained)
 
 
 def _backward(run: Run, batch: Batch, trained: int) -> torch.Tensor:
@@ -52,19 +55,25 @@ def _backward(run: Run, batch: Batch, trained: int) -> torch.Tensor:
     return loss.detach()
 
 
-def _update(run: Run) -> torch.Tensor | None:
-    """Apply the gradients; the norm they had is returned. An optimizer inside the backward pass has done so already."""
+def _clip(run: Run) -> torch.Tensor | None:
+    """Clip the gradients, and return the norm they had if it is known."""
     settings, scaler = run.settings, run.precision.scaler
     if run.fused is not None:
         return run.fused.norm()
     with run.clock.part("optimizer"):
         if scaler is not None:
             scaler.unscale_(run.optimizer)
-        norm = clip_(run.model.parameters(), max_norm=settings.max_grad_norm, max_value=settings.max_grad_value)
-        if scaler is None:
-            run.optimizer.step()
-        else:
-            scaler.step(run.optimizer)
+        return clip_(run.model.parameters(), max_norm=settings.max_grad_norm, max_value=settings.max_grad_value)
+
+
+def _update(run: Run, *, wanted: bool) -> None:
+    """Apply the gradients, if that is wanted; an optimizer inside the backward pass has done so already."""
+    scaler = run.precision.scaler
+    if run.fused is not None:
+        return
+    with run.clock.part("optimizer"):
+        if wanted:
+            run.optimizer.step() if scaler is None else scaler.step(run.optimizer)
+        if scaler is not None:
             scaler.update()
         run.optimizer.zero_grad(set_to_none=True)
-    return norm

@@ -10,10 +10,9 @@ from forge.ml.parallel.layout import Layout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Precision", "Strategy", "Trainer"]
+__all__ = ["Strategy", "Trainer"]
 
 Strategy = Literal["no", "steps", "epoch"]
-Precision = Literal["auto", "no", "bf16", "fp16"]
 
 _AT_LEAST_ONE = (
     "per_device_train_batch_size",
@@ -74,7 +73,7 @@ class Trainer:
     on_save_error: Literal["fail", "warn"] = "fail"
     resume_from_checkpoint: str | None = None
 
-    mixed_precision: Precision = "auto"
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     stochastic_rounding: bool = False
     gradient_checkpointing: bool | int | Literal["full", "selective"] = False
     enable_activation_offloading: bool = False

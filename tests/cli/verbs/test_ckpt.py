@@ -68,7 +68,7 @@ def test_without_a_folder_it_is_the_one_that_the_config_writes_to(run: Run, star
     [
         (["ckpt"], "ckpt needs ACTION"),
         (["ckpt", "lst"], "did you mean 'ls'"),
-        (["ckpt", "ls", "nosuch"], "there is no folder nosuch"),
+        (["ckpt", "ls", "nosuch"], "there is no folder 'nosuch'"),
         (["ckpt", "ls", ".", "."], "ckpt ls takes one folder, not 2"),
         (["ckpt", "ls", "--force"], "ckpt ls has no flag --force"),
         (["ckpt", "link", "--quick"], "ckpt link has no flag --quick"),

@@ -62,7 +62,7 @@ def test_a_folder_is_looked_at_as_it_is(
     [
         (["model"], "model needs ACTION"),
         (["model", "draw"], "draw"),
-        (["model", "show", "nowhere"], "there is no folder nowhere"),
+        (["model", "show", "nowhere"], "there is no folder 'nowhere'"),
         (["model", "show", "--seq", "0"], "--seq is at least 1"),
         (["model", "show", "--batch", "few"], "--batch"),
     ],

@@ -14,12 +14,12 @@ from forge.graph.static.source import SourceTree
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from forge.graph.static.classes import Found
+    from forge.graph.static.classes import Resolved
 
 HERE = "class Net:\n    def __init__(self, width): ...\n"
 
 
-def resolved(folder: Path, files: dict[str, str], target: str) -> Found:
+def resolved(folder: Path, files: dict[str, str], target: str) -> Resolved:
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def resolved(folder: Path, files: dict[str, str], target: str) -> Found:
     return SourceTree(Disk([str(folder)])).resolve(target)
 
 
-def place(found: Found, folder: Path) -> str:
+def place(found: Resolved, folder: Path) -> str:
     """Where a definition is, as ``file:line``."""
     assert isinstance(found, Definition), found
     return f"{found.module.path.removeprefix(f'{folder}/')}:{found.node.lineno}"

@@ -294,6 +294,17 @@ def test_progress_is_told_while_rows_are_read(byte_tokenizer: Callable[..., Any]
     assert told == [("the dataset", 100), ("the dataset", 200)]
 
 
+def test_rows_that_change_while_they_are_read_are_not_kept(
+    byte_tokenizer: Callable[..., Any], tmp_path: Path, own_cache: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "abc"}\n' * 100)
+    corpus = TextCorpus(file_rows([str(path)]))
+    with pytest.raises(DataError, match="the dataset has changed while it was read"):
+        prepare(corpus, byte_tokenizer(), progress=lambda *_: path.write_text('{"text": "abd"}\n' * 100))
+    assert not list(own_cache.glob("*/facts.json"))
+
+
 def test_empty_files_say_which(byte_tokenizer: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n")
     with pytest.raises(DataError, match=r"the dataset has no rows: there is none in .*a\.jsonl"):

@@ -81,6 +81,22 @@ def test_csv_and_tsv_have_a_header(tmp_path: Path) -> None:
     assert found == [{"a": "1", "b": 'x, "y"'}, {"a": "2", "b": "two\nlines"}, {"a": "3", "b": "z,z"}]
 
 
+def test_a_mark_at_the_beginning_of_a_file_is_no_part_of_it(tmp_path: Path) -> None:
+    for name, content in (("a.jsonl", '{"a": "1"}'), ("a.json", '[{"a": "1"}]'), ("a.csv", "a\n1"), ("a.txt", "1")):
+        (tmp_path / name).write_text(content, encoding="utf-8-sig")
+        found = list(file_rows([str(tmp_path / name)]))
+        assert found == [{"text": "1"} if name == "a.txt" else {"a": "1"}]
+    assert list(text_files([str(tmp_path / "a.txt")])) == ["1"]
+
+
+def test_the_same_bytes_read_with_another_separator_are_other_rows(tmp_path: Path) -> None:
+    for name in ("a.csv", "a.tsv"):
+        (tmp_path / name).write_text("a,b\tc\n1,2\t3\n")
+    one, other = (file_rows([str(tmp_path / name)]) for name in ("a.csv", "a.tsv"))
+    assert list(one) != list(other)
+    assert one.fingerprint() != other.fingerprint()
+
+
 def test_parquet_and_both_forms_of_arrow_are_read(tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
     import pyarrow.parquet

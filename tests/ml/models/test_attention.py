@@ -167,7 +167,7 @@ def test_compiled_blocks_stay_whole_and_are_not_compiled_for_each_layout() -> No
     plain = _model("llama", attention.DOCUMENTS, num_hidden_layers=1)
     for block in model.model.layers:
         block.compile(backend="aot_eager")  # what the compiler makes of the graphs is not ours
-    for seed in range(5):
+    for seed in range(7):
         batch = _packed(_documents(seed, count=3 + seed))
         total, ours = _trained(model, [batch])
         expected, theirs = _trained(plain, [batch])
@@ -175,7 +175,8 @@ def test_compiled_blocks_stay_whole_and_are_not_compiled_for_each_layout() -> No
         for one, other in zip(ours, theirs, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     assert not counters["graph_break"]
-    assert counters["stats"]["unique_graphs"] <= 2  # for the first size, and for any
+    # Once for the first batch, and once more when the number of tokens or that of documents is first seen to vary.
+    assert counters["stats"]["unique_graphs"] <= 3
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "gemma2"])

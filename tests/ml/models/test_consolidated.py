@@ -125,7 +125,7 @@ def test_it_computes_what_the_original_computes(parts: int, tmp_path: Path) -> N
 
 def test_without_a_config_the_folder_asks_for_one(tmp_path: Path) -> None:
     folder = _save(tmp_path, [_weights()])
-    with pytest.raises(ModelError, match="has no config.json") as caught:
+    with pytest.raises(ModelError, match=r"has no config.json") as caught:
         causal.causal_lm(path=folder)
     assert "model=llama3.1_8b" in str(caught.value)
 
@@ -146,17 +146,17 @@ def test_another_config_is_refused(parameters: dict[str, Any], message: str, tmp
 
 def test_other_architectures_are_refused(tmp_path: Path) -> None:
     folder = _save(tmp_path, [_weights()])
-    with pytest.raises(ModelError, match="consolidated weights of a Llama, and the config is a gpt2"):
+    with pytest.raises(ModelError, match=r"consolidated weights of a Llama, and the config is a gpt2"):
         causal.causal_lm(transformers.GPT2Config(n_layer=1), path=folder)
 
 
 def test_parts_and_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
     one, two = _split(_weights(), 2)
     del two["norm.weight"]
-    with pytest.raises(ModelError, match="norm.weight is in 1 of 2 parts"):
+    with pytest.raises(ModelError, match=r"norm.weight is in 1 of 2 parts"):
         causal.causal_lm(_config(), path=_save(tmp_path, [one, two]))
     (tmp_path / "consolidated.01.pth").unlink()
-    with pytest.raises(ModelError, match="lm_head.weight is 32 x 32 in its files, and 64 x 32 in the model"):
+    with pytest.raises(ModelError, match=r"lm_head.weight is 32 x 32 in its files, and 64 x 32 in the model"):
         causal.causal_lm(_config(), path=str(tmp_path))
     whole = _weights() | {"layers.0.experts.w9": torch.ones(1)}
     with pytest.raises(ModelError, match=r"1 in its files are not in the model \(layers.0.experts.w9\)"):
@@ -166,5 +166,5 @@ def test_parts_and_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
 def test_broken_parameters_are_refused(tmp_path: Path) -> None:
     folder = _save(tmp_path, [_weights()])
     (tmp_path / "params.json").write_text("{")
-    with pytest.raises(ModelError, match="params.json is not JSON"):
+    with pytest.raises(ModelError, match=r"params.json is not JSON"):
         causal.causal_lm(_config(), path=folder)

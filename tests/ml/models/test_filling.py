@@ -145,7 +145,7 @@ def test_weights_that_do_not_fit_are_named_and_never_made_up(message: str, tmp_p
     assert str(caught.value).count("\n") == 1
 
 
-def test_nothing_is_read_before_the_names_are_compared(tmp_path: Path) -> None:
+def test_nothing_is_read_before_the_names_are_compared() -> None:
     model = _random("llama")
     with torch.device("meta"):
         empty = transformers.AutoModelForCausalLM.from_config(model.config)
@@ -158,7 +158,7 @@ def test_nothing_is_read_before_the_names_are_compared(tmp_path: Path) -> None:
         name: Stored(name, "F", tuple(tensor.shape), tensor.dtype, never) for name, tensor in model.state_dict().items()
     }
     stored["model.norm.weight"] = Stored("model.norm.weight", "F", (31,), torch.float32, never)
-    with pytest.raises(ModelError, match="model.norm.weight is 31 in its files, and 32 in the model"):
+    with pytest.raises(ModelError, match=r"model.norm.weight is 31 in its files, and 32 in the model"):
         filling.fill(empty, stored, folder="F")
 
 

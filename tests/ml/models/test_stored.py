@@ -66,7 +66,7 @@ def _all(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", LIES)
 def test_a_safetensors_file_that_lies_is_refused_by_name(name: str, tmp_path: Path) -> None:
     (tmp_path / MODEL).write_bytes(LIES[name])
-    with pytest.raises(ModelError, match="is damaged") as caught:
+    with pytest.raises(ModelError, match=r"is damaged") as caught:
         _all(tmp_path)
     assert str(tmp_path / MODEL) in str(caught.value)
     assert len(str(caught.value)) < 600
@@ -119,7 +119,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> Non
     torch.save({"a": torch.randn(9999)}, tmp_path / "pytorch_model.bin")
     with stored.open_weights(str(tmp_path)) as weights:
         os.truncate(tmp_path / "pytorch_model.bin", 2000)
-        with pytest.raises(ModelError, match="cannot read a from .*shorter"):
+        with pytest.raises(ModelError, match=r"cannot read a from .*shorter"):
             weights.parts[0]["a"].read()
 
 
@@ -160,7 +160,7 @@ def test_an_index_that_lies_is_refused(weight_map: Any, message: str, tmp_path: 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "[" * 100_000])
 def test_an_index_that_is_none_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / INDEX).write_text(content)
-    with pytest.raises(ModelError, match="is no index of weights"):
+    with pytest.raises(ModelError, match=r"is no index of weights"):
         _all(tmp_path)
 
 
@@ -171,6 +171,6 @@ def test_safetensors_come_before_pickles(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_weights_says_what_it_needs(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="has no weights") as caught:
+    with pytest.raises(ModelError, match=r"has no weights") as caught:
         _all(tmp_path)
     assert "model.safetensors.index.json" in str(caught.value)

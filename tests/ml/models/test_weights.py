@@ -53,7 +53,7 @@ def test_an_adapter_gets_back_what_was_saved(tmp_path: Path) -> None:
     weights.load_weights(other, folder)
     found, expected = other.state_dict(), model.state_dict()
     assert [name for name in expected if "lora" in name and not torch.equal(found[name], expected[name])] == []
-    with pytest.raises(ModelError, match="does not fit the adapter: .* of another shape"):
+    with pytest.raises(ModelError, match=r"does not fit the adapter: .* of another shape"):
         weights.load_weights(tuned(2, rank=2), folder)
     (tmp_path / "adapter_model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"adapter_model.safetensors cannot be read"):
@@ -62,5 +62,5 @@ def test_an_adapter_gets_back_what_was_saved(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_model_is_refused(tmp_path: Path) -> None:
     folder = _save(causal.causal_lm(tiny_config("llama")), tmp_path)
-    with pytest.raises(ModelError, match="does not fit a GPT2LMHeadModel"):
+    with pytest.raises(ModelError, match=r"does not fit a GPT2LMHeadModel"):
         weights.load_weights(causal.causal_lm(tiny_config("gpt2")), folder)

@@ -150,12 +150,22 @@ def test_tensorboard_writes_where_it_is_told_to(tmp_path: Path) -> None:
 def test_wandb_keeps_a_run_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    log_a_run(loggers.Wandb(project="p", mode="offline"), tmp_path / "run")
-    files = sorted((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
-    run_id = json.loads((tmp_path / "run" / "wandb.json").read_text())["id"]
-    assert [file.stem.removeprefix("run-") for file in files] == [run_id, run_id]
-    assert b"train/loss" in files[0].read_bytes()
-    assert b"eval/held_out/loss" in files[1].read_bytes()
+    sink = loggers.Wandb(project="p", mode="offline").open(str(tmp_path), {"seed": 1})
+    sink.write(TRAINING)
+    sink.write(EVALUATION)
+    sink.text("samples", "Once <upon>", 3)
+    sink.close()
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
+    assert file.stem == "run-" + json.loads((tmp_path / "wandb.json").read_text())["id"]
+    assert b"train/loss" in file.read_bytes()
+    assert b"eval/held_out/loss" in file.read_bytes()
+
+
+def test_a_run_keeps_the_name_it_has_with_a_service(tmp_path: Path) -> None:
+    names = iter(["first", "second"])
+    found = [loggers._kept(str(tmp_path), "wandb", lambda: next(names)) for _ in range(2)]
+    assert found == ["first", "first"]
+    assert json.loads((tmp_path / "wandb.json").read_text()) == {"id": "first"}
 
 
 @pytest.mark.slow
