@@ -69,6 +69,7 @@ CASES = (
 
 
 def main() -> None:
+    """Measure, print, and write what is asked for."""
     options = _options()
     pythons = {name: ensure(_HERE, name) for name in (FORGE, TRL, TORCHTUNE)}
     _WORK.mkdir(exist_ok=True)
@@ -105,8 +106,14 @@ def _compare(size: str, case: Case, pythons: dict[str, str], limit: float, optio
                 except subprocess.CalledProcessError as error:
                     notes[name] = f"fails: {(error.stderr.strip().splitlines() or ['?'])[-1][:60]}"
                     print(f"{name}: {error.stderr[-2000:]}", file=sys.stderr)
-    peers = [median(one.tokens_per_second for one in results) for name, results in found.items() if name != "forge" and results]
-    memory = [median(one.above_start for one in results) for name, results in found.items() if name != "forge" and results]
+    peers = [
+        median(one.tokens_per_second for one in results)
+        for name, results in found.items()
+        if name != "forge" and results
+    ]
+    memory = [
+        median(one.above_start for one in results) for name, results in found.items() if name != "forge" and results
+    ]
     rows = []
     for name in contenders:
         if name in notes or not found[name]:
@@ -118,17 +125,28 @@ def _compare(size: str, case: Case, pythons: dict[str, str], limit: float, optio
         f"{', torch.compile' if case.compile else ''}. Tokens without padding; memory is the peak above what is there after "
         f"the imports; the share is of the matrix-multiply limit. Medians of {options.rounds} rounds."
     )
-    head = ("who", "tokens/s", "trained tokens/s", "of best peer", "memory, MB", "of best peer", "share of limit", "loss, first and last")
+    head = (
+        "who",
+        "tokens/s",
+        "trained tokens/s",
+        "of best peer",
+        "memory, MB",
+        "of best peer",
+        "share of limit",
+        "loss, first and last",
+    )
     return Table(f"{size}: {case}", text, head, rows)
 
 
 def _contenders(case: Case) -> tuple[str, ...]:
-    """torchtune has no mixed precision: its bf16 is bf16 weights, which is another computation."""
+    """Of the peers torchtune has no mixed precision: its bf16 is bf16 weights, which is another computation."""
     quick = ("torchtune",) if case.precision == "fp32" else ()
     return ("forge", *(("trl",) if case.chat else ("transformers",)), *quick)
 
 
-def _row(name: str, results: list[Result], size: str, case: Case, limit: float, best: float, least: float) -> tuple[str, ...]:
+def _row(
+    name: str, results: list[Result], size: str, case: Case, limit: float, best: float, least: float
+) -> tuple[str, ...]:
     speed = median(one.tokens_per_second for one in results)
     memory = median(one.above_start for one in results)
     share = 6 * _number(size) * speed / 1e9 / limit
@@ -200,7 +218,9 @@ def _run_forge(python: str, size: str, case: Case, scratch: Path, options: argpa
     words += ["model.dtype={_symbol_: torch.float32}", "optimizer.fused=true", "logging=none"]
     words += ["dataset.train_on=all"] if case.chat else []
     _output([python, "-m", "forge", *words], str(scratch))
-    lines = [json.loads(line) for path in scratch.glob("runs/*/metrics.jsonl") for line in path.read_text().splitlines()]
+    lines = [
+        json.loads(line) for path in scratch.glob("runs/*/metrics.jsonl") for line in path.read_text().splitlines()
+    ]
     steps = [line for line in lines if "seconds" in line]
     counted = steps[options.warm_up :]
     seconds = sum(sum(line["seconds"].values()) for line in counted)
@@ -243,9 +263,9 @@ def _prepare(pythons: dict[str, str], rounds: int) -> Table:
     many.write_text(rows)
     speeds: dict[str, list[float]] = {"forge": [], "trl": []}
     for _ in range(rounds):
-        for name in speeds:
+        for name, found in speeds.items():
             with tempfile.TemporaryDirectory(dir=_WORK) as scratch:
-                speeds[name].append(_prepare_once(name, pythons, many, scratch))
+                found.append(_prepare_once(name, pythons, many, scratch))
     best = median(speeds["trl"])
     table_rows = []
     for name, found in speeds.items():
@@ -258,7 +278,9 @@ def _prepare(pythons: dict[str, str], rounds: int) -> Table:
 
 def _prepare_once(name: str, pythons: dict[str, str], data: Path, scratch: str) -> float:
     if name == "forge":
-        last = _last_line([pythons[FORGE], str(_HERE / "train_prepare.py"), str(_WORK / "10M"), str(data), scratch], scratch)
+        last = _last_line(
+            [pythons[FORGE], str(_HERE / "train_prepare.py"), str(_WORK / "10M"), str(data), scratch], scratch
+        )
     else:
         task = {
             "model": str(_WORK / "10M"),

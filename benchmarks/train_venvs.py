@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from own_venv import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["FORGE", "TORCHTUNE", "TRL", "ensure"]
 

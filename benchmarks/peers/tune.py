@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torchtune
 from measured import Measured
 from omegaconf import OmegaConf
-import torchtune
 from torchtune.training.metric_logging import DiskLogger
 
 RECIPE = Path(torchtune.__file__).parents[1] / "recipes" / "full_finetune_single_device.py"

@@ -27,6 +27,7 @@ CONFIGS = [
     (project, config.name) for project in all_projects(shipped_projects()) for config in project.configs(examine=False)
 ]
 OWN_PACKAGE = ("args", "adapter")  # groups that are used under a key of somebody else
+PARTS = ("attention", "feedforward", "layer", "norm", "position")  # of an assembled decoder
 CHOICES = [
     f"{group}={choice}" for group, choices in PYDOC.groups().items() if group not in OWN_PACKAGE for choice in choices
 ]
@@ -41,7 +42,8 @@ def test_the_program_of_a_shipped_config_builds_its_graph(project: object, confi
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_the_program_of_a_choice_builds_its_graph(choice: str) -> None:
-    handle = PYDOC.config("pretrain/tiny", choice)
+    assembled = ["model=assembled"] if choice.partition("=")[0] in PARTS else []
+    handle = PYDOC.config("pretrain/tiny", *assembled, choice)
     if any(isinstance(node, Missing) for node in walk(handle.graph.root)):
         with pytest.raises(MissingValueError):  # what only its user can know: a host, an image, a file of data
             handle.draw("python")

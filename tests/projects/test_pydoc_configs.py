@@ -86,8 +86,6 @@ def test_a_few_steps_lower_the_loss_of_the_built_model(tiny_folder: Path) -> Non
 
 
 @pytest.mark.torch
-# peft asks transformers for a name that transformers is about to drop; neither is ours to change.
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_lora_trains_the_adapter_alone(tiny_folder: Path) -> None:
     run = _trainer("chat/lora", f"model.path={tiny_folder}")
     from forge.ml.optim.groups import parameter_groups
@@ -96,4 +94,4 @@ def test_lora_trains_the_adapter_alone(tiny_folder: Path) -> None:
     held = {name for group in optimizer.param_groups for name in group["param_names"]}
     assert held
     assert all("lora_" in name for name in held)
-    assert run.output_dir == str(tiny_folder)
+    assert run.output_dir is None  # output/pydoc/chat/lora: the model's own folder is another run's

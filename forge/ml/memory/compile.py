@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CompileChoice", "choose_compile", "compile_blocks", "seconds_saved"]
 
-# Of one kind of layer, forward and backward, once for the first shape and once for all others; measured on two cores.
+# Of one kind of layer, forward and backward, once for the first shape and once for all others: 10 to 25 s on two idle cores.
 _COMPILE_SECONDS = 45.0
-# What compiled layers save of a step, with a margin: a choice made for the user must not make a run longer.
-_SAVED = 0.15
+# What compiled layers save of a step at least: a choice made for the user must not make a run longer.
+_SAVED = 0.1
 # Matrix products by the second and core (CPU) or device: only the order of magnitude matters.
 _CPU_CORE_FLOPS, _DEVICE_FLOPS = 5.0e10, 2.0e14
 _FLOPS_OF_A_WEIGHT = 6  # a multiplication and an addition, forward once and backward twice

@@ -83,7 +83,9 @@ def _adapter_tensors(model: Any) -> dict[str, Tensor]:
     from peft import get_peft_model_state_dict
 
     # New embeddings are in no file of the base model. (Left to itself, peft would look for that model on the Hub.)
-    return get_peft_model_state_dict(model, save_embedding_layers=bool(getattr(model.get_base_model(), "grown", ())))
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=bool(getattr(model.get_base_model(), "grown", ())))
+    first = {(tensor.device, tensor.data_ptr()): name for name, tensor in reversed(tensors.items())}
+    return {name: tensor for name, tensor in tensors.items() if first[tensor.device, tensor.data_ptr()] == name}
 
 
 def _shards(stem: str, tensors: Mapping[str, Tensor], limit: int) -> dict[str, list[str]]:

@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(folder: str, stopping: Stopping) -> int:
+    from forge.ml.train.finish import finish
     from forge.ml.train.loop import train
     from forge.ml.train.setup import set_up
 
@@ -54,6 +55,7 @@ def _run(folder: str, stopping: Stopping) -> int:
         return _refused("\n  ".join([str(error), *getattr(error, "__notes__", ())]))
     try:
         train(run)
+        finish(run)
     except ForgeError as error:
         _say(f"error: {error}")
         return Ending.FAILED

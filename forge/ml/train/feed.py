@@ -41,7 +41,7 @@ def feed(settings: Trainer, *, flat: bool, console: Console) -> RunData:
             progress=lambda what, rows: status.update(f"preparing {what}: {rows:,} rows"),
         )
     for line in (*_summary(prepared), *prepared.report.lines()):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line)
     pad = padding_token(settings.tokenizer)
     loader = Loader(
         prepared.train,

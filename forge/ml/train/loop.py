@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+from forge.base.errors import CheckpointError
 from forge.ml.evaluate.perplexity import evaluate
 from forge.ml.train.restore import save
 from forge.ml.train.step import optimizer_step
@@ -40,6 +41,9 @@ def train(run: Run) -> None:
             if run.step > run.counts.saved_step:
                 _save(run, run.saver)
             run.saver.wait()
+    except Exception:
+        _finish_saving(run)
+        raise
     finally:
         run.tell("end")
 
@@ -126,3 +130,12 @@ def _save(run: Run, saver: Saver) -> None:
     run.counts.saved_step, run.counts.saved_epochs = run.step, int(run.epoch)
     with run.clock.between("checkpoint"):
         save(run, saver)
+
+
+def _finish_saving(run: Run) -> None:
+    """What was being saved when the run failed is still worth having."""
+    try:
+        if run.saver is not None:
+            run.saver.wait()
+    except CheckpointError as error:
+        run.progress.say(f"error: {error}")

@@ -53,7 +53,6 @@ def put_in_place(
     model.set_attn_implementation(attention)
     if settings.dataset.packing != "none":
         check_documents(model, attention)
-    model.config.use_cache = False
     model.train()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

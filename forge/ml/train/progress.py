@@ -21,7 +21,7 @@ class Progress:
     """Shows how far a run is, its loss and its speed."""
 
     def __init__(self, total_steps: int, logging_steps: int, step: int = 0, console: Console | None = None) -> None:
-        self.console = console or Console(file=sys.stderr, highlight=False)
+        self.console = console or Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
         self._logging_steps = logging_steps
         self._total = total_steps
         self._bar = Bar(
@@ -63,7 +63,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text)
 
 
 def _is_logged(step: int, every: int, total: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 from dataclasses import dataclass, field
@@ -53,8 +54,8 @@ class Best:
     step: int | None = None
 
     def offer(self, loss: float, step: int) -> bool:
-        """Take a loss if it is lower than any before."""
-        if self.loss is not None and loss >= self.loss:
+        """Take a loss if it is lower than any before; what is not a number never is."""
+        if math.isnan(loss) or (self.loss is not None and loss >= self.loss):
             return False
         self.loss, self.step = loss, step
         return True
@@ -69,6 +70,7 @@ class Run:
     graph: str  # the frozen graph as JSON, which every checkpoint keeps
     device: torch.device
     model: Any
+    model_path: str | None  # the folder that the model was read from
     tokenizer: Any
     loss: CausalLoss
     optimizer: Any

@@ -50,7 +50,7 @@ _FLAT: Final = (DOCUMENTS, "flash_attention_2", "flash_attention_3")
 
 def set_up(folder: str, stopping: Stopping) -> Run:
     """Make everything that a run needs; what is wrong with its data, model or settings shows here, before any step."""
-    console = Console(file=sys.stderr, highlight=False)
+    console = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
     frozen = thaw(folder)
     with deferred_weights():
         settings = frozen.build()
@@ -79,7 +79,7 @@ def _attention(settings: Trainer, device: torch.device) -> str:
     model = settings.model
     stateful = getattr(type(model), "_is_stateful", False)
     return choose_attention(
-        getattr(model, "requested_attention", "auto"),
+        model.requested_attention,
         device,
         packed=settings.dataset.packing != "none" or not stateful,
         model_class=type(model),
@@ -101,6 +101,7 @@ def _assemble(
         graph=to_json(frozen.graph),
         device=weight.device,
         model=model,
+        model_path=getattr(model.config, "name_or_path", None) or None,
         tokenizer=settings.tokenizer,
         loss=CausalLoss(model, kind=settings.loss),
         optimizer=optimizer,
@@ -112,12 +113,18 @@ def _assemble(
         evaluations=data.evaluations,
         total_steps=data.total_steps,
         saver=None if settings.save_strategy == "no" else _saver(settings, store, console),
-        metrics=open_metrics(frozen.folder, settings.logging, {"config": frozen.facts.config}),
+        metrics=open_metrics(frozen.folder, settings.logging, _facts(frozen), warn=console.print),
         clock=StepClock(weight.device),
         progress=Progress(data.total_steps, settings.logging_steps, console=console),
         stopping=stopping,
         callbacks=list(settings.callbacks),
     )
+
+
+def _facts(frozen: Frozen) -> dict[str, Any]:
+    """What a logger may tell of the run."""
+    facts = frozen.facts
+    return {"project": facts.project, "config": facts.config, "overrides": list(facts.overrides)}
 
 
 def _saver(settings: Trainer, store: Store, console: Console) -> Saver:

@@ -51,7 +51,7 @@ def choose_start(settings: Trainer, graph: Graph, store: Store, console: Console
     if found is None:
         console.print(f"there is no checkpoint in {store.folder} yet: beginning from nothing")
         return None
-    console.print(f"continuing from {found.path}", soft_wrap=True)
+    console.print(f"continuing from {found.path}")
     _compare(found.path, graph, console)
     return Start(found.path, found.step)
 
@@ -82,7 +82,7 @@ def _compare(path: str, graph: Graph, console: Console) -> None:
             hint="undo these changes, or begin a new run in another --output-dir",
         )
     for change in changes:
-        console.print(f"  changed since: {_text(change)}", markup=False, soft_wrap=True)
+        console.print(f"  changed since: {_text(change)}")
 
 
 def _is_about_the_run(change: Change) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -40,8 +41,9 @@ def optimizer_step(run: Run, batches: list[Batch]) -> Measured:
     loss, *rest = torch.stack([total / max(trained, 1), *([] if norm is None else [norm.float()])]).tolist()
     grad_norm = rest[0] if rest else None
     if trained:
-        _update(run, wanted=all([callback.before_update(run, loss, grad_norm) for callback in run.callbacks]))
-    run.schedule.step()
+        answers = [callback.before_update(run, loss, grad_norm) for callback in run.callbacks]  # every one is asked
+        _update(run, wanted=all(answers))
+    _advance(run.schedule)
     return Measured(loss, grad_norm, lr, sum(batch.tokens for batch in batches), trained)
 
 
@@ -77,3 +79,10 @@ def _update(run: Run, *, wanted: bool) -> None:
         if scaler is not None:
             scaler.update()
         run.optimizer.zero_grad(set_to_none=True)
+
+
+def _advance(schedule: Any) -> None:
+    """The schedule counts steps, also one whose update was left out; torch takes that for a mistake when it is the first."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
+        schedule.step()

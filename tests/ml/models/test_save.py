@@ -128,14 +128,27 @@ def test_an_adapter_is_saved_alone_and_read_by_peft(tmp_path: Path, dora: object
         assert torch.equal(again(ids).logits, model(ids).logits)
 
 
-def test_new_embeddings_go_with_the_adapter(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "saved"), [("llama", ["embed_tokens", "lm_head"]), ("llama-tied", ["embed_tokens"])]
+)
+@pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing`:FutureWarning"
+)  # PeftModel.from_pretrained is peft's own
+def test_new_embeddings_go_with_the_adapter_and_tied_ones_once(family: str, saved: list[str], tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
-    causal.causal_lm(tiny_config("llama")).save_pretrained(tmp_path)
-    adapter = peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
-    files = dict(save.model_files(causal.causal_lm(path=str(tmp_path), adapter=adapter, resize_to=100)))
-    shapes = {name: tuple(tensor.shape) for name, tensor in files["adapter_model.safetensors"].items()}
-    assert shapes["base_model.model.model.embed_tokens.weight"] == (100, 32)
-    assert shapes["base_model.model.lm_head.weight"] == (100, 32)
+    causal.causal_lm(tiny_config(family)).save_pretrained(tmp_path)
+    adapter = peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False)
+    model = causal.causal_lm(path=str(tmp_path), adapter=adapter, resize_to=100).eval()
+    folder = _write(model, tmp_path / "adapter")
+    tensors = safetensors.load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    whole = {name.split(".")[-2]: tuple(tensor.shape) for name, tensor in tensors.items() if "lora" not in name}
+    assert whole == dict.fromkeys(saved, (100, 32))
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    base.resize_token_embeddings(100)
+    again = peft.PeftModel.from_pretrained(base, folder).eval()
+    ids = torch.tensor([[3, 97, 99]])
+    with torch.no_grad():
+        assert torch.equal(again(ids).logits, model(ids).logits)
 
 
 PROGRAM = """

@@ -11,7 +11,7 @@ RECORD = {"loss": 2.5, "tokens_per_second": 12345.6, "lr": 1e-3}
 
 def _shown(*, terminal: bool) -> str:
     stream = io.StringIO()
-    console = Console(file=stream, force_terminal=terminal, width=100, color_system=None)
+    console = Console(file=stream, force_terminal=terminal, width=100, color_system=None, markup=False)
     with Progress(20, 10, console=console) as progress:
         for step in range(1, 21):
             progress.step({**RECORD, "step": step})

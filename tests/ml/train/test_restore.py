@@ -1,0 +1,215 @@
+"""What a checkpoint holds beside the model, and how a run goes on from it when its config has changed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+from small_run import Interrupt  # noqa: E402 - torch may be missing
+
+from forge.base.errors import ResumeError  # noqa: E402 - as above
+from forge.ml.checkpoint.state import read_state  # noqa: E402 - as above
+from forge.ml.optim.schedule import cosine_factor, linear_factor  # noqa: E402 - as above
+from forge.ml.train.callback import Callback  # noqa: E402 - as above
+from forge.ml.train.restore import collect, restore, save  # noqa: E402 - as above
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forge.ml.train.run import Run
+
+Carried = "Callable[..., Run]"
+AGAIN = "trainer.resume_from_checkpoint=auto"
+TEN = "trainer.max_steps=10"
+
+
+class Rates(Callback):
+    """The learning rate that each step is taken with."""
+
+    def __init__(self) -> None:
+        self.used: dict[int, float] = {}
+        self.told: dict[int, float] = {}
+
+    def before_update(self, run: Run, loss: float, grad_norm: float | None) -> bool:  # noqa: ARG002 - what a callback is given
+        rates = {group["lr"] for group in run.optimizer.param_groups}
+        assert len(rates) == 1
+        (self.used[run.step],) = rates
+        return True
+
+    def after_step(self, run: Run, record: dict[str, Any]) -> None:
+        self.told[run.step - 1] = record["lr"]
+
+
+class Counting(Callback):
+    """Remembers in checkpoints how many steps it has seen."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def after_step(self, run: Run, record: dict[str, Any]) -> None:  # noqa: ARG002 - what a callback is given
+        self.seen += 1
+
+    def state(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.seen = state["seen"]
+
+
+def cosine(step: int, total: int) -> float:
+    return cosine_factor(step, total=total, warmup=round(0.0 * total), min_lr_ratio=0.1)
+
+
+@pytest.fixture
+def resumed(carried: Carried) -> Callable[..., Rates]:
+    """The learning rates of a run that was stopped after four of ten steps and resumed with changes."""
+
+    def rates(*changes: str) -> Rates:
+        warm = "schedule.warmup_ratio=0"
+        carried(TEN, warm, callbacks=(Interrupt(4, "after"),))
+        found = Rates()
+        run = carried(TEN, warm, AGAIN, *changes, callbacks=(found,))
+        assert run.step == run.total_steps
+        assert min(found.used) == 4
+        assert found.used == found.told
+        return found
+
+    return rates
+
+
+def test_the_schedule_goes_on(resumed: Callable[..., Rates]) -> None:
+    assert resumed().used == pytest.approx({step: 0.01 * cosine(step, 10) for step in range(4, 10)}, rel=1e-12)
+
+
+def test_a_changed_learning_rate_holds_from_the_resume_on(resumed: Callable[..., Rates]) -> None:
+    found = resumed("optimizer.lr=0.002").used
+    assert found == pytest.approx({step: 0.002 * cosine(step, 10) for step in range(4, 10)}, rel=1e-12)
+
+
+def test_a_longer_run_follows_the_longer_schedule(resumed: Callable[..., Rates]) -> None:
+    found = resumed("trainer.max_steps=14").used
+    assert found == pytest.approx({step: 0.01 * cosine(step, 14) for step in range(4, 14)}, rel=1e-12)
+
+
+def test_another_schedule_holds_from_the_resume_on(resumed: Callable[..., Rates]) -> None:
+    found = resumed("schedule=linear", "schedule.warmup_ratio=0", "schedule.min_lr_ratio=0").used
+    expected = {step: 0.01 * linear_factor(step, total=10, warmup=0, min_lr_ratio=0.0) for step in range(4, 10)}
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_how_the_optimizer_learns_is_what_the_config_says_now(made: Callable[..., Run], carried: Carried) -> None:
+    carried(callbacks=(Interrupt(2, "after"),))
+    run = made(AGAIN, "optimizer.weight_decay=0.5", "optimizer.betas=[0.8,0.9]")
+    assert [group["weight_decay"] for group in run.optimizer.param_groups] == [0.5, 0.0]
+    assert {tuple(group["betas"]) for group in run.optimizer.param_groups} == {(0.8, 0.9)}
+    assert len(run.optimizer.state) == len(list(run.model.parameters()))
+    assert {float(state["step"]) for state in run.optimizer.state.values()} == {2.0}
+
+
+def test_another_batch_size_goes_on_at_the_same_example(made: Callable[..., Run], carried: Carried) -> None:
+    carried(callbacks=(Interrupt(2, "after"),))
+    usual, large = made(AGAIN), made(AGAIN, "trainer.per_device_train_batch_size=4")
+    assert usual.epoch == large.epoch
+    first = [one for batch in usual.loader.next() for one in batch.ids]
+    both = [one for batch in large.loader.next() for one in batch.ids]
+    assert both[: len(first)] == first
+
+
+def test_what_is_collected_is_restored(made: Callable[..., Run], carried: Carried) -> None:
+    first = carried("trainer.save_steps=4")
+    run = made(AGAIN, "trainer.max_steps=8")
+    assert run.counts == first.counts
+    assert run.best == first.best
+    state, kept = collect(run), collect(first)
+    assert state["loader"] == kept["loader"]
+    assert state["random"].keys() == kept["random"].keys()
+    for name, tensor in first.model.state_dict().items():
+        assert torch.equal(tensor, run.model.state_dict()[name])
+
+
+def test_a_checkpoint_is_a_model_folder_with_the_state_beside_it(carried: Carried) -> None:
+    run = carried()
+    folder = Path(run.settings.output_dir, "checkpoints", "checkpoint-4")
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "state/graph.json", "manifest.json"} <= names
+    assert (folder / "state" / "graph.json").read_text() == run.graph
+    facts = json.loads((folder / "manifest.json").read_text())["facts"]
+    assert facts == {"run": run.folder, "epoch": run.epoch, "tokens": run.counts.tokens}
+    assert read_state(str(folder))["counts"]["step"] == 4
+
+
+class Remembered:
+    """A saver that keeps what it is given."""
+
+    def save(self, files: Any, state: Any, step: int, facts: Any, **rest: Any) -> None:  # noqa: ARG002 - what a saver takes
+        self.rest = rest
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "expected"), [((4, 2.5), 2.5), ((3, 2.5), None), ((4, None), None), ((4, math.inf), math.inf)]
+)
+def test_a_checkpoint_is_scored_by_the_evaluation_of_its_own_step(
+    carried: Carried, evaluated: tuple[int, float | None], expected: float | None
+) -> None:
+    run = carried("trainer.save_strategy=no")
+    run.counts.evaluated_step, run.counts.evaluated_loss = evaluated
+    run.best.step = 3
+    saver: Any = Remembered()
+    save(run, saver)
+    assert saver.rest["best"] == 3
+    score = saver.rest["score"]
+    assert (None if score is None else score.value) == expected
+
+
+def test_callbacks_find_their_own_state_again(carried: Carried, freeze: Callable[..., str]) -> None:
+    from forge.ml.train.setup import set_up
+    from forge.ml.train.stopping import Stopping
+
+    counting = Counting()
+    first = carried("trainer.save_strategy=no", callbacks=(Rates(), counting))
+    state = collect(first)
+    assert [one["kind"].rpartition(".")[2] for one in state["callbacks"]] == ["Rates", "Counting"]
+    run = set_up(freeze("trainer.save_strategy=no"), Stopping())
+    again = Counting()
+    run.callbacks = [again, Callback()]
+    restore(run, state)
+    run.close()
+    assert again.seen == counting.seen == 4
+
+
+def test_a_state_of_other_parameters_is_refused(made: Callable[..., Run]) -> None:
+    run = made()
+    state = collect(run)
+    state["optimizer"]["param_groups"] = state["optimizer"]["param_groups"][:1]
+    with pytest.raises(ResumeError, match="the state of the optimizer does not fit") as caught:
+        restore(run, state)
+    assert "trained parameters" in caught.value.hint
+
+
+def test_a_scale_that_was_saved_goes_on(made: Callable[..., Run]) -> None:
+    from dataclasses import replace
+
+    run = made()
+    run.precision = replace(run.precision, scaler=torch.amp.GradScaler("cpu", init_scale=8.0))
+    state = collect(run)
+    run.precision = replace(run.precision, scaler=torch.amp.GradScaler("cpu", init_scale=2.0))
+    restore(run, state)
+    assert run.precision.scaler.get_scale() == 8.0
+
+
+def test_a_state_without_a_scale_leaves_the_scale(made: Callable[..., Run]) -> None:
+    from dataclasses import replace
+
+    run = made()
+    state = collect(run)
+    assert state["scaler"] is None
+    run.precision = replace(run.precision, scaler=torch.amp.GradScaler("cpu", init_scale=2.0))
+    restore(run, state)
+    assert run.precision.scaler.get_scale() == 2.0
