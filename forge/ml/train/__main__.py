@@ -15,6 +15,8 @@ from forge.ml.train.stopping import Stopping
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from forge.ml.train.run import Run
+
 __all__ = ["Ending", "main"]
 
 
@@ -49,29 +51,50 @@ def _run(folder: str, stopping: Stopping) -> int:
 
     try:
         run = set_up(folder, stopping)
-    except ForgeError as error:
-        return _refused(str(error))
-    except (ValueError, OSError) as error:
-        return _refused("\n  ".join([str(error), *getattr(error, "__notes__", ())]))
+    except Exception as error:  # noqa: BLE001 - what a config names may raise anything
+        return _refused(error)
     try:
         train(run)
         finish(run)
     except ForgeError as error:
-        _say(f"error: {error}")
-        return Ending.FAILED
+        _show(error, str(error))
+        # Before the first batch it was a callback that does not fit the config: nothing was begun.
+        return Ending.FAILED if run.batch else Ending.REFUSED
     except Exception:  # noqa: BLE001 - a model may raise anything; the traceback is what its user needs
         traceback.print_exc()
         return Ending.FAILED
     finally:
         run.close()
-    return Ending.STOPPED if stopping.interrupted and run.step < run.total_steps else Ending.FINISHED
+    return _ended(run, stopping)
 
 
-def _refused(text: str) -> int:
-    if os.environ.get("FORGE_DEBUG"):
+def _ended(run: Run, stopping: Stopping) -> int:
+    """Say why a run ended before its last step."""
+    if run.step >= run.total_steps or not stopping.reason:
+        return Ending.FINISHED
+    where = f"after step {run.step} of {run.total_steps}: {stopping.reason}"
+    if not stopping.interrupted:
+        _say(f"ended {where}")
+        return Ending.FINISHED
+    _say(f"stopped {where}{'' if run.saver is None else '; go on with --resume-from-checkpoint auto'}")
+    return Ending.STOPPED
+
+
+def _refused(error: Exception) -> int:
+    """A mistake of the user is a message; for anything else the traceback is shown."""
+    notes = getattr(error, "__notes__", [])  # where in the config it stands, if it was raised by what that names
+    if not notes and not isinstance(error, (ForgeError, ValueError, OSError)):
         traceback.print_exc()
-    _say(f"error: {text}")
+        return Ending.FAILED
+    text = str(error) if isinstance(error, (ForgeError, ValueError, OSError)) else f"{type(error).__name__}: {error}"
+    _show(error, "\n  ".join([text, *notes[:1]]))
     return Ending.REFUSED
+
+
+def _show(error: Exception, text: str) -> None:
+    if os.environ.get("FORGE_DEBUG"):
+        traceback.print_exception(error)
+    _say(f"error: {text}")
 
 
 def _say(text: str) -> None:

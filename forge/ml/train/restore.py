@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.errors import ResumeError
+from forge.base.errors import CheckpointError, ResumeError
+from forge.base.origin import shown_path
 from forge.ml.checkpoint.manifest import Score
 from forge.ml.checkpoint.state import random_state, set_random_state
 from forge.ml.models.save import config_files, model_files
@@ -13,8 +15,9 @@ from forge.ml.models.save import config_files, model_files
 if TYPE_CHECKING:
     from forge.ml.checkpoint.saver import Saver
     from forge.ml.train.run import Run
+    from forge.ml.train.trainer import Trainer
 
-__all__ = ["collect", "restore", "save"]
+__all__ = ["check_room", "collect", "restore", "save"]
 
 _GRAPH: Final = "state/graph.json"
 
@@ -35,6 +38,18 @@ def save(run: Run, saver: Saver) -> None:
         score=Score("eval_loss", counts.evaluated_loss) if scored else None,
         best=run.best.step,
     )
+
+
+def check_room(settings: Trainer, folder: str, model: Any) -> None:
+    """Refuse a disk that has no room even for the trained weights; a checkpoint holds more than these."""
+    needed = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+    free = shutil.disk_usage(folder).free
+    if needed > free and settings.on_save_error == "fail":
+        raise CheckpointError(
+            f"{shown_path(folder)} has {free / 1e6:,.1f} MB of free space, and a checkpoint needs more than "
+            f"{needed / 1e6:,.1f} MB",
+            hint="free some space, write to another place with --output-dir, or save nothing with --save-strategy no",
+        )
 
 
 def collect(run: Run) -> dict[str, Any]:

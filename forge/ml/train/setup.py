@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,8 +13,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from forge.base.errors import RunError
-from forge.build.frozen import thaw
+from forge.base.errors import GraphError, RunError
+from forge.build.frozen import GRAPH, thaw
 from forge.graph.stored import to_json
 from forge.ml.checkpoint.saver import Saver
 from forge.ml.checkpoint.state import read_state
@@ -31,9 +32,9 @@ from forge.ml.train.feed import feed
 from forge.ml.train.metrics import open_metrics
 from forge.ml.train.place import check_length, choose_device, put_in_place, saved_memory
 from forge.ml.train.progress import Progress
-from forge.ml.train.restore import restore
+from forge.ml.train.restore import check_room, restore
 from forge.ml.train.run import Run
-from forge.ml.train.start import choose_start
+from forge.ml.train.start import choose_start, make_room
 from forge.ml.train.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -46,31 +47,78 @@ __all__ = ["set_up"]
 
 # These find the documents of a batch by their bounds, so that a row needs no padding.
 _FLAT: Final = (DOCUMENTS, "flash_attention_2", "flash_attention_3")
+# What a part of a run is known by, and what makes it.
+_PARTS: Final = {
+    "model": ("unfilled", "forge.ml.models.causal_lm"),
+    "tokenizer": ("get_vocab", "forge.ml.data.tokenizer.pretrained or train_bpe"),
+    "dataset": ("max_length", "TextCorpus, ChatCorpus or Mixture of forge.ml.data.corpus"),
+}
 
 
 def set_up(folder: str, stopping: Stopping) -> Run:
     """Make everything that a run needs; what is wrong with its data, model or settings shows here, before any step."""
-    console = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
-    frozen = thaw(folder)
+    # What is printed are names of files and sentences: nothing in them is markup.
+    console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    frozen = _thawed(folder)
     with deferred_weights():
         settings = frozen.build()
+    _check(settings, frozen)
+    _seed(settings.seed)
+    store = Store(os.path.join(settings.output_dir, "checkpoints"))
+    with ExitStack() as undo:
+        undo.callback(store.release)
+        run = _make(settings, frozen, store, stopping, console, undo)
+        undo.pop_all()
+    return run
+
+
+def _thawed(folder: str) -> Frozen:
+    try:
+        return thaw(folder)
+    except (GraphError, ValueError) as error:
+        raise RunError(
+            f"{os.path.join(folder, GRAPH)} is damaged: {error}", hint="start the run anew with `forge train`"
+        ) from error
+
+
+def _check(settings: Any, frozen: Frozen) -> None:
     if not isinstance(settings, Trainer):
         raise RunError(f"{frozen.facts.config} builds {type(settings).__name__}, and a run is made by a Trainer")
     if settings.parallel.fixed_ranks > 1:
         raise RunError("a run has one process so far", hint="choose parallel=single")
-    _seed(settings.seed)
+    if settings.output_dir is None:
+        raise RunError(
+            "the run has no output folder", hint="set trainer.output_dir; `forge train` chooses one by itself"
+        )
+    for name, (known_by, makers) in _PARTS.items():
+        part = getattr(settings, name)
+        if not hasattr(part, known_by):
+            raise RunError(f"the {name} is a {type(part).__name__}, which no run can use", hint=f"make it by {makers}")
+
+
+def _make(
+    settings: Trainer, frozen: Frozen, store: Store, stopping: Stopping, console: Console, undo: ExitStack
+) -> Run:
     device = choose_device()
-    store = Store(os.path.join(settings.output_dir, "checkpoints"))
+    if settings.save_strategy != "no":
+        store.claim()  # first: whoever writes there already is not disturbed, and nobody waits for nothing
     start = choose_start(settings, frozen.graph, store, console)
     check_length(settings)
     check_vocabulary(settings.model, settings.tokenizer)
     attention = _attention(settings, device)
     data = feed(settings, flat=attention in _FLAT, console=console)
+    undo.callback(data.loader.close)
     model = put_in_place(settings, attention, device, data, start, console)
+    if settings.save_strategy != "no":
+        check_room(settings, store.folder, model)
     run = _assemble(settings, frozen, model, data, store, stopping, console)
+    undo.callback(run.metrics.close)
     if start is not None:
         restore(run, read_state(start.path))
         run.metrics.write({"event": "resumed", "step": run.step, "checkpoint": start.path})
+    make_room(store, start)
+    if run.saver is None:
+        store.release()
     return run
 
 
@@ -128,7 +176,6 @@ def _facts(frozen: Frozen) -> dict[str, Any]:
 
 
 def _saver(settings: Trainer, store: Store, console: Console) -> Saver:
-    store.claim()
     return Saver(
         store,
         keep=settings.save_total_limit,

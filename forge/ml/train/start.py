@@ -14,14 +14,16 @@ from forge.graph.stored import from_json
 from forge.ml.checkpoint.store import open_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from forge.graph.change import Change
     from forge.graph.node import Graph
-    from forge.ml.checkpoint.store import Store
+    from forge.ml.checkpoint.store import Checkpoint, Store
     from forge.ml.train.trainer import Trainer
 
-__all__ = ["Start", "choose_start"]
+__all__ = ["Start", "choose_start", "make_room"]
 
 _GRAPH: Final = "graph.json"
 # What the weights, or the meaning of a token, depend on.
@@ -45,30 +47,43 @@ def choose_start(settings: Trainer, graph: Graph, store: Store, console: Console
     """
     asked = settings.resume_from_checkpoint
     if asked is None:
-        _make_room(settings, store)
+        _refuse_mixing(settings, store, None)
         return None
     found = store.newest(say=console.print) if asked == "auto" else open_checkpoint(asked)
     if found is None:
         console.print(f"there is no checkpoint in {store.folder} yet: beginning from nothing")
         return None
-    console.print(f"continuing from {found.path}")
-    _compare(found.path, graph, console)
-    return Start(found.path, found.step)
+    start = Start(found.path, found.step)
+    _refuse_mixing(settings, store, start)
+    console.print(f"continuing from {start.path}")
+    _compare(start.path, graph, console)
+    return start
 
 
-def _make_room(settings: Trainer, store: Store) -> None:
+def make_room(store: Store, start: Start | None) -> None:
+    """Remove the checkpoints of another run; `choose_start` has refused them where that is not asked for."""
+    old = _of_another_run(store, start)
+    if old:
+        store.claim()
+        store.remove([one.path for one in old], force=True)
+
+
+def _refuse_mixing(settings: Trainer, store: Store, start: Start | None) -> None:
     """A new run never mixes its checkpoints with those of another."""
-    old = store.list()
-    if not old:
-        return
-    if not settings.overwrite_output_dir:
+    old = _of_another_run(store, start)
+    if old and not settings.overwrite_output_dir:
         raise ResumeError(
             f"{settings.output_dir} holds checkpoints up to step {max(one.step for one in old)} already",
             hint="continue from them with --resume-from-checkpoint auto, write elsewhere with --output-dir, "
             "or remove them first with --overwrite-output-dir",
         )
-    store.claim()
-    store.remove([one.path for one in old], force=True)
+
+
+def _of_another_run(store: Store, start: Start | None) -> Sequence[Checkpoint]:
+    """The checkpoints in the folder, unless the one that the run continues from is among them."""
+    if start is not None and os.path.realpath(os.path.dirname(start.path)) == os.path.realpath(store.folder):
+        return []
+    return store.list()
 
 
 def _compare(path: str, graph: Graph, console: Console) -> None:

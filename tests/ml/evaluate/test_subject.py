@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 subject = pytest.importorskip("forge.ml.evaluate.subject")
 
 CONFIG = """\
-defaults: [model: tiny, tokenizer: bpe, optimizer: adamw, schedule: constant, parallel: single, logging: none,
+defaults: [model: tiny, tokenizer: bpe, optimizer: adamw, schedule: constant, parallel: single, logging: none, callback: none,
   trainer: default, _self_]
 dataset:
   _target_: forge.ml.data.corpus.TextCorpus

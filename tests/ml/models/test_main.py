@@ -29,6 +29,7 @@ tokenizer: null
 schedule: null
 parallel: null
 logging: []
+callback: []
 """
 
 

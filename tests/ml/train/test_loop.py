@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from forge.ml.train.run import Run
 
-Carried = "Callable[..., Run]"
+    Carried = Callable[..., Run]
+
 EVALUATED = "trainer.eval_strategy=steps"
 
 
@@ -187,7 +188,9 @@ def test_several_held_out_sets_count_by_their_tokens(
     run = made(EVALUATED, "trainer.eval_steps=4")
     (batches,) = run.evaluations.values()
     run.evaluations = {"small": batches, "large": batches}
-    found = iter([{"eval_loss": 4.0, "tokens": 10, "perplexity": 1.0}, {"eval_loss": 1.0, "tokens": 90, "perplexity": 1.0}])
+    found = iter(
+        [{"eval_loss": 4.0, "tokens": 10, "perplexity": 1.0}, {"eval_loss": 1.0, "tokens": 90, "perplexity": 1.0}]
+    )
     monkeypatch.setattr(loop, "evaluate", lambda *_: next(found))
     loop.train(run)
     assert run.best.loss == pytest.approx(1.3)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from forge.ml.train.run import Run
 
-Make = "Callable[..., Run]"
+    Make = Callable[..., Run]
+
 # Without dropout the same batch has the same gradients again.
 EXACT = ("model.config.resid_pdrop=0", "model.config.embd_pdrop=0", "trainer.save_strategy=no")
 UNCLIPPED = (*EXACT, "trainer.max_grad_norm=null")

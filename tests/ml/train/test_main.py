@@ -1,0 +1,227 @@
+"""One process of a run: its exit code says how it ended, and a mistake of the user is one message."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytestmark = pytest.mark.torch
+pytest.importorskip("torch")
+
+from forge.base.errors import RunError  # noqa: E402 - torch may be missing
+from forge.launch.process import module_command, module_environment  # noqa: E402 - as above
+from forge.ml.checkpoint.store import Store  # noqa: E402 - as above
+from forge.ml.train.__main__ import Ending, main  # noqa: E402 - as above
+from forge.ml.train.callback import Callback  # noqa: E402 - as above
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forge.ml.train.run import Run
+
+    Ended = Callable[[str], tuple[int, str]]
+
+
+def process(folder: str, **environment: str) -> tuple[int, str]:
+    """The exit code of a real process, and what it said."""
+    clean = {name: value for name, value in os.environ.items() if name != "FORGE_DEBUG"}
+    done = subprocess.run(
+        module_command("forge.ml.train", [folder]),
+        env={**clean, **module_environment({"OMP_NUM_THREADS": "1"}), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def every_callback(monkeypatch: pytest.MonkeyPatch, callback: Callback) -> None:
+    """Let each run that is set up have a callback more."""
+    import forge.ml.train.setup
+
+    set_up = forge.ml.train.setup.set_up
+
+    def with_callback(*arguments: Any) -> Run:
+        run = set_up(*arguments)
+        run.callbacks = [*run.callbacks, callback]
+        return run
+
+    monkeypatch.setattr(forge.ml.train.setup, "set_up", with_callback)
+
+
+class Does(Callback):
+    """Does something at each step."""
+
+    def __init__(self, what: Callable[[Run], None]) -> None:
+        self.what = what
+
+    def before_step(self, run: Run) -> None:
+        self.what(run)
+
+
+def raising(error: BaseException) -> Does:
+    def raise_it(_: Run) -> None:
+        raise error
+
+    return Does(raise_it)
+
+
+def test_a_run_to_its_end(ended: Ended, freeze: Callable[..., str], tmp_path: Path) -> None:
+    code, said = ended(freeze())
+    assert code == Ending.FINISHED == 0
+    assert "step 4/4" in said
+    assert [one.step for one in Store(tmp_path / "out" / "checkpoints").list()] == [4]
+
+
+@pytest.mark.parametrize("arguments", [[], ["one", "two"]])
+def test_another_number_of_arguments_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == Ending.REFUSED
+    assert capsys.readouterr().err.startswith("usage: ")
+
+
+def test_a_run_that_somebody_stopped_says_who_and_how_to_go_on(
+    ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_callback(monkeypatch, Does(lambda run: run.stopping.interrupt("SIGTERM")))
+    code, said = ended(freeze())
+    assert code == Ending.STOPPED == 3
+    assert "stopped after step 1 of 4: SIGTERM" in said
+    assert "--resume-from-checkpoint auto" in said
+
+
+def test_a_run_that_is_not_saved_does_not_promise_to_go_on(
+    ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_callback(monkeypatch, Does(lambda run: run.stopping.interrupt("SIGTERM")))
+    code, said = ended(freeze("trainer.save_strategy=no"))
+    assert code == Ending.STOPPED
+    assert "stopped after step 1 of 4: SIGTERM" in said
+    assert "--resume-from-checkpoint" not in said
+
+
+def test_a_run_that_a_callback_ended_is_finished_and_says_why(
+    ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_callback(monkeypatch, Does(lambda run: run.stop("it is good enough")))
+    code, said = ended(freeze())
+    assert code == Ending.FINISHED
+    assert "ended after step 1 of 4: it is good enough" in said
+
+
+def test_a_request_to_stop_that_comes_in_the_last_step_changes_nothing(
+    ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_callback(monkeypatch, Does(lambda run: run.stopping.interrupt("SIGTERM")))
+    code, said = ended(freeze("trainer.max_steps=1"))
+    assert code == Ending.FINISHED
+    assert "stopped" not in said
+
+
+def test_a_run_that_fails_with_a_known_error(
+    ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_callback(monkeypatch, raising(RunError("the loss is nan", hint="lower the learning rate")))
+    folder = freeze()
+    code, said = ended(folder)
+    assert code == Ending.FAILED == 1
+    assert said.endswith("error: the loss is nan\n  lower the learning rate\n")
+    assert "Traceback" not in said
+
+
+def test_the_traceback_of_a_known_error_is_shown_when_it_is_asked_for(
+    ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_callback(monkeypatch, raising(RunError("the loss is nan")))
+    monkeypatch.setenv("FORGE_DEBUG", "1")
+    code, said = ended(freeze())
+    assert code == Ending.FAILED
+    assert "Traceback" in said
+    assert "RunError: the loss is nan" in said
+    assert said.endswith("error: the loss is nan\n")
+
+
+def test_a_run_that_fails_with_any_other_error_shows_where(
+    ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_callback(monkeypatch, raising(ZeroDivisionError("by nothing")))
+    code, said = ended(freeze())
+    assert code == Ending.FAILED
+    assert said.rstrip().endswith("ZeroDivisionError: by nothing")
+    assert "Traceback" in said
+
+
+def test_a_second_interrupt_ends_at_once_and_leaves_the_folder_to_others(
+    ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    every_callback(monkeypatch, raising(KeyboardInterrupt()))
+    code, said = ended(freeze())
+    assert code == Ending.ABORTED == 130
+    assert "nothing was saved since the last checkpoint" in said
+    store = Store(tmp_path / "out" / "checkpoints")
+    assert store.list() == []
+    store.claim()
+    store.release()
+
+
+def test_a_callback_that_does_not_fit_the_run_is_refused(refused: Callable[..., str]) -> None:
+    early = ("callback=early_stopping", "trainer.eval_strategy=no")
+    message = refused(*early)
+    assert "early stopping needs evaluations" in message
+    assert "eval_strategy" in message
+
+
+def test_the_traceback_of_a_refusal_is_shown_when_it_is_asked_for(
+    ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = freeze("dataset.max_length=33")
+    monkeypatch.setenv("FORGE_DEBUG", "1")
+    code, said = ended(folder)
+    assert code == Ending.REFUSED
+    assert "Traceback" in said
+    assert "DataError" in said
+    assert "error: sequences have up to 33 tokens" in said
+
+
+def no_such_model(freeze: Callable[..., str], tmp_path: Path) -> tuple[str, str]:
+    return freeze("~model.config", f"+model.path={tmp_path}/nowhere"), f"there is no model folder {tmp_path}/nowhere"
+
+
+def unwritable_output(freeze: Callable[..., str], tmp_path: Path) -> tuple[str, str]:
+    (tmp_path / "file").touch()
+    return freeze(f"trainer.output_dir={tmp_path}/file/out"), f"{tmp_path}/file"
+
+
+def damaged_folder(freeze: Callable[..., str], tmp_path: Path) -> tuple[str, str]:  # noqa: ARG001 - as the others
+    folder = freeze()
+    graph = Path(folder, "graph.json")
+    graph.write_bytes(graph.read_bytes()[:-50])
+    return folder, "graph.json"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", [no_such_model, unwritable_output, damaged_folder])
+def test_a_mistake_in_a_real_process(
+    freeze: Callable[..., str], tmp_path: Path, mistake: Callable[..., tuple[str, str]]
+) -> None:
+    folder, named = mistake(freeze, tmp_path)
+    code, said = process(folder)
+    assert code == Ending.REFUSED, said
+    assert "Traceback" not in said
+    assert said.count("error:") == 1
+    assert named in said
+
+
+@pytest.mark.slow
+def test_a_real_process_shows_the_traceback_when_it_is_asked_for(freeze: Callable[..., str], tmp_path: Path) -> None:
+    folder, named = no_such_model(freeze, tmp_path)
+    code, said = process(folder, FORGE_DEBUG="1")
+    assert code == Ending.REFUSED
+    assert "Traceback" in said
+    assert said[said.rindex("error: ") :].startswith(f"error: {named}")
