@@ -11,7 +11,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.errors import RunError
+from forge.base.errors import GraphError, RunError
 from forge.base.files import make_folder, read_bounded, write_atomic
 from forge.base.secrets import Secret
 from forge.build.build import build
@@ -28,6 +28,7 @@ __all__ = ["GRAPH", "RUN", "Facts", "Frozen", "freeze", "thaw"]
 GRAPH: Final = "graph.json"
 RUN: Final = "run.json"
 _LIMIT: Final = 256 << 20
+_AGAIN: Final = "start the run anew with `forge train`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,18 @@ def _refuse_secret(node: Node) -> None:
 
 
 def thaw(folder: str | os.PathLike[str]) -> Frozen:
-    """Read a config that `freeze` wrote."""
-    graph = from_json(read_bounded(os.path.join(folder, GRAPH), _LIMIT).decode())
+    """Read a config that `freeze` wrote; RunError for anything else."""
+    graph_file, facts_file = os.path.join(folder, GRAPH), os.path.join(folder, RUN)
     try:
-        written = json.loads(read_bounded(os.path.join(folder, RUN), _LIMIT))
+        graph = from_json(read_bounded(graph_file, _LIMIT).decode())
+    except (GraphError, ValueError) as error:
+        raise RunError(f"{graph_file} is no frozen graph: {error}", hint=_AGAIN) from error
+    try:
+        written = json.loads(read_bounded(facts_file, _LIMIT))
         held: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in written.items()}
         facts = Facts(**held)
+        for rule in facts.rules:
+            Rule(*rule)
     except (ValueError, TypeError, AttributeError) as error:
-        raise RunError(f"{os.path.join(folder, RUN)} does not describe a run: {error}") from error
+        raise RunError(f"{facts_file} does not describe a run: {error}", hint=_AGAIN) from error
     return Frozen(os.fspath(folder), graph, facts)

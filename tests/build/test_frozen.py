@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,4 +74,15 @@ def test_a_damaged_run_is_named(project: Path, tmp_path: Path) -> None:
     forge.open(project).config("c").freeze(tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text('{"project": 1}')
     with pytest.raises(RunError, match=r"run\.json does not describe a run"):
+        thaw(tmp_path / "run")
+
+
+def test_damaged_rules_and_graphs_are_named(project: Path, tmp_path: Path) -> None:
+    forge.open(project).config("c").freeze(tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**facts, "rules": [[1, 2, 3]]}))
+    with pytest.raises(RunError, match=r"run\.json does not describe a run"):
+        thaw(tmp_path / "run")
+    (tmp_path / "run" / "graph.json").write_bytes(b"{\xff")
+    with pytest.raises(RunError, match=r"graph\.json is no frozen graph"):
         thaw(tmp_path / "run")

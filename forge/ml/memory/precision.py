@@ -56,7 +56,9 @@ def choose_precision(
     native, because = _native(torch.device(device))
     name = how if how != "auto" else native if weights == torch.float32 else "no"
     _refuse(name, kind)
-    if how == "auto" and weights != torch.float32:
+    if how != "auto":
+        because = "as the config says"
+    elif weights != torch.float32:
         because = f"the weights are {str(weights).removeprefix('torch.')} already"
     scaler = torch.amp.GradScaler(kind) if name == "fp16" else None
     matmul = "high" if name != "no" and kind == "cuda" and native == "bf16" else "highest"

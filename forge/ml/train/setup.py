@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from forge.base.errors import GraphError, RunError
-from forge.build.frozen import GRAPH, thaw
+from forge.base.errors import RunError
+from forge.build.frozen import thaw
 from forge.graph.stored import to_json
 from forge.ml.checkpoint.saver import Saver
 from forge.ml.checkpoint.state import read_state
@@ -59,7 +59,7 @@ def set_up(folder: str, stopping: Stopping) -> Run:
     """Make everything that a run needs; what is wrong with its data, model or settings shows here, before any step."""
     # What is printed are names of files and sentences: nothing in them is markup.
     console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    frozen = _thawed(folder)
+    frozen = thaw(folder)
     with deferred_weights():
         settings = frozen.build()
     _check(settings, frozen)
@@ -70,15 +70,6 @@ def set_up(folder: str, stopping: Stopping) -> Run:
         run = _make(settings, frozen, store, stopping, console, undo)
         undo.pop_all()
     return run
-
-
-def _thawed(folder: str) -> Frozen:
-    try:
-        return thaw(folder)
-    except (GraphError, ValueError) as error:
-        raise RunError(
-            f"{os.path.join(folder, GRAPH)} is damaged: {error}", hint="start the run anew with `forge train`"
-        ) from error
 
 
 def _check(settings: Any, frozen: Frozen) -> None:

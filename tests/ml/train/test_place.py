@@ -166,6 +166,7 @@ def test_a_resumed_model_has_the_weights_of_the_checkpoint(made: Make, carried: 
     first = carried(path, callbacks=(Interrupt(2, "after"),))
     again = made(path, "trainer.resume_from_checkpoint=auto", "trainer.save_strategy=no")
     fresh = made(path, "trainer.save_strategy=no", "trainer.overwrite_output_dir=true").model.state_dict()
+    assert again.model.training  # as read from a folder it is not
     trained, resumed = first.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(resumed[name], tensor) for name, tensor in trained.items())
     assert not all(torch.equal(fresh[name], tensor) for name, tensor in trained.items())

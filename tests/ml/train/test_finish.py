@@ -1,0 +1,66 @@
+"""Where the result of a run is found."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+store = pytest.importorskip("forge.ml.checkpoint.store")
+finishing = pytest.importorskip("forge.ml.train.finish")
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Said(list[str]):
+    def say(self, text: str) -> None:
+        self.append(text)
+
+
+def _run(output: Path, *, model_path: str | None = None, saved: bool = True) -> Any:
+    kept = store.Store(output / "checkpoints")
+    path = None
+    if saved:
+        with kept.begin(7) as stage:
+            stage.write_bytes("config.json", b'{"a": 1}')
+            path = stage.commit({})
+    saver = SimpleNamespace(store=kept, path=path)
+    return SimpleNamespace(saver=saver, model_path=model_path, progress=Said())
+
+
+def test_the_output_folder_shows_the_newest_checkpoint(tmp_path: Path) -> None:
+    run = _run(tmp_path / "out")
+    finishing.finish(run)
+    assert (tmp_path / "out" / "config.json").read_text() == '{"a": 1}'
+    assert "is the trained model, from checkpoint-7" in run.progress[0]
+
+
+def test_the_folder_of_the_tuned_model_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("the model's own")
+    run = _run(tmp_path / "model", model_path=os.path.join(tmp_path, "model", ""))
+    finishing.finish(run)
+    assert (tmp_path / "model" / "config.json").read_text() == "the model's own"
+    assert "saved:" in run.progress[0]
+    assert "checkpoint-7" in run.progress[0]
+
+
+def test_files_of_somebody_else_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("somebody else's")
+    run = _run(tmp_path / "out")
+    finishing.finish(run)
+    assert (tmp_path / "out" / "config.json").read_text() == "somebody else's"
+    assert "does not show it" in run.progress[0]
+
+
+def test_a_run_that_saved_nothing_shows_nothing(tmp_path: Path) -> None:
+    run = _run(tmp_path / "out", saved=False)
+    finishing.finish(run)
+    assert run.progress == []
+    assert os.listdir(tmp_path) == []
