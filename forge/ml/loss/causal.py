@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import torch
 from torch.nn import functional
 
 from forge.base.errors import ModelError
@@ -14,7 +16,6 @@ from forge.ml.loss.tail import tail_cross_entropy
 from forge.ml.models.attention import attention_inputs
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from forge.ml.data.batch import Batch
@@ -23,6 +24,8 @@ __all__ = ["LOSS_KINDS", "CausalLoss"]
 
 LOSS_KINDS: Final = ("auto", "linear", "logits", "whole")
 """The ways to compute the loss: of a plain linear head, in chunks through the model's own tail, or with whole logits."""
+
+_ROUND: Final = 128
 
 
 class CausalLoss:
@@ -39,6 +42,8 @@ class CausalLoss:
 
     def total(self, batch: Batch) -> torch.Tensor:
         """The sum of the losses of all trained tokens, in float32; what is ignored never reaches the head."""
+        if batch.input_ids.device.type == "cpu":
+            batch = _rounded(batch)
         inputs = attention_inputs(batch, self.head.model.config._attn_implementation)  # noqa: SLF001 - where transformers keeps it
         if self.kind == "whole":
             hidden = self.model(input_ids=batch.input_ids, **inputs).logits
@@ -71,8 +76,26 @@ def _checked(head: Head, kind: str) -> str:
     return kind
 
 
+def _rounded(batch: Batch) -> Batch:
+    """A row of documents with one more behind them, of which nothing is learned, so that lengths are few.
+
+    A CPU keeps memory and code for every length of a matrix product that it has met, megabytes of it.
+    """
+    extra = -batch.input_ids.shape[1] % _ROUND
+    if batch.lengths is None or len(batch.input_ids) > 1 or not extra:
+        return batch
+    positions = torch.arange(extra, dtype=batch.position_ids.dtype)
+    return replace(
+        batch,
+        input_ids=functional.pad(batch.input_ids, (0, extra)),
+        targets=functional.pad(batch.targets, (0, extra), value=IGNORED),
+        position_ids=torch.cat([batch.position_ids, positions[None]], 1),
+        lengths=torch.cat([batch.lengths, batch.lengths.new_tensor([extra])]),
+    )
+
+
 def _trained(hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows from which something is learned, and what."""
+    """The rows from which something is learned, and what; on a CPU with a few others, so that their numbers are few too."""
     if hidden.shape[:2] != batch.targets.shape:
         raise ModelError(
             f"the model makes {tuple(hidden.shape[:2])} of tokens of shape {tuple(batch.targets.shape)}",
@@ -81,5 +104,8 @@ def _trained(hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Te
     hidden, targets = hidden.flatten(0, 1), batch.targets.flatten()
     if batch.trained == targets.numel():
         return hidden, targets
-    kept = (targets != IGNORED).nonzero()[:, 0]
+    ignored = targets == IGNORED
+    kept = (~ignored).nonzero()[:, 0]
+    if hidden.device.type == "cpu" and len(kept):
+        kept = torch.cat([kept, ignored.nonzero()[: -len(kept) % _ROUND, 0]])
     return hidden[kept], targets[kept]

@@ -44,6 +44,7 @@ _FLASH: Final = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_
 _NO_WINDOW: Final = 0
 _VARLEN_TYPES: Final = (torch.bfloat16, torch.float16)
 _VARLEN_WIDEST: Final = 256
+_LENGTHS: Final = 32  # on a CPU in bfloat16 lengths are multiples of it
 
 
 def choose_attention(
@@ -289,16 +290,17 @@ def _documents(
     out = query.new_empty(query.shape)
     weight = _weight_like(query)
     for first, last, seen in _pieces(bounds.tolist(), window):
+        end = _rounded_end(query, first, last, seen)
         part, part_weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001 - torch has no public name for a kernel that also returns the weights
-            _heads(query[first:last]),
-            _heads(key[seen:last]),
-            _heads(value[seen:last]),
+            _heads(query[first:end]),
+            _heads(key[seen:end]),
+            _heads(value[seen:end]),
             is_causal=seen == first,
             attn_mask=_window_mask(query, first, last, seen, window),
             scale=scale,
         )
-        out[first:last] = part[0].transpose(0, 1)
-        weight[first:last] = part_weight[0].T
+        out[first:last] = part[0, :, : last - first].transpose(0, 1)
+        weight[first:last] = part_weight[0, :, : last - first].T
     return out, weight
 
 
@@ -316,22 +318,26 @@ def _documents_backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     to_query, to_key, to_value = query.new_empty(query.shape), key.new_zeros(key.shape), value.new_zeros(value.shape)
     for first, last, seen in _pieces(bounds.tolist(), window):
+        end = _rounded_end(query, first, last, seen)
+        # What is behind the document has no part in it: no gradient, and a softmax of zeros.
+        padded_gradient = functional.pad(gradient[first:last], (0, 0, 0, 0, 0, end - last))
+        padded_weight = functional.pad(weight[first:last], (0, 0, 0, end - last), value=float("inf"))
         parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(  # noqa: SLF001 - as above
-            _heads(gradient[first:last]),
-            _heads(query[first:last]),
-            _heads(key[seen:last]),
-            _heads(value[seen:last]),
-            _heads(out[first:last]),
-            weight[first:last].T[None],
+            _heads(padded_gradient),
+            _heads(query[first:end]),
+            _heads(key[seen:end]),
+            _heads(value[seen:end]),
+            _heads(out[first:end]),
+            padded_weight.T[None],
             0.0,
             is_causal=seen == first,
             attn_mask=_window_mask(query, first, last, seen, window),
             scale=scale,
         )
-        to_query[first:last] = parts[0][0].transpose(0, 1)
+        to_query[first:last] = parts[0][0, :, : last - first].transpose(0, 1)
         # Pieces of one document overlap in what they see when there is a window.
-        to_key[seen:last] += parts[1][0].transpose(0, 1)
-        to_value[seen:last] += parts[2][0].transpose(0, 1)
+        to_key[seen:last] += parts[1][0, :, : last - seen].transpose(0, 1)
+        to_value[seen:last] += parts[2][0, :, : last - seen].transpose(0, 1)
     return to_query, to_key, to_value
 
 
@@ -371,6 +377,16 @@ def _pieces(bounds: Sequence[int], window: int) -> Iterator[tuple[int, int, int]
         for first in range(start, stop, step):
             seen = max(start, first - window + 1) if step == window else start
             yield first, min(first + step, stop), seen
+
+
+def _rounded_end(query: torch.Tensor, first: int, last: int, seen: int) -> int:
+    """Where a piece ends for the kernel, which in bfloat16 keeps megabytes for every length that it has met.
+
+    No token sees what is behind it, so a whole document may be given with the beginning of the next.
+    """
+    if query.dtype == torch.float32 or seen != first:
+        return last
+    return min(last + (first - last) % _LENGTHS, len(query))
 
 
 def _window_mask(query: torch.Tensor, first: int, last: int, seen: int, window: int) -> torch.Tensor | None:

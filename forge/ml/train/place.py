@@ -70,7 +70,8 @@ def saved_memory(settings: Trainer, model: Any) -> AbstractContextManager[Any]:
 def _save_memory(settings: Trainer, model: Any, console: Console) -> None:
     if settings.gradient_checkpointing:
         count = checkpoint_blocks(model, settings.gradient_checkpointing)
-        console.print(f"gradient checkpointing: {settings.gradient_checkpointing}, in {count} layers")
+        how = "full" if settings.gradient_checkpointing is True else settings.gradient_checkpointing
+        console.print(f"gradient checkpointing: {how}, in {count} layers")
     if settings.enable_activation_offloading:
         console.print(offloading_described(next(model.parameters()).device))
 

@@ -193,3 +193,17 @@ def test_tokens_put_before_a_prompt_are_refused() -> None:
     model = peft.get_peft_model(_model("llama"), config)
     with pytest.raises(errors.ModelError, match="tokens of shape"):
         causal.CausalLoss(model).total(_batch((4, 4), packed=False))
+
+
+def test_a_cpu_meets_few_lengths() -> None:
+    lengths = torch.tensor([3, 5], dtype=torch.int32)
+    tokens, positions = torch.arange(8)[None], torch.tensor([[0, 1, 2, 0, 1, 2, 3, 4]])
+    row = data.Batch(tokens, tokens.clone(), positions, lengths, tokens=8, trained=8)
+    rounded = causal._rounded(row)
+    assert rounded.input_ids.shape == rounded.targets.shape == rounded.position_ids.shape == (1, 128)
+    assert rounded.lengths.tolist() == [3, 5, 120]
+    assert (rounded.targets[0, 8:] == data.IGNORED).all()
+    assert rounded.position_ids[0, 8:].tolist() == list(range(120))
+    _, kept = causal._trained(torch.zeros(1, 128, 4), rounded)
+    assert len(kept) == 128
+    assert causal._rounded(rounded) is rounded

@@ -123,3 +123,17 @@ def test_bfloat16_is_as_exact_as_the_plain_way_in_it(rows: int, *, autocast: boo
 def test_chunks_hold_as_many_rows_as_their_bytes_allow() -> None:
     assert linear.chunk_rows(1 << 20) == linear.CHUNK_BYTES >> 20
     assert linear.chunk_rows(1 << 40) == 16
+
+
+def test_rows_that_only_fill_up_change_nothing() -> None:
+    torch.manual_seed(3)
+    hidden, weight = torch.randn(7, 6, requires_grad=True), torch.randn(11, 6, requires_grad=True)
+    targets = torch.tensor([1, -100, 3, 10, -100, 0, 5])
+    kept = targets >= 0
+    loss = linear.linear_cross_entropy(hidden, weight, None, targets)
+    found = torch.autograd.grad(loss, (hidden, weight))
+    alone = linear.linear_cross_entropy(hidden[kept], weight, None, targets[kept])
+    expected = torch.autograd.grad(alone, (hidden, weight))
+    torch.testing.assert_close(loss, alone)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
