@@ -37,7 +37,9 @@ demo: $(INSTALLED) ## draw the tiny model that needs no download, and train it; 
 	$(BIN)/forge -p projects/pydoc -t pretrain/tiny train --output-dir demo/model --overwrite-output-dir
 	@echo 'The graph: demo/graph.svg. The same objects as Python: demo/graph.py. The model: demo/model.'
 
-# The quick tests come first, so that most mistakes show within seconds.
+# The quick tests come first, so that most mistakes show within seconds. Several processes with several threads each would wait for
+# one another most of the time.
+test: export OMP_NUM_THREADS = 1
 test: $(INSTALLED) ## run all tests
 	$(BIN)/python -m pytest -q -n $(JOBS) -m 'not slow and not torch and not wheel and not browser'
 	$(BIN)/python -m pytest -q -n $(JOBS) -m 'slow or torch or wheel or browser'
