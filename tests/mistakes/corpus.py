@@ -182,7 +182,7 @@ CORPUS = [
         "interpolation that does not parse",
         ("parse",),
         "tiny.yaml",
-        edits={TINY: ("output/pydoc/pretrain/tiny", '"out/${model.seed"')},
+        edits={TINY: ("max_steps: 200", 'max_steps: "${model.seed"')},
     ),
     Mistake(
         "reference out of the config", ("leads out",), "tiny.yaml", edits={TINY: ("${trainer.seed}", "${....seed}")}
