@@ -135,13 +135,13 @@ def _to_gradient(logits: torch.Tensor, targets: torch.Tensor, *, wanted: bool) -
     for part, target in zip(logits.split(step), targets[:, None].split(step), strict=True):
         logarithms = torch.log_softmax(part.float(), 1)
         # Rows of which nothing is learned only fill up a chunk, and a GPU has none of them.
-        filling = (target[:, 0] < 0).nonzero()[:, 0] if part.device.type == "cpu" else ()
-        named = target.clamp(min=0) if len(filling) else target
+        filling = target < 0 if part.device.type == "cpu" else None
+        named = target if filling is None else target.clamp(min=0)
         losses.append(-logarithms.gather(1, named)[:, 0])
         if wanted:
             # One is taken away in float32: what is left of a sure token is too small a difference for bfloat16.
             part.copy_(logarithms.exp_().scatter_add_(1, named, -torch.ones_like(named, dtype=torch.float32)))
-        if len(filling):
-            losses[-1][filling] = 0.0
-            part[filling] = 0.0
+        if filling is not None:
+            losses[-1].masked_fill_(filling[:, 0], 0.0)
+            part.masked_fill_(filling, 0.0)
     return torch.cat(losses)
