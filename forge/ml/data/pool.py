@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -189,17 +190,18 @@ class _Worker:
     def __init__(self, job: Job) -> None:
         self._job = job.to_json()
         self._closed = False
-        self._start()  # at once: it loads its libraries while the first rows are read
+        # The thread that asks and the one that closes the pool both change which process this is.
+        self._changing = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._running()  # at once: it loads its libraries while the first rows are read
 
     def ask(self, rows: Sequence[bytes]) -> Reply | None:
         """What became of rows; None when the process ended over them."""
-        if self._process is None and not self._closed:
-            self._start()
-        process = self._process
+        process = self._running()
         if process is None:
             return None
         try:
-            self._greet()
+            self._greet(process)
             write_frame(process.stdin, b"[" + b",".join(rows) + b"]")
         except BrokenPipeError:
             return None
@@ -213,7 +215,7 @@ class _Worker:
         """Forget the process that has ended; DataError unless it was a limit on its template that ended it."""
         from forge.ml.chat.limits import KILLED
 
-        process, self._process = self._process, None
+        process = self._forgotten()
         if process is None:
             raise RuntimeError("the processes that prepare rows have been closed")
         code = process.wait()
@@ -223,33 +225,46 @@ class _Worker:
 
     def kill(self) -> None:
         """End the process, whatever it does."""
-        self._closed = True
-        process, self._process = self._process, None
+        process = self._forgotten(for_good=True)
         if process is not None:
             process.kill()
             process.wait()
             _close(process)
 
-    def _start(self) -> None:
+    def _forgotten(self, *, for_good: bool = False) -> subprocess.Popen[bytes] | None:
+        """The process there was; from now on there is none, or a new one when somebody asks."""
+        with self._changing:
+            self._closed = self._closed or for_good
+            process, self._process = self._process, None
+            return process
+
+    def _running(self) -> subprocess.Popen[bytes] | None:
+        """The process, started when there is none; None once the pool is closed."""
+        with self._changing:
+            if self._process is None and not self._closed:
+                self._process = self._start()
+            return self._process
+
+    def _start(self) -> subprocess.Popen[bytes]:
         package = os.path.dirname(os.path.dirname(os.path.abspath(forge.__file__)))
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         # One thread each: the processes themselves are what runs in parallel.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
         environment |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
-        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+        self._greeted = False
+        return subprocess.Popen(
             [sys.executable, "-m", "forge.ml.data.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
         )
-        self._greeted = False
 
-    def _greet(self) -> None:
+    def _greet(self, process: subprocess.Popen[bytes]) -> None:
         """Hand over the job, and hear whether it can be done."""
         if self._greeted:
             return
-        write_frame(self._process.stdin, self._job)
-        answer = read_frame(self._process.stdout)
+        write_frame(process.stdin, self._job)
+        answer = read_frame(process.stdout)
         if answer is None:
             self.check_ended_by_template()
             raise DataError("the chat template cannot be used: it takes too long to compile")

@@ -146,5 +146,15 @@ def test_examples_left_behind_leave_no_process(byte_tokenizer: Callable[..., Any
     assert all(process.poll() is not None for process in processes)
 
 
+def test_a_closed_pool_starts_no_process_for_a_thread_that_still_asks(byte_tokenizer: Callable[..., Any]) -> None:
+    with pool.Pool(_chat_job(byte_tokenizer()), 1) as running:
+        next(running.examples((_chat("a") for _ in range(20)), report_module.Report()))
+        (one,) = running._started
+        with one._forgotten() as process:  # as when it has died: the next to ask would start another
+            process.kill()
+    assert one.ask([b"{}"]) is None
+    assert one._process is None
+
+
 def test_there_is_at_least_one_processor() -> None:
     assert pool.processors() >= 1
