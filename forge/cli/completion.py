@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from forge.base.errors import UsageError
 from forge.cli.options import Option
 from forge.cli.parse import is_override, split_flag
-from forge.cli.registry import all_verbs, find_verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from forge.cli.options import Positional
-    from forge.cli.registry import Verb
+    from forge.cli.registry import Registry, Verb
 
 __all__ = ["FILES", "GLOBAL_OPTIONS", "Candidate", "Flag", "Known", "Value", "complete", "split_globals"]
 
@@ -48,6 +47,10 @@ class Flag(NamedTuple):
 
 class Known(Protocol):
     """What completion asks about the project and the config; a provider returns nothing where it knows nothing."""
+
+    @property
+    def verbs(self) -> Registry:
+        """The verbs that can be typed."""
 
     def projects(self) -> Mapping[str, str]:
         """Names of projects with their descriptions."""
@@ -93,7 +96,7 @@ def complete(words: Sequence[str], index: int, known: Known) -> list[Candidate]:
     if not rest:
         return _options(GLOBAL_OPTIONS, word) if word.startswith("-") else _kind("verb", word, known)
     try:
-        verb = find_verb(rest[0])
+        verb = known.verbs.find(rest[0])
     except UsageError:
         return []
     return _after_verb(verb, rest[1:], word, known)
@@ -214,7 +217,7 @@ def _kind(kind: str, word: str, known: Known) -> list[Candidate]:
         return _keys(word, known, ends=("", "."))
     names: Mapping[str, str] = {}
     if kind == "verb":
-        names = {verb.name: verb.summary for verb in all_verbs() if not verb.hidden}
+        names = {verb.name: verb.summary for verb in known.verbs.all if not verb.hidden}
     elif kind in {"target", "node"}:
         names = known.targets()
     elif kind == "config":

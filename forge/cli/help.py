@@ -7,13 +7,13 @@ import textwrap
 from typing import TYPE_CHECKING, Final
 
 from forge.base.errors import ForgeError
-from forge.cli.registry import all_verbs
+from forge.cli.registry import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from forge.cli.options import Option
-    from forge.cli.registry import Verb
+    from forge.cli.registry import Registry, Verb
     from forge.cli.session import Session
     from forge.compose.arguments import Argument
 
@@ -30,9 +30,9 @@ _WIDEST: Final = 100
 _LEFT: Final = 30
 
 
-def overview() -> str:
+def overview(verbs: Registry = VERBS) -> str:
     """All verbs in a line each, and the flags that stand before a verb."""
-    rows = [(", ".join((verb.name, *verb.aliases)), verb.summary) for verb in all_verbs() if not verb.hidden]
+    rows = [(", ".join((verb.name, *verb.aliases)), verb.summary) for verb in verbs.all if not verb.hidden]
     return "\n".join(
         [
             "usage: forge [-p PROJECT] [-t CONFIG] VERB ...",

@@ -10,11 +10,13 @@ from forge.base.errors import ForgeError
 from forge.base.paths import dotted
 from forge.base.secrets import is_secret_name
 from forge.cli.completion import Flag, Value
+from forge.cli.registry import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from forge.api import ConfigHandle, ProjectHandle
+    from forge.cli.registry import Registry
 
 __all__ = ["Knowledge"]
 
@@ -25,7 +27,14 @@ _HEAD = 500
 class Knowledge:
     """The project and config on a line, as far as they can be read."""
 
-    def __init__(self, project: str | None = None, config: str | None = None, overrides: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        project: str | None = None,
+        config: str | None = None,
+        overrides: Sequence[str] = (),
+        verbs: Registry = VERBS,
+    ) -> None:
+        self.verbs = verbs
         self._where = project
         self._name = config
         self._overrides = tuple(overrides)

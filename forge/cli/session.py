@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from forge.base.errors import FileError, UsageError
 from forge.cli.output import Output, standard_output
 from forge.cli.parse import UnknownFlagError, is_override, parse
+from forge.cli.registry import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from forge.api import ConfigHandle, ProjectHandle
     from forge.cli.parse import Given, Parsed
-    from forge.cli.registry import Verb
+    from forge.cli.registry import Registry, Verb
     from forge.compose.arguments import Argument
 
 __all__ = ["Context", "Session", "current_folder", "execute", "project_of", "understand", "write_result"]
@@ -32,6 +33,7 @@ class Session:
     overrides: tuple[str, ...] = ()
     debug: bool = False
     output: Output = field(default_factory=standard_output)
+    verbs: Registry = VERBS
 
 
 class Context:
@@ -126,9 +128,7 @@ def current_folder() -> str:
 
 def execute(session: Session, words: Sequence[str]) -> int:
     """Run one line, the verb and what follows it, and return its exit code; errors are raised."""
-    from forge.cli.registry import find_verb  # registry and verbs name this module
-
-    verb = find_verb(words[0])
+    verb = session.verbs.find(words[0])
     parsed = understand(session, verb, words[1:])
     if parsed.help:
         from forge.cli.help import verb_help  # only with --help

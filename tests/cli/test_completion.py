@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.cli.completion import FILES, Candidate, Flag, Value, complete
+from forge.cli.registry import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 class Fixed:
     """What a small project would answer."""
+
+    verbs = VERBS
 
     def __init__(self, wide: int = 0) -> None:
         self.wide = wide

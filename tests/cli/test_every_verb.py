@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.cli.main import main
-from forge.cli.registry import all_verbs, find_verb
+from forge.cli.registry import VERBS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ UNICODE = (
 
 def _writes(name: str) -> bool:
     """Whether the verb has ``-o``."""
-    return any("-o" in option.names for option in find_verb(name).options)
+    return any("-o" in option.names for option in VERBS.find(name).options)
 
 
 def by_first_word(words: list[str]) -> str:
@@ -81,10 +81,10 @@ def assert_refused(done: Done) -> None:
 
 def test_every_verb_has_its_line_here() -> None:
     assert {words[0] for words in (*ON_A_CONFIG, *IN_A_PROCESS, *ON_A_PROJECT, *ON_NEITHER)} == {
-        verb.name for verb in all_verbs()
+        verb.name for verb in VERBS.all
     }
     assert {words[0] for words in (*ON_A_CONFIG, *IN_A_PROCESS)} == {
-        verb.name for verb in all_verbs() if verb.takes_config
+        verb.name for verb in VERBS.all if verb.takes_config
     }
 
 
@@ -171,7 +171,7 @@ def test_a_user_without_folders_can_look_at_everything(
         assert done.errors == ""
 
 
-@pytest.mark.parametrize("verb", [verb for verb in all_verbs() if not verb.hidden], ids=lambda verb: verb.name)
+@pytest.mark.parametrize("verb", [verb for verb in VERBS.all if not verb.hidden], ids=lambda verb: verb.name)
 def test_a_wrong_flag_is_a_mistake_for_every_verb(run: Run, verb: Verb) -> None:
     needed = [
         positional.choices[0] if positional.choices else "x" for positional in verb.positionals if positional.least
@@ -182,7 +182,7 @@ def test_a_wrong_flag_is_a_mistake_for_every_verb(run: Run, verb: Verb) -> None:
 
 @pytest.mark.parametrize(
     ("verb", "option"),
-    [(verb, option) for verb in all_verbs() for option in verb.options if option.value],
+    [(verb, option) for verb in VERBS.all for option in verb.options if option.value],
     ids=lambda one: one.name,
 )
 def test_a_flag_without_its_value_is_a_mistake(run: Run, verb: Verb, option: Option) -> None:

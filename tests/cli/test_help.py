@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.cli.help import argument_help, overview
-from forge.cli.registry import all_verbs
+from forge.cli.registry import VERBS
 from forge.compose.arguments import Argument
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def test_the_overview_has_a_line_for_every_verb_that_is_not_hidden() -> None:
     lines = overview().splitlines()
-    for verb in all_verbs():
+    for verb in VERBS.all:
         named = any(line.startswith(f"  {', '.join((verb.name, *verb.aliases))} ") for line in lines)
         assert named is not verb.hidden
     assert any(line.startswith("  -t, --config CONFIG ") for line in lines)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from forge.cli.options import Option, Positional
-from forge.cli.registry import all_verbs
+from forge.cli.registry import VERBS
 
 
 @pytest.mark.parametrize(
@@ -21,9 +21,7 @@ def test_a_usage_line_shows_how_many_words_there_may_be(least: int, most: int | 
     assert Positional("KEY", "a key", least, most).shown == shown
 
 
-@pytest.mark.parametrize(
-    "option", [*(one for verb in all_verbs() for one in verb.options)], ids=lambda one: one.names[0]
-)
+@pytest.mark.parametrize("option", [*(one for verb in VERBS.all for one in verb.options)], ids=lambda one: one.names[0])
 def test_every_option_of_every_verb_is_whole(option: Option) -> None:
     assert all(name.startswith("--") or len(name) == 2 for name in option.names)
     assert option.help[0].islower()

@@ -9,7 +9,7 @@ import pytest
 from forge.base.errors import ConfigError, FileError, ForgeError
 from forge.cli.output import Output
 from forge.cli.parse import UnknownFlagError
-from forge.cli.registry import find_verb
+from forge.cli.registry import VERBS
 from forge.cli.session import Context, Session, current_folder, execute, project_of, understand, write_result
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Terminal(io.StringIO):
 def context_of(words: list[str], session: Session | None = None) -> Context:
     """What a verb would run with."""
     session = session or Session(output=Output(io.StringIO(), io.StringIO()))
-    verb = find_verb(words[0])
+    verb = VERBS.find(words[0])
     return Context(session, verb, understand(session, verb, words[1:]))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.cli.registry import all_verbs
+from forge.cli.registry import VERBS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ WORDS = {
 }
 LINES = [["--help"], ["--version"]] + [
     words
-    for verb in all_verbs()
+    for verb in VERBS.all
     if verb.name not in MAY_LOAD
     for words in [[verb.name, "--help"], *WORDS.get(verb.name, [[verb.name]])]
 ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from forge.base.errors import ForgeError, UsageError
 from forge.cli.options import JSON, OUTPUT, RECURSIVE, Option
-from forge.cli.registry import Verb, all_verbs
+from forge.cli.registry import VERBS, Verb
 from forge.cli.verbs.ls import projects_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _hidden_flags(config: ConfigHandle) -> list[Finding]:
     found = []
     for argument in arguments:
         for flag in argument.flags:
-            verbs = [verb.name for verb in all_verbs() if verb.takes_config and _has(verb, flag)]
+            verbs = [verb.name for verb in VERBS.all if verb.takes_config and _has(verb, flag)]
             if verbs:
                 message = f"{flag} is a flag of forge {', '.join(verbs)} too, and there it means that one"
                 found.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forge.cli.options import Positional
-from forge.cli.registry import Verb, find_verb
+from forge.cli.registry import Verb
 
 if TYPE_CHECKING:
     from forge.cli.session import Context
@@ -16,7 +16,8 @@ __all__ = ["VERB"]
 def _run(context: Context) -> int:
     from forge.cli.help import overview, verb_help  # only this verb and --help need the texts
 
-    text = verb_help(context.session, find_verb(context.words[0])) if context.words else overview()
+    verbs = context.session.verbs
+    text = verb_help(context.session, verbs.find(context.words[0])) if context.words else overview(verbs)
     context.output.write(text)
     return 0
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.cli.registry import all_verbs
+from forge.cli.registry import VERBS
 from forge.cli.verbs.complete import split_line
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def test_every_line_has_a_word_at_the_cursor(line: str) -> None:
     ("index", "words", "expected"),
     [
         (0, ["tre"], ["trefs"]),
-        (0, [""], [verb.name for verb in all_verbs() if not verb.hidden]),
+        (0, [""], [verb.name for verb in VERBS.all if not verb.hidden]),
         (1, ["show", "size="], ["size=large", "size=small"]),
         (1, ["show", "trainer.max"], ["trainer.max_steps="]),
         (1, ["show", "--m"], ["--max-steps", "--mode"]),

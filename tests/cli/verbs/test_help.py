@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.cli.registry import all_verbs
+from forge.cli.registry import VERBS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ def test_without_a_verb_all_are_listed(run: Run) -> None:
     assert run("help").code == 0
 
 
-@pytest.mark.parametrize("verb", [verb for verb in all_verbs() if not verb.hidden], ids=lambda verb: verb.name)
+@pytest.mark.parametrize("verb", [verb for verb in VERBS.all if not verb.hidden], ids=lambda verb: verb.name)
 def test_help_about_a_verb_is_what_its_flag_prints(run: Run, verb: Verb) -> None:
     done = run("help", verb.name)
     assert (done.code, done.errors) == (0, "")
