@@ -1,15 +1,166 @@
-"""No test reads or writes what belongs to the user who runs it."""
+"""A small project on disk, forge as its user starts it, and places of its own: no test touches what belongs to its user."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import pytest
 
+from forge.cli.main import main
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = {
+    "project.yaml": """\
+name: demo
+description: A small project.
+default_config: tiny
+groups: [size]
+""",
+    "README.md": "# demo\n\nWhat the demo is about.\n\n## More\n\nDetails.\n",
+    "configs/tiny.yaml": """\
+defaults:
+  - size: small
+  - _self_
+meta: {name: Tiny, description: A tiny config.}
+args:
+  max_steps: {key: trainer.max_steps, aliases: [-M], type: int, min: 1, help: Stop after this many steps.}
+  mode: {key: mode, choices: [fast, slow], help: How to run.}
+  quiet: {key: quiet, type: bool, help: Say less.}
+mode: fast
+quiet: false
+api_key: hunter2
+trainer:
+  _target_: builtins.dict
+  size: ${size}
+  max_steps: 100
+  title: run-${mode}
+""",
+    "configs/other.yaml": """\
+defaults: [tiny, {override size: large}, _self_]
+meta: {description: Another config.}
+trainer: {max_steps: 200}
+""",
+    "configs/size/small.yaml": "# Two layers.\n_target_: builtins.dict\ndim: 8\nlayers: 2\n",
+    "configs/size/large.yaml": "# Twenty layers.\n_target_: builtins.dict\ndim: 800\nlayers: 20\n",
+}
+
+EDITORS = ("VISUAL", "EDITOR", "VSCODE_IPC_HOOK_CLI", "TERM_PROGRAM", "VIM_SERVERNAME")
+PYTHON = ("PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONDEVMODE")
+
+
+class Done(NamedTuple):
+    """What one line of forge came to."""
+
+    code: int
+    out: str
+    errors: str
+
+
+Run: TypeAlias = "Callable[..., Done]"
+Forge: TypeAlias = "Callable[..., subprocess.CompletedProcess[str]]"
+
+
+class Editor(NamedTuple):
+    """A program that keeps what it was asked to open."""
+
+    program: Path
+    seen: Path
+    named: Path
+
+    @property
+    def text(self) -> str:
+        """What stood in the first file."""
+        return self.seen.read_text()
+
+    @property
+    def names(self) -> list[str]:
+        """The files, in the order they were given."""
+        return self.named.read_text().splitlines()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with two configs and one group."""
+    folder = tmp_path / "demo"
+    for name, text in FILES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A user with empty folders, no editor and no colours."""
+    for name in (*EDITORS, *PYTHON, "FORGE_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for kind in ("CONFIG", "DATA", "CACHE"):
+        monkeypatch.setenv(f"FORGE_{kind}_HOME", str(tmp_path / kind.lower()))
+    return dict(os.environ)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A folder that belongs to no project."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def run(
+    project: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """``run("show", "a=1")`` runs a line in this process, in the project or in ``cwd``."""
+    assert environment["NO_COLOR"]
+
+    def start(*words: str, cwd: Path | None = None) -> Done:
+        monkeypatch.chdir(cwd or project)
+        capsys.readouterr()
+        code = main(words)
+        return Done(code, *capsys.readouterr())
+
+    return start
+
+
+@pytest.fixture
+def editor(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Editor:
+    """The user's editor, which ends at once."""
+    assert "VISUAL" not in environment
+    made = Editor(tmp_path / "editor", tmp_path / "seen", tmp_path / "named")
+    made.program.write_text(f'#!/bin/sh\ncp "$1" {made.seen}\nprintf "%s\\n" "$@" > {made.named}\n')
+    made.program.chmod(0o755)
+    monkeypatch.setenv("EDITOR", str(made.program))
+    return made
+
+
+@pytest.fixture
+def forge(project: Path, environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``forge("show", "a=1")`` runs the command in the project and returns the finished process."""
+
+    def run(*words: str, cwd: Path | None = None, **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "forge", *words],
+            cwd=cwd or project,
+            env={**environment, **changes},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from forge.cli.session import Session
     from forge.compose.arguments import Argument
 
-__all__ = ["argument_help", "overview", "verb_help"]
+__all__ = ["argument_help", "overview", "verb_help", "verb_table"]
 
 _GLOBAL_FLAGS: Final = (
     ("-p, --project PROJECT", "a project's folder or name; by default the one around the current folder"),
     ("-t, --config CONFIG", "a config of the project, with or without .yaml; by default the project's default config"),
+    ("-i, --interactive", "the shell; `forge` alone on a terminal opens it too"),
+    ("-c, --commands TEXT", "run commands of the shell, separated by ; and end at the first that fails"),
     ("--debug", "show a traceback with every error (also FORGE_DEBUG=1)"),
     ("--version", "print the version"),
     ("-h, --help", "show this help; `forge VERB --help` explains a verb"),
@@ -32,16 +34,24 @@ _LEFT: Final = 30
 
 def overview(verbs: Registry = VERBS) -> str:
     """All verbs in a line each, and the flags that stand before a verb."""
-    rows = [(", ".join((verb.name, *verb.aliases)), verb.summary) for verb in verbs.all if not verb.hidden]
+    own = [verb for verb in verbs.all if verb not in VERBS.all]
     return "\n".join(
         [
             "usage: forge [-p PROJECT] [-t CONFIG] VERB ...",
             "",
-            *_table("verbs", rows),
+            *(verb_table("what only the shell has", own) if own else ()),
+            *([""] if own else ()),
+            *verb_table("verbs", VERBS.all),
             "",
             *_table("flags before the verb", _GLOBAL_FLAGS),
         ]
     )
+
+
+def verb_table(title: str, verbs: Iterable[Verb]) -> list[str]:
+    """A line for each verb: its names and what it does."""
+    rows = [(", ".join((verb.name, *verb.aliases)), verb.summary) for verb in verbs if not verb.hidden]
+    return _table(title, rows)
 
 
 def verb_help(session: Session, verb: Verb) -> str:

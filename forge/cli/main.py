@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
 from forge.base.errors import ForgeError, ToolError, UsageError
 from forge.cli.output import drop_stream, standard_output
 from forge.cli.session import Session, execute
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["CLOSED_PIPE", "FAILED", "INTERRUPTED", "MISTAKE", "OK", "entry", "main", "read_global_flags", "run_line"]
+__all__ = ["CLOSED_PIPE", "FAILED", "INTERRUPTED", "MISTAKE", "OK", "Asked", "main", "read_global_flags", "run_line"]
 
 OK = 0
 FAILED = 1
@@ -24,39 +24,60 @@ MISTAKE = 2
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 
-_VALUED = {"-p": "project", "--project": "project", "-t": "config", "--config": "config"}
-_SWITCHES = ("-h", "--help", "--version", "--debug")
+_VALUED = {
+    "-p": "project",
+    "--project": "project",
+    "-t": "config",
+    "--config": "config",
+    "-c": "commands",
+    "--commands": "commands",
+}
+_SWITCHES = ("-h", "--help", "--version", "--debug", "-i", "--interactive")
 
 
-def entry() -> NoReturn:
-    """The console script."""
-    sys.exit(main(sys.argv[1:]))
+class Asked(NamedTuple):
+    """What stands on a line behind the flags: a verb with its words, or a text that is all that was asked for."""
+
+    words: tuple[str, ...] = ()
+    answer: str | None = None
+    interactive: bool = False
+    commands: str | None = None
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run one command line and return its exit code."""
+def main(argv: Sequence[str], shell: Callable[[Session, str | None], int] | None = None) -> int:
+    """Run one command line and return its exit code; ``shell`` is what ``-i``, or no verb on a terminal, starts."""
     session = Session(debug=os.environ.get("FORGE_DEBUG", "") not in {"", "0"}, output=standard_output())
     try:
-        return _guarded(session, argv)
+        return _guarded(session, argv, shell)
     except BrokenPipeError:
         drop_stream(session.output.stream)
         return CLOSED_PIPE
 
 
-def _guarded(session: Session, argv: Sequence[str]) -> int:
+def _guarded(session: Session, argv: Sequence[str], shell: Callable[[Session, str | None], int] | None) -> int:
     try:
-        words, done = read_global_flags(session, argv)
-        if done is not None:
-            session.output.write(done)
+        line = read_global_flags(session, argv)
+        if line.answer is not None:
+            session.output.write(line.answer)
             session.output.flush()
             return OK
+        if line.words and (line.interactive or line.commands is not None):
+            raise UsageError(
+                f"the shell takes no verb behind it: {line.words[0]}", hint=f"forge -i -c '{' '.join(line.words)}'"
+            )
     except ForgeError as error:
         session.output.error(error)
         return MISTAKE
-    if not words:
-        session.output.note(_overview())
-        return MISTAKE
-    return run_line(session, words)
+    if line.words:
+        return run_line(session, line.words)
+    if shell is not None and (line.interactive or line.commands is not None or _at_a_terminal()):
+        return shell(session, line.commands)
+    session.output.note(_overview())
+    return MISTAKE
+
+
+def _at_a_terminal() -> bool:
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def run_line(session: Session, words: Sequence[str]) -> int:
@@ -80,30 +101,41 @@ def run_line(session: Session, words: Sequence[str]) -> int:
     return code
 
 
-def read_global_flags(session: Session, argv: Sequence[str]) -> tuple[list[str], str | None]:
-    """Take the flags before the verb into the session; return the rest, and a text when that is all that was asked."""
+def read_global_flags(session: Session, argv: Sequence[str]) -> Asked:
+    """Take the project, the config and --debug into the session, and return what the rest of the line asks for."""
     words = list(argv)
+    interactive, commands = False, None
     while words and words[0].startswith("-"):
         word = words.pop(0)
         name, equals, attached = word.partition("=")
         if name in _VALUED:
             value = attached if equals else words.pop(0) if words and not words[0].startswith("-") else ""
             if not value:
-                raise UsageError(f"{name} needs a value", hint=f"forge {name} {_VALUED[name].upper()} VERB ...")
-            setattr(session, _VALUED[name], value)
+                hint = (
+                    "forge -c 'ls; show'"
+                    if name in {"-c", "--commands"}
+                    else f"forge {name} {_VALUED[name].upper()} VERB ..."
+                )
+                raise UsageError(f"{name} needs a value", hint=hint)
+            if _VALUED[name] == "commands":
+                commands = value
+            else:
+                setattr(session, _VALUED[name], value)
         elif equals and name in _SWITCHES:
             raise UsageError(f"{name} takes no value", hint=f"write {name} alone")
         elif word in {"-h", "--help"}:
-            return [], _overview()
+            return Asked(answer=_overview())
         elif word == "--version":
             from forge import __version__  # only with --version
 
-            return [], f"forge {__version__}"
+            return Asked(answer=f"forge {__version__}")
+        elif word in {"-i", "--interactive"}:
+            interactive = True
         elif word == "--debug":
             session.debug = True
         else:
             raise UsageError(f"forge has no flag {name!r}", hint=_flag_hint(name))
-    return words, None
+    return Asked(tuple(words), None, interactive, commands)
 
 
 def _flag_hint(name: str) -> str:

@@ -7,7 +7,9 @@ from typing import Final, Literal, TypeAlias
 
 __all__ = ["DEPTH", "EDIT", "JSON", "ORIGINS", "OUTPUT", "RECURSIVE", "TARGET", "Completes", "Option", "Positional"]
 
-Completes: TypeAlias = Literal["", "file", "config", "key", "node", "project", "shell", "target", "verb"]
+Completes: TypeAlias = Literal[
+    "", "config", "file", "folder", "job", "key", "node", "override", "project", "shell", "source", "target", "verb"
+]
 """What a value may be: completion offers the names of that kind."""
 
 

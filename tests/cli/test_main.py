@@ -15,7 +15,7 @@ import pytest
 import forge.api
 from forge import __version__
 from forge.base.errors import UsageError
-from forge.cli.main import FAILED, MISTAKE, OK, main, read_global_flags, run_line
+from forge.cli.main import FAILED, MISTAKE, OK, Asked, main, read_global_flags, run_line
 from forge.cli.output import Output
 from forge.cli.session import Session
 
@@ -87,14 +87,49 @@ def test_the_flags_before_the_verb_are_taken(
     words: list[str], project: str | None, config: str | None, rest: list[str]
 ) -> None:
     session = Session(output=Output(io.StringIO(), io.StringIO()))
-    assert read_global_flags(session, words) == (rest, None)
+    assert read_global_flags(session, words) == Asked(tuple(rest))
     assert (session.project, session.config, session.debug) == (project, config, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-i"], Asked(interactive=True)),
+        (["-t", "x", "--interactive"], Asked(interactive=True)),
+        (["-c", "ls; show"], Asked(commands="ls; show")),
+        (["-i", "--commands=ls"], Asked(interactive=True, commands="ls")),
+    ],
+    ids=str,
+)
+def test_the_shell_is_asked_for_before_a_verb(words: list[str], expected: Asked) -> None:
+    assert read_global_flags(Session(output=Output(io.StringIO(), io.StringIO())), words) == expected
+
+
+def test_the_shell_gets_the_session_and_the_commands(project: Path) -> None:
+    asked = []
+
+    def shell(session: Session, commands: str | None) -> int:
+        asked.append((session.project, session.config, commands))
+        return 7
+
+    assert main(["-p", str(project), "-t", "tiny", "-i"], shell) == 7
+    assert main(["-c", "ls"], shell) == 7
+    assert asked == [(str(project), "tiny", None), (None, None, "ls")]
+
+
+def test_a_verb_behind_the_flag_for_the_shell_is_a_mistake(run: Run) -> None:
+    assert run("-i", "show") == (
+        MISTAKE,
+        "",
+        "error: the shell takes no verb behind it: show\n  forge -i -c 'show'\n",
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["-p"], "-p needs a value"),
+        (["-c"], "-c needs a value"),
         (["-p", "-t", "x"], "-p needs a value"),
         (["-t", ""], "-t needs a value"),
         (["--config="], "--config needs a value"),

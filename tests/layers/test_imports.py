@@ -30,7 +30,12 @@ BESIDE = {("cli", "api"), ("shell", "api"), ("shell", "cli")}
 # `ml` stands beside the tiers: nothing imports it, and it may use these.
 ML_MAY_USE = ("base", "graph", "build", "control", "launch.topology")
 # The package itself and `python -m forge` hand on to the entry points, inside functions or as the command.
-ENTRY_POINTS = {("forge", "forge.api"), ("forge.__main__", "forge.cli.main")}
+ENTRY_POINTS = {
+    ("forge", "forge.api"),
+    ("forge.__main__", "forge.cli.main"),
+    ("forge.__main__", "forge.cli.session"),
+    ("forge.__main__", "forge.shell.app"),
+}
 ONLY_IN_ML = ("torch", "transformers", "tokenizers", "safetensors", "peft", "datasets", "accelerate", "torchao")
 ONLY_IN_COMPOSE = ("hydra", "omegaconf", "antlr4")
 

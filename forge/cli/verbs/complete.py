@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from forge.base.errors import ForgeError
 from forge.cli.options import Positional
 from forge.cli.registry import Verb
+from forge.cli.words import scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forge.cli.completion import Candidate
+    from forge.cli.known import Candidate
     from forge.cli.session import Context
 
 __all__ = ["VERB", "split_line"]
@@ -26,7 +27,7 @@ def _run(context: Context) -> int:
             raise
         return 0  # in the middle of a line there is nobody to tell
     if found:
-        context.output.write("\n".join(f"{text}\t{_line(meaning)}" for text, meaning in found))
+        context.output.write("\n".join(f"{one.text}\t{_line(one.meaning)}" for one in found))
     return 0
 
 
@@ -54,28 +55,9 @@ def _from_bash(given: Sequence[str]) -> list[Candidate]:
 
 def split_line(text: str) -> list[str]:
     """The words of an unfinished command line, the last one being the word at the cursor, quotes removed."""
-    words = [""]
-    quote = ""
-    escaped = False
-    for letter in text:
-        if escaped:
-            words[-1] += letter
-            escaped = False
-        elif letter == "\\" and quote != "'":
-            escaped = True
-        elif quote:
-            if letter == quote:
-                quote = ""
-            else:
-                words[-1] += letter
-        elif letter in "'\"":
-            quote = letter
-        elif letter.isspace():
-            if words[-1]:
-                words.append("")
-        else:
-            words[-1] += letter
-    return words
+    found = [word for word in scan(text) if not word.breaks]
+    at_a_word = bool(found) and found[-1].end == len(text)
+    return [*(word.text for word in found), *([] if at_a_word else [""])]
 
 
 def _line(meaning: str) -> str:

@@ -1,0 +1,1 @@
+"""Tier 5: the interactive shell, ``forge -i``."""

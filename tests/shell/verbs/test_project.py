@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Say
+
+    from forge.shell.state import ShellSession
+
+
+def test_a_project_is_chosen_by_name_without_going_there(say: Say, shell: ShellSession, project: Path) -> None:
+    assert say("set mode=slow; project pydoc") == (0, "", "project pydoc, config pretrain/tiny\n")
+    assert os.getcwd() == str(project)
+    assert shell.prompt == "forge:pydoc> "
+    assert "nosuch" in say("project nosuch")[2]
+    assert say("undo; pwd")[2].endswith("project demo, config tiny, 1 pending\n")
+
+
+def test_without_a_name_they_are_listed(say: Say) -> None:
+    lines = say("project")[1].splitlines()
+    assert " * demo   A small project." in lines
+    assert any(line.startswith("   pydoc  ") for line in lines)
+
+
+def test_a_project_stays_chosen_when_the_folder_changes(
+    say: Say, shell: ShellSession, project: Path, empty: Path
+) -> None:
+    say(f"cd {empty}; project ../demo")
+    assert shell.project == str(project)
