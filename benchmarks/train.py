@@ -29,6 +29,8 @@ _SIZES = ("10M", "50M")
 _UNPACKED, _PACKED = 1.15, 1.5
 _MEMORY = 0.7
 _PREPARE = 3.0
+# Who of the contenders is forge: as the peers run, and computing again in the backward pass what is cheap to compute.
+_OURS = {"forge": "false", "forge, selective": "selective"}
 
 
 class Case(NamedTuple):
@@ -106,14 +108,9 @@ def _compare(size: str, case: Case, pythons: dict[str, str], limit: float, optio
                 except subprocess.CalledProcessError as error:
                     notes[name] = f"fails: {(error.stderr.strip().splitlines() or ['?'])[-1][:60]}"
                     print(f"{name}: {error.stderr[-2000:]}", file=sys.stderr)
-    peers = [
-        median(one.tokens_per_second for one in results)
-        for name, results in found.items()
-        if name != "forge" and results
-    ]
-    memory = [
-        median(one.above_start for one in results) for name, results in found.items() if name != "forge" and results
-    ]
+    others = [results for name, results in found.items() if name not in _OURS and results]
+    peers = [median(one.tokens_per_second for one in results) for results in others]
+    memory = [median(one.above_start for one in results) for results in others]
     rows = []
     for name in contenders:
         if name in notes or not found[name]:
@@ -141,7 +138,7 @@ def _compare(size: str, case: Case, pythons: dict[str, str], limit: float, optio
 def _contenders(case: Case) -> tuple[str, ...]:
     """Of the peers torchtune has no mixed precision: its bf16 is bf16 weights, which is another computation."""
     quick = ("torchtune",) if case.precision == "fp32" else ()
-    return ("forge", *(("trl",) if case.chat else ("transformers",)), *quick)
+    return (*_OURS, *(("trl",) if case.chat else ("transformers",)), *quick)
 
 
 def _row(
@@ -151,7 +148,7 @@ def _row(
     memory = median(one.above_start for one in results)
     share = 6 * _number(size) * speed / 1e9 / limit
     verdict = NONE, NONE
-    if name == "forge" and best:
+    if name in _OURS and best:
         times = _PACKED if case.packed else _UNPACKED
         met = speed >= times * best and memory <= _MEMORY * least
         verdict = Verdict(f"{times}x, memory {_MEMORY}x", met).cells
@@ -177,8 +174,8 @@ def _number(size: str) -> float:
 
 def _run(name: str, size: str, case: Case, pythons: dict[str, str], options: argparse.Namespace) -> Result:
     with tempfile.TemporaryDirectory(dir=_WORK) as scratch:
-        if name == "forge":
-            return _run_forge(pythons[FORGE], size, case, Path(scratch), options)
+        if name in _OURS:
+            return _run_forge(pythons[FORGE], size, case, Path(scratch), options, _OURS[name])
         script, python = {
             "transformers": ("transformers_trainer.py", pythons[TRL]),
             "trl": ("trl_sft.py", pythons[TRL]),
@@ -206,14 +203,16 @@ def _run(name: str, size: str, case: Case, pythons: dict[str, str], options: arg
         )
 
 
-def _run_forge(python: str, size: str, case: Case, scratch: Path, options: argparse.Namespace) -> Result:
+def _run_forge(
+    python: str, size: str, case: Case, scratch: Path, options: argparse.Namespace, checkpointing: str
+) -> Result:
     packing = "best_fit" if case.packed else "none"
     words = ["-p", str(ROOT / "projects" / "pydoc"), "-t", "chat/full", "train", "-M", str(_WORK / size)]
     words += ["--output-dir", str(scratch), "--max-steps", str(options.steps), "--save-strategy", "no"]
     words += [f"dataset={'pydoc_chat' if case.chat else 'pydoc_text'}", f"dataset.max_length={case.length}"]
     words += [f"dataset.packing={packing}", f"trainer.per_device_train_batch_size={case.batch}"]
     words += ["trainer.gradient_accumulation_steps=1", "trainer.logging_steps=1", "trainer.eval_strategy=no"]
-    words += ["trainer.gradient_checkpointing=false", f"trainer.torch_compile={str(case.compile).lower()}"]
+    words += [f"trainer.gradient_checkpointing={checkpointing}", f"trainer.torch_compile={str(case.compile).lower()}"]
     words += [f"trainer.mixed_precision={'bf16' if case.precision == 'bf16' else 'no'}", "optimizer.lr=1e-3"]
     words += ["model.dtype={_symbol_: torch.float32}", "optimizer.fused=true", "logging=none"]
     words += ["dataset.train_on=all"] if case.chat else []
