@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChatCorpus", "Corpus", "HeldOut", "Mixture", "TextCorpus"]
 
-HeldOut = Iterable[Any] | Mapping[str, Iterable[Any]]
+HeldOut = Iterable[Any] | Mapping[str, Iterable[Any]] | None
 """Rows held out for evaluation, or several such sets by name."""
 
 
@@ -29,7 +29,7 @@ class TextCorpus:
     """
 
     train: Iterable[Any] = field(repr=False)
-    held_out: HeldOut = field(default=(), repr=False)
+    held_out: HeldOut = field(default=None, repr=False)
     column: str = "text"
     max_length: int = 1024
     packing: Packing = "greedy"
@@ -55,7 +55,7 @@ class ChatCorpus:
     """
 
     train: Iterable[Mapping[str, Any]] = field(repr=False)
-    held_out: HeldOut = field(default=(), repr=False)
+    held_out: HeldOut = field(default=None, repr=False)
     format: FormatName | None = None
     column: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)

@@ -216,6 +216,8 @@ def _columns(row_format: Any) -> tuple[str, ...]:
 
 def _named(held_out: HeldOut, name: str) -> list[tuple[str, Iterable[Any]]]:
     """The held-out sets with their names; none when there are no rows and no names."""
+    if held_out is None:
+        return []
     if isinstance(held_out, Mapping):
         return [(f"{name}/{own}" if name else str(own), rows) for own, rows in held_out.items()]
     if not isinstance(held_out, RowSource) and next(iter(held_out), None) is None:
