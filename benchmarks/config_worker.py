@@ -165,7 +165,7 @@ class _Known:
     """A config with one key for each node of a graph, all at the top, and nothing else known."""
 
     def __init__(self, graph: Graph) -> None:
-        from forge.cli.completion import Value
+        from forge.cli.known import Value
 
         groups = [edge.node.items for edge in graph.root.items if hasattr(edge.node, "items")]
         self.keys = {f"{edge.node.name.replace('.', '_')}": Value("", inner=True) for items in groups for edge in items}

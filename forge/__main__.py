@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from forge.base.collector import leave
 from forge.cli.main import main
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ __all__ = ["entry"]
 
 def entry() -> NoReturn:
     """The console script."""
-    sys.exit(main(sys.argv[1:], _shell))
+    leave(main(sys.argv[1:], _shell))
 
 
 def _shell(session: Session, script: str | None) -> int:

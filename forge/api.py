@@ -17,18 +17,20 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from forge.base.errors import ForgeError, UsageError
+from forge.base.errors import FileError, ForgeError, UsageError
 from forge.graph.node import Graph
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from forge.compose.arguments import Argument
     from forge.compose.composed import Composed
     from forge.compose.project import Project
+    from forge.control.register import Registration
     from forge.graph.change import Change
     from forge.graph.check import Finding
     from forge.launch.local import LocalLaunch
+    from forge.launch.supervise import Detached
     from forge.render.sources import Source
     from forge.render.svg import Links
     from forge.render.why import Reason
@@ -39,6 +41,7 @@ __all__ = [
     "ConfigInfo",
     "Difference",
     "DrawnGraph",
+    "PastRun",
     "PlannedRun",
     "ProjectHandle",
     "Target",
@@ -112,6 +115,18 @@ class ProjectHandle:
     def groups(self) -> dict[str, list[str]]:
         """Every config group with its choices."""
         return self._groups
+
+    def schemas(self) -> dict[str, dict[str, Any]]:
+        """JSON Schemas of the project's files by the name of the file to write each to, ``config.json`` for whole configs."""
+        from forge.render.schema import schemas
+
+        return schemas(self.project)
+
+    def schema_files(self) -> dict[str, list[str]]:
+        """The patterns of the files that each of these schemas is for."""
+        from forge.render.schema import schema_files
+
+        return schema_files(self.project)
 
     @property
     def readme(self) -> str:
@@ -311,8 +326,11 @@ class ConfigHandle:
         root = self.graph_of(target or self.main).root
         return build(root, policy=policy, source_folders=self.project.source_folders)
 
-    def freeze(self, folder: str | os.PathLike[str]) -> None:
-        """Write the graph and the facts around it into a folder, from which other processes build the same objects."""
+    def freeze(self, folder: str | os.PathLike[str], target: str | None = None) -> None:
+        """Write the graph, or that of one part, and the facts around it into a folder.
+
+        Other processes build the same objects from there.
+        """
         from forge.build.frozen import Facts, freeze
         from forge.build.user_policy import policy_of
 
@@ -326,7 +344,26 @@ class ConfigHandle:
             source_folders=tuple(os.path.abspath(source) for source in self.project.source_folders),
             rules=tuple(tuple(rule) for rule in policy_of(project).rules),
         )
-        freeze(self.graph, facts, folder)
+        freeze(self.graph if target is None else self.graph_of(target), facts, folder)
+
+    def text_as(self, name: str, *, description: str = "") -> str:
+        """The text of a config file ``name`` that is this config with its overrides; OverrideError for what no file can say."""
+        from forge.render.saved import saved
+
+        return saved(self.project.project, self.name, self.overrides, name, description=description)
+
+    def save_as(self, name: str, *, description: str = "", force: bool = False) -> str:
+        """Write a config of the project that is this one with its overrides, and return its file."""
+        from forge.base.files import make_folder, write_atomic
+        from forge.compose.new_file import new_config_file
+
+        made = new_config_file(self.project.project, name)
+        if os.path.lexists(made.file) and not force:
+            raise FileError(f"the config {made.name!r} is there already", hint="--force replaces it")
+        text = self.text_as(made.name, description=description)
+        make_folder(os.path.dirname(made.file))
+        write_atomic(made.file, text)
+        return made.file
 
     def with_output(self) -> tuple[ConfigHandle, str]:
         """The config with a folder for what a run of it writes, ``output/PROJECT/CONFIG`` if it names none, and that folder."""
@@ -352,6 +389,19 @@ class ConfigHandle:
         config, output = self.with_output()
         folder = new_run_folder(output, self.name)
         return PlannedRun(config, output, folder, local_launch(folder, devices))
+
+    def last_run(self) -> PastRun:
+        """The newest run in the folder that runs of this config write to; UsageError when there is none."""
+        from forge.build.frozen import GRAPH
+        from forge.launch.run_folder import last_run_folder
+
+        if self.main is None:
+            raise UsageError(f"{self.name} describes no run", hint="name a run: --run FOLDER")
+        output = self.with_output()[1]
+        folder = last_run_folder(output, GRAPH)
+        if folder is None:
+            raise UsageError(f"there is no run in {output} yet", hint="`forge train` makes one, --run FOLDER names one")
+        return PastRun(folder)
 
     def train(self, devices: str | None = None) -> int:
         """Train the config in a process of its own and return its exit code; `check` it first, nothing is checked here."""
@@ -381,8 +431,16 @@ class ConfigHandle:
         return draw_sources(self.composed, form)
 
     def diff(self, other: ConfigHandle) -> Difference:
-        """What turns this config into another one."""
-        return Difference(self, other)
+        """What turns this config into another one: its overrides name choices of groups first, then values."""
+        from forge.graph.diff import diff
+
+        def onward(changes: tuple[Change, ...]) -> list[str]:
+            from forge.render.difference import bridge
+
+            choices = self.composed.choices, other.composed.choices
+            return bridge(changes, *choices, lambda lines: diff(self.override(*lines).graph, other.graph))
+
+        return Difference(self.graph, other.graph, onward)
 
     def _repr_svg_(self) -> str:
         return self.graph._repr_svg_()
@@ -399,6 +457,26 @@ class PlannedRun(NamedTuple):
     def start(self) -> int:
         """Freeze the config into the run folder, run it on this terminal, and return the exit code."""
         from forge.launch.process import run_command
+
+        self._prepare()
+        job = self._register()
+        try:
+            code = run_command(self.launch.command, environment=self.launch.environment, begun=job.begun)
+        except BaseException:
+            job.let_go()
+            raise
+        job.ended(code)
+        return code
+
+    def start_detached(self) -> Detached:
+        """The same in the background: it goes on when this process and its terminal are gone."""
+        from forge.launch.supervise import console_log, start_supervised
+
+        self._prepare()
+        job = self._register(console_log(self.folder))
+        return start_supervised(self.folder, job)
+
+    def _prepare(self) -> None:
         from forge.launch.run_folder import describe_run
 
         config = self.config
@@ -409,7 +487,19 @@ class PlannedRun(NamedTuple):
             launch=self.launch,
             project_folder=config.project.folder,
         )
-        return run_command(self.launch.command, environment=self.launch.environment)
+
+    def _register(self, console: str = "") -> Registration:
+        from forge.control.register import register
+
+        config = self.config
+        overrides = [change if isinstance(change, str) else change[1] for change in config.overrides]
+        return register(
+            config=config.name,
+            project=config.project.name,
+            overrides=overrides,
+            run_folder=self.folder,
+            console=console,
+        )
 
 
 class DrawnGraph(Graph):
@@ -423,15 +513,52 @@ class DrawnGraph(Graph):
         return svg(self)
 
 
-class Difference:
-    """What turns one config into another: the changes, and how to show them. True when there are any."""
+class PastRun:
+    """A run that began some time ago: its folder, its graph as it was frozen then, and the config it was made from."""
 
-    def __init__(self, before: ConfigHandle, after: ConfigHandle) -> None:
+    def __init__(self, folder: str) -> None:
+        from forge.build.frozen import thaw
+
+        frozen = thaw(folder)
+        self.folder = folder
+        self.config = frozen.facts.config
+        self.overrides = frozen.facts.overrides
+        self.graph = DrawnGraph(os.path.basename(os.path.normpath(folder)), frozen.graph.root)
+
+    def __repr__(self) -> str:
+        return f"<forge run {self.folder} of {' '.join([self.config, *self.overrides])}>"
+
+    def diff(self, later: ConfigHandle) -> Difference:
+        """What a run of the config would have now that is not as it was; its overrides make the config that run again."""
+        from forge.graph.diff import diff
+        from forge.graph.stored import from_json, to_json
+
+        config = later.with_output()[0]
+
+        def written(*lines: str) -> Graph:
+            return from_json(to_json(config.override(*lines).graph))
+
+        def back(_changes: tuple[Change, ...]) -> list[str]:
+            from forge.render.difference import bridge
+
+            choices = config.composed.choices  # those of the run are not known any more
+            return bridge(
+                diff(written(), self.graph), choices, choices, lambda lines: diff(written(*lines), self.graph)
+            )
+
+        return Difference(self.graph, written(), back)
+
+
+class Difference:
+    """What turns one graph into another: the changes, and how to show them. True when there are any."""
+
+    def __init__(self, before: Graph, after: Graph, bridged: Callable[[tuple[Change, ...]], list[str]]) -> None:
         from forge.graph.diff import diff
 
         self.before = before
         self.after = after
-        self.changes: tuple[Change, ...] = diff(before.graph, after.graph)
+        self.changes: tuple[Change, ...] = diff(before, after)
+        self._bridged = bridged
 
     def __bool__(self) -> bool:
         return bool(self.changes)
@@ -446,19 +573,14 @@ class Difference:
         return text(self.changes, color=color)
 
     def overrides(self) -> list[str]:
-        """The overrides that turn the earlier config into the later one: group choices first, then values."""
-        from forge.render.difference import bridge
-
-        def compare(lines: list[str]) -> tuple[Change, ...]:
-            return Difference(self.before.override(*lines), self.after).changes
-
-        return bridge(self.changes, self.before.composed.choices, self.after.composed.choices, compare)
+        """The overrides that lead from one to the other: of two configs, what turns the earlier into the later one."""
+        return self._bridged(self.changes)
 
     def svg(self) -> str:
         """The later graph as a picture with the changes marked in it."""
         from forge.render.difference import overlay
 
-        return overlay(self.before.graph, self.after.graph, self.changes)
+        return overlay(self.before, self.after, self.changes)
 
     def data(self) -> list[dict[str, Any]]:
         """The changes for programs."""

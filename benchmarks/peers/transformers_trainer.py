@@ -5,33 +5,20 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import TYPE_CHECKING
 
-import datasets
-import torch
+from hugging_face import Timed, load_model, load_rows, trainer_settings
 from measured import Measured
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    DataCollatorForLanguageModeling,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
+
+if TYPE_CHECKING:
+    import torch
 
 task = json.loads(sys.argv[1])
 measured = Measured(task["warm_up"])
-
-
-class Timed(TrainerCallback):
-    def on_step_end(self, *_: object, **__: object) -> None:
-        measured.step()
-
-
-tokenizer = AutoTokenizer.from_pretrained(task["model"])
-model = AutoModelForCausalLM.from_pretrained(task["model"], dtype=torch.float32)
+tokenizer, model = load_model(task)
 began = time.perf_counter()
-rows = datasets.load_dataset("json", data_files=task["data"], split="train", cache_dir=task["scratch"])
-rows = rows.map(
+rows = load_rows(task).map(
     lambda row: tokenizer(row["text"], truncation=True, max_length=task["length"]), remove_columns="text", batched=True
 )
 measured.prepared = time.perf_counter() - began
@@ -45,22 +32,8 @@ def collate(examples: list[dict[str, object]]) -> dict[str, torch.Tensor]:
     return batch
 
 
-arguments = TrainingArguments(
-    task["scratch"] + "/out",
-    max_steps=task["steps"],
-    per_device_train_batch_size=task["batch"],
-    learning_rate=1e-3,
-    logging_steps=1,
-    save_strategy="no",
-    use_cpu=True,
-    bf16=task["precision"] == "bf16",
-    torch_compile=task["compile"],
-    report_to=[],
-    seed=1,
-    remove_unused_columns=True,
-    optim="adamw_torch_fused" if task["fused"] else "adamw_torch",
-)
-trainer = Trainer(model, arguments, train_dataset=rows, data_collator=collate, callbacks=[Timed()])
+arguments = TrainingArguments(**trainer_settings(task), remove_unused_columns=True)
+trainer = Trainer(model, arguments, train_dataset=rows, data_collator=collate, callbacks=[Timed(measured)])
 trainer.train()
 measured.losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 measured.report()

@@ -5,46 +5,28 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
-import torch
+from hugging_face import Timed, load_model, load_rows, trainer_settings
 from measured import Measured
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
+
+if TYPE_CHECKING:
+    import torch
 
 task = json.loads(sys.argv[1])
 measured = Measured(task["warm_up"])
-
-
-class Timed(TrainerCallback):
-    def on_step_end(self, *_: object, **__: object) -> None:
-        measured.step()
-
-
-tokenizer = AutoTokenizer.from_pretrained(task["model"])
-model = AutoModelForCausalLM.from_pretrained(task["model"], dtype=torch.float32)
-rows = datasets.load_dataset("json", data_files=task["data"], split="train", cache_dir=task["scratch"])
+tokenizer, model = load_model(task)
+rows = load_rows(task)
 arguments = SFTConfig(
-    task["scratch"] + "/out",
-    max_steps=task["steps"],
-    per_device_train_batch_size=task["batch"],
-    learning_rate=1e-3,
-    logging_steps=1,
-    save_strategy="no",
-    use_cpu=True,
-    bf16=task["precision"] == "bf16",
-    torch_compile=task["compile"],
+    **trainer_settings(task),
     gradient_checkpointing=False,
     max_length=task["length"],
     packing=task["packed"],
     assistant_only_loss=task["assistant_only"],
-    report_to=[],
-    seed=1,
-    optim="adamw_torch_fused" if task["fused"] else "adamw_torch",
 )
 began = time.perf_counter()
-trainer = SFTTrainer(model, args=arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[Timed()])
+trainer = SFTTrainer(model, args=arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[Timed(measured)])
 measured.prepared = time.perf_counter() - began
 collate = trainer.data_collator
 

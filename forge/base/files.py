@@ -26,6 +26,7 @@ __all__ = [
     "Claim",
     "NewFile",
     "add_hard_link",
+    "add_line",
     "claim",
     "force_to_disk",
     "make_folder",
@@ -229,37 +230,37 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_release_all)
 
 
-def claim(path: str | os.PathLike[str], text: str = "", *, wait: float = 0.0) -> Claim | None:
-    """Take a lock file, or None while another process has it; ``text`` tells others who does.
+def claim(
+    path: str | os.PathLike[str], text: str | None = "", *, wait: float = 0.0, shared: bool = False
+) -> Claim | None:
+    """Take a lock file, or None while another process has it; ``text`` tells others who does (None: nobody is to see it).
 
-    The file stays when the lock is let go: removing it would let two processes have one each.
+    A ``shared`` one several processes may have together. The file stays when the lock is let go; only who has it alone may
+    remove it.
     """
     try:
-        handle = os.open(path, _LOCK_FILE, 0o644)
-        try:
-            taken = _lock(handle, time.monotonic() + wait)
-        except BaseException:
-            os.close(handle)
-            raise
+        until = time.monotonic() + wait
+        while (handle := _open_locked(path, until, 0o644, shared=shared)) is not None and not _is_at(path, handle):
+            os.close(handle)  # it was removed by the one who had it before
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
-    held = Claim(handle)
-    if not taken:
-        held.release()
+    if handle is None:
         return None
-    with contextlib.suppress(OSError):  # on a full disk too it is ours, only without a name
-        os.ftruncate(handle, 0)
-        os.write(handle, text.encode())
+    held = Claim(handle)
+    if text is not None:
+        with contextlib.suppress(OSError):  # on a full disk too it is ours, only without a name
+            os.ftruncate(handle, 0)
+            os.write(handle, text.encode())
     _HELD.add(held)
     return held
 
 
-def _lock(handle: int, until: float) -> bool:
-    from fcntl import LOCK_EX, LOCK_NB, flock  # POSIX only
+def _lock(handle: int, until: float, *, shared: bool = False) -> bool:
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock  # POSIX only
 
     while True:
         try:
-            flock(handle, LOCK_EX | LOCK_NB)
+            flock(handle, (LOCK_SH if shared else LOCK_EX) | LOCK_NB)
         except OSError as error:
             if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
                 raise
@@ -285,6 +286,55 @@ def open_append(path: str | os.PathLike[str]) -> TextIO:
         return open(path, "a", encoding="utf-8", buffering=1)
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
+
+
+def add_line(path: str | os.PathLike[str], line: str, *, most_bytes: int, wait: float = 1.0) -> bool:
+    """Add a line to a private file that several processes add to; False when it stayed locked for too long.
+
+    No line is torn and none is lost. When the file has grown beyond ``most_bytes``, the older half of its lines goes.
+    """
+    until = time.monotonic() + wait
+    try:
+        while (handle := _open_locked(path, until)) is not None:
+            try:
+                if _is_at(path, handle):  # another process may have put a shorter file in its place meanwhile
+                    _append(path, handle, line, most_bytes)
+                    return True
+            finally:
+                os.close(handle)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+    return False
+
+
+def _open_locked(path: str | os.PathLike[str], until: float, mode: int = 0o600, *, shared: bool = False) -> int | None:
+    handle = os.open(path, _LOCK_FILE | os.O_APPEND, mode)
+    try:
+        taken = _lock(handle, until, shared=shared)
+    except BaseException:
+        os.close(handle)
+        raise
+    if taken:
+        return handle
+    os.close(handle)
+    return None
+
+
+def _is_at(path: str | os.PathLike[str], handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _append(path: str | os.PathLike[str], handle: int, line: str, most_bytes: int) -> None:
+    size = os.fstat(handle).st_size
+    # The end of a line may be missing when its writer was killed, or the disk was full.
+    torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+    _write_all(handle, (b"\n" if torn else b"") + line.encode(errors="replace") + b"\n")
+    if size > most_bytes:
+        newer = os.pread(handle, most_bytes, max(0, size - most_bytes // 2)).partition(b"\n")[2]
+        _write_and_rename(os.path.realpath(path), newer, 0o600, durable=False)
 
 
 def write_temporary(name: str, text: str) -> str:

@@ -18,7 +18,7 @@ from forge.base.files import make_private_folder, read_bounded, write_atomic
 from forge.base.origin import shown_path
 from forge.base.places import shipped_projects, user_data
 
-__all__ = ["distrust", "is_trusted", "require_trust", "trust"]
+__all__ = ["distrust", "folder_digest", "is_trusted", "require_trust", "trust"]
 
 _STORE_LIMIT: Final = 4 << 20
 _FILE_LIMIT: Final = 64 << 20
@@ -29,7 +29,7 @@ _SHARED_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 def trust(folder: str | os.PathLike[str]) -> None:
     """Remember that the user trusts the code in a folder as it is now."""
     known = _read_store()
-    known[os.path.realpath(folder)] = _digest(folder)
+    known[os.path.realpath(folder)] = folder_digest(folder)
     _write_store(known)
 
 
@@ -52,7 +52,7 @@ def is_trusted(folder: str | os.PathLike[str], *, shipped: str | None = None) ->
     if real.startswith(own + os.sep):
         return True
     digest = _read_store().get(real)
-    return digest is not None and digest == _digest(real)
+    return digest is not None and digest == folder_digest(real)
 
 
 def require_trust(folder: str | os.PathLike[str], *, project: str = "", shipped: str | None = None) -> None:
@@ -69,7 +69,7 @@ def require_trust(folder: str | os.PathLike[str], *, project: str = "", shipped:
     raise TrustError(what, hint=f"read it, then run: forge trust {named}")
 
 
-def _digest(folder: str | os.PathLike[str]) -> str:
+def folder_digest(folder: str | os.PathLike[str]) -> str:
     """A digest over the names and bytes of all files below a folder; TrustError when it cannot stand for them."""
     root = os.path.realpath(folder)
     if not os.path.isdir(root):

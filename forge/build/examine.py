@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from forge.base.errors import ForgeError
 from forge.build.user_policy import policy_of
 from forge.compose.cache import compose
+from forge.compose.composer import compose_fresh
+from forge.compose.lookups import Lookups
 from forge.graph.check import check_graph, finding_of, in_order
 from forge.graph.lower import lower
 from forge.graph.replaced import replaced_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from forge.compose.project import Project
     from forge.graph.check import Finding
@@ -28,15 +30,19 @@ def examine(
     *,
     imports: bool = False,
     hydra_compat: bool = False,
+    texts: Mapping[str, bytes] | None = None,
 ) -> list[Finding]:
     """All findings, sorted by file and line; ``imports`` and ``hydra_compat`` look for more.
 
     ``imports`` also imports what the config names, in a process of its own; ``hydra_compat`` adds what plain Hydra
-    would make of the same files in another way.
+    would make of the same files in another way. ``texts`` are contents that count in place of what those files hold.
     """
     problems: list[ForgeError] = []
     try:
-        composed = compose(project, name, overrides, problems=problems)
+        if texts:
+            composed = compose_fresh(project, name, overrides, lookups=Lookups(texts), problems=problems)
+        else:
+            composed = compose(project, name, overrides, problems=problems)
         graph = lower(composed, problems=problems)
         arguments = composed.arguments
     except ForgeError as error:

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import GraphError, RunError
 from forge.base.files import make_folder, read_bounded, write_atomic
+from forge.base.paths import parse_dotted
 from forge.base.secrets import Secret
 from forge.build.build import build
 from forge.graph.node import Call, Graph, Map
 from forge.graph.policy import Policy, Rule
 from forge.graph.stored import from_json, to_json
-from forge.graph.walk import walk
+from forge.graph.walk import find, walk
 
 if TYPE_CHECKING:
     from forge.graph.node import Node
 
-__all__ = ["GRAPH", "RUN", "Facts", "Frozen", "freeze", "thaw"]
+__all__ = ["GRAPH", "RUN", "Facts", "Frozen", "freeze", "secret_of", "thaw"]
 
 GRAPH: Final = "graph.json"
 RUN: Final = "run.json"
@@ -58,12 +59,18 @@ class Frozen:
         return isinstance(root, Map) and any(edge.key == key for edge in root.items)
 
     def build(self, key: str | None = None) -> Any:
-        """Build the config's main object, or the one of a top-level key; project code has to be trusted."""
+        """Build the config's main object, or the one at a dotted path; project code has to be trusted."""
         wanted = key or self.facts.main
-        root = self.graph.root
-        node = next((edge.node for edge in root.items if edge.key == wanted), None) if isinstance(root, Map) else None
+        node = find(self.graph.root, parse_dotted(wanted)) if wanted else None
         if node is None:
             raise RunError(f"the config {self.facts.config} has no {wanted}")
+        return self._built(node)
+
+    def build_whole(self) -> Any:
+        """Build what the graph as a whole describes; project code has to be trusted."""
+        return self._built(self.graph.root)
+
+    def _built(self, node: Node) -> Any:
         policy = Policy(tuple(Rule(*rule) for rule in self.facts.rules))
         folders = [folder for folder in self.facts.source_folders if os.path.isdir(folder)]
         return build(node, policy=policy, source_folders=folders)
@@ -74,22 +81,24 @@ def freeze(graph: Graph, facts: Facts, folder: str | os.PathLike[str]) -> None:
 
     What is written may be copied and kept, so a secret that an object would get is refused; any other is written as a mask.
     """
-    for call in (node for node in walk(graph.root) if isinstance(node, Call)):
-        for node in walk(call):
-            _refuse_secret(node)
+    secret = secret_of(graph)
+    if secret is not None:
+        raise RunError(
+            "this value is a secret, and a run is written to disk",
+            origin=secret.origin,
+            key=secret.name,
+            hint="leave it out, and let the library read it from its own environment variable",
+        )
     make_folder(folder)
     write_atomic(os.path.join(folder, GRAPH), to_json(graph))
     write_atomic(os.path.join(folder, RUN), json.dumps(asdict(facts), indent=1))
 
 
-def _refuse_secret(node: Node) -> None:
-    if isinstance(getattr(node, "value", None), Secret):
-        raise RunError(
-            "this value is a secret, and a run is written to disk",
-            origin=node.origin,
-            key=node.name,
-            hint="leave it out, and let the library read it from its own environment variable",
-        )
+def secret_of(graph: Graph) -> Node | None:
+    """The first secret that an object of the graph would get, for which it cannot be frozen; None where there is none."""
+    calls = (node for node in walk(graph.root) if isinstance(node, Call))
+    below = (node for call in calls for node in walk(call))
+    return next((node for node in below if isinstance(getattr(node, "value", None), Secret)), None)
 
 
 def thaw(folder: str | os.PathLike[str]) -> Frozen:

@@ -7,19 +7,19 @@ import importlib
 import importlib.util
 import os
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from typing import TYPE_CHECKING, Final
 
-from forge.base.errors import FileError, PolicyError, TargetError
-from forge.base.files import make_private_folder
+from forge.base.collector import collector_paused
+from forge.base.errors import PolicyError, TargetError
 from forge.base.origin import shown_path
-from forge.base.places import user_cache
 from forge.base.spelling import did_you_mean
 from forge.base.trust import require_trust
 from forge.compose.project import source_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import ModuleType
+    from types import CodeType, ModuleType
 
     from forge.base.origin import Origin
     from forge.graph.policy import Policy
@@ -54,7 +54,7 @@ def locate_all(
     packages = source_packages(source_folders) if source_folders else ()
     own = {target for target in targets if target.partition(".")[0] in packages}
     found: dict[str, object] = {}
-    with importable(source_folders if own else ()):
+    with importable(source_folders if own else ()), collector_paused():  # modules stay
         for target, (origin, key) in targets.items():
             if target in own:
                 _check_place(target.partition(".")[0], source_folders, origin, key)
@@ -69,7 +69,7 @@ def importable(source_folders: Sequence[str]) -> Iterator[None]:
         require_trust(folder)
     added = [os.path.realpath(folder) for folder in source_folders]
     if added:
-        _keep_bytecode_apart()
+        _compile_anew(added)
         importlib.invalidate_caches()
     # Behind everything else: a project's file can then never take the place of an installed module.
     sys.path.extend(added)
@@ -81,20 +81,41 @@ def importable(source_folders: Sequence[str]) -> Iterator[None]:
                 sys.path.remove(folder)
 
 
-def _keep_bytecode_apart() -> None:
-    """Make Python ignore ``__pycache__`` in source folders for the rest of the process.
+class _FromSource(SourceFileLoader):
+    """Compiles a module anew each time.
 
-    A stranger's repository could bring compiled files there that differ from the sources which the user has read.
+    A stranger's repository could bring compiled files in ``__pycache__`` that differ from the sources which the user has read.
     """
-    if sys.pycache_prefix is not None:
-        return
-    folder = os.path.join(user_cache(), "pycache")
-    try:
-        make_private_folder(folder)
-    except FileError:
-        # A home that cannot be written, or is not ours: a place that can hold no file means no compiled files at all.
-        folder = os.devnull
-    sys.pycache_prefix = folder
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The code of the module's source file."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+_LOADERS: Final = ((ExtensionFileLoader, EXTENSION_SUFFIXES), (_FromSource, SOURCE_SUFFIXES))
+_compiled_anew: Final[set[str]] = set()
+
+
+def _compile_anew(folders: Sequence[str]) -> None:
+    """Never read, or write, compiled files in these folders; those of installed modules are used as ever."""
+    if _finder not in sys.path_hooks:
+        sys.path_hooks.insert(0, _finder)
+    _compiled_anew.update(folders)
+    for path in list(sys.path_importer_cache):
+        if _is_compiled_anew(path):
+            del sys.path_importer_cache[path]
+
+
+def _finder(path: str) -> FileFinder:
+    """What finds the modules of a folder; ImportError, as Python wants it, when the folder is an ordinary one."""
+    if not _is_compiled_anew(path):
+        raise ImportError(path)
+    return FileFinder(path, *_LOADERS)
+
+
+def _is_compiled_anew(path: str) -> bool:
+    return f"{os.path.realpath(path)}{os.sep}".startswith(tuple(f"{folder}{os.sep}" for folder in _compiled_anew))
 
 
 def _check_place(root: str, source_folders: Sequence[str], origin: Origin | None, key: str) -> None:

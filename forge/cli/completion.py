@@ -6,80 +6,32 @@ so that a large config never floods the list.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from forge.base.errors import UsageError
+from forge.cli.known import FILES, FOLDERS, Candidate
 from forge.cli.options import Option
 from forge.cli.parse import is_override, split_flag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from forge.cli.known import Flag, Known
     from forge.cli.options import Positional
-    from forge.cli.registry import Registry, Verb
+    from forge.cli.registry import Verb
 
-__all__ = ["FILES", "GLOBAL_OPTIONS", "Candidate", "Flag", "Known", "Value", "complete", "split_globals"]
-
-
-class Candidate(NamedTuple):
-    """A text that may stand at the cursor, and what it means."""
-
-    text: str
-    meaning: str = ""
+__all__ = ["GLOBAL_OPTIONS", "Select", "beginning_with", "complete", "split_globals"]
 
 
-class Value(NamedTuple):
-    """A value of the config, as completion shows it: whether it holds further keys, its text, and its choices."""
+Select: TypeAlias = "Callable[[str, Iterable[str]], Iterable[str]]"
+"""Which of some names the word at the cursor may become, in the order in which they are offered."""
 
-    shown: str
-    inner: bool = False
-    choices: tuple[str, ...] = ()
-
-
-class Flag(NamedTuple):
-    """A flag that the config declares: its spellings, its meaning, its choices, and whether it is a switch."""
-
-    names: tuple[str, ...]
-    meaning: str
-    choices: tuple[str, ...] = ()
-    switch: bool = False
-
-
-class Known(Protocol):
-    """What completion asks about the project and the config; a provider returns nothing where it knows nothing."""
-
-    @property
-    def verbs(self) -> Registry:
-        """The verbs that can be typed."""
-
-    def projects(self) -> Mapping[str, str]:
-        """Names of projects with their descriptions."""
-
-    def configs(self) -> Mapping[str, str]:
-        """Names of the project's configs with their descriptions."""
-
-    def groups(self) -> Mapping[str, str]:
-        """What may stand before ``=`` to choose from a group, with the current choice."""
-
-    def choices(self, group: str) -> Mapping[str, str]:
-        """The choices of a group with what each is."""
-
-    def values(self, path: Sequence[str]) -> Mapping[str, Value]:
-        """The keys below a path of the config."""
-
-    def targets(self) -> Mapping[str, str]:
-        """Paths of what can be built, with the name of what builds it."""
-
-    def flags(self) -> Sequence[Flag]:
-        """The flags that the config declares."""
-
-
-FILES: Final = Candidate("", "a file")
-"""Stands for all files: the shell completes those itself."""
 
 GLOBAL_OPTIONS: Final = (
     Option(("-p", "--project"), "a project's folder or name", "PROJECT", completes="project"),
     Option(("-t", "--config"), "a config of the project", "CONFIG", completes="config"),
+    Option(("-i", "--interactive"), "open the shell"),
+    Option(("-c", "--commands"), "commands for the shell, separated by ;", "TEXT"),
     Option(("--debug",), "show a traceback with every error"),
     Option(("--version",), "print the version"),
     Option(("-h", "--help"), "explain forge, or the verb"),
@@ -87,19 +39,25 @@ GLOBAL_OPTIONS: Final = (
 _HELP: Final = GLOBAL_OPTIONS[-1]
 
 
-def complete(words: Sequence[str], index: int, known: Known) -> list[Candidate]:
+def beginning_with(word: str, names: Iterable[str]) -> list[str]:
+    """The names that begin with the word, in their order: how bash, zsh and fish complete."""
+    return [name for name in names if name.startswith(word)]
+
+
+def complete(words: Sequence[str], index: int, known: Known, select: Select = beginning_with) -> list[Candidate]:
     """The candidates for ``words[index]``, where ``words`` are those after ``forge``."""
     before, word = words[:index], words[index] if index < len(words) else ""
+    offer = _Offer(known, select)
     chosen, rest = split_globals(before)
     if chosen.waiting is not None:
-        return _kind(chosen.waiting.completes, word, known)
+        return offer.of_kind(chosen.waiting.completes, word)
     if not rest:
-        return _options(GLOBAL_OPTIONS, word) if word.startswith("-") else _kind("verb", word, known)
+        return offer.options(GLOBAL_OPTIONS, word) if word.startswith("-") else offer.of_kind("verb", word)
     try:
         verb = known.verbs.find(rest[0])
     except UsageError:
         return []
-    return _after_verb(verb, rest[1:], word, known)
+    return offer.after_verb(verb, rest[1:], word)
 
 
 class _Globals(NamedTuple):
@@ -124,62 +82,152 @@ def split_globals(words: Sequence[str]) -> tuple[_Globals, Sequence[str]]:
                 return found._replace(waiting=option), ()
             value = words[position]
             position += 1
-        found = found._replace(project=value) if option.name == "project" else found._replace(config=value)
+        if option.name == "project":
+            found = found._replace(project=value)
+        elif option.name == "config":
+            found = found._replace(config=value)
     return found, words[position:]
 
 
-def _after_verb(verb: Verb, before: Sequence[str], word: str, known: Known) -> list[Candidate]:
-    own = {name: option for option in verb.options for name in option.names}
-    waiting = own.get(before[-1]) if before else None
-    if waiting is not None and waiting.value:
-        return _option_values(waiting, word, known)
-    flags = known.flags() if verb.takes_config and _needs_flags(before, word) else ()
-    declared = {name: flag for flag in flags for name in flag.names}
-    if before and before[-1] in declared and not declared[before[-1]].switch:
-        return _matching(dict.fromkeys(declared[before[-1]].choices, ""), word)
-    if word.startswith("-"):
-        return _flags(verb, own, declared, word, known)
-    positional = _open_positional(verb, before, own)
-    found = _positional_values(positional, word, known) if positional is not None else []
-    if not verb.takes_config or (found and positional is not None and positional.completes == "key"):
-        return found  # keys to ask about and keys to set would look alike
-    return found + _overrides(word, known)
+class _Offer:
+    """Finds candidates in what is known, and takes those that the word may become."""
+
+    def __init__(self, known: Known, select: Select) -> None:
+        self.known = known
+        self.select = select
+
+    def matching(self, names: Mapping[str, str], word: str, kind: str) -> list[Candidate]:
+        return [Candidate(name, names[name], kind) for name in self.select(word, names)]
+
+    def of_kind(self, kind: str, word: str) -> list[Candidate]:
+        if kind in {"file", "folder"}:
+            return [FILES if kind == "file" else FOLDERS]
+        if kind == "key":
+            return self._keys(word, ends=("", "."))
+        if kind in {"target", "node"}:
+            return self._targets(word)
+        if kind == "verb":
+            return self.matching(
+                {verb.name: verb.summary for verb in self.known.verbs.all if not verb.hidden}, word, kind
+            )
+        names: Callable[[], Mapping[str, str]] | None = {
+            "config": self.known.configs,
+            "project": self.known.projects,
+            "override": self.known.overrides,
+            "source": self.known.sources,
+            "job": self.known.jobs,
+        }.get(kind)
+        return self.matching(names(), word, kind) if names is not None else []
+
+    def options(self, options: Iterable[Option], word: str) -> list[Candidate]:
+        """Long names always, one-letter names only when one letter was typed: half the list says the same."""
+        short = len(word) == 2 and not word.startswith("--")  # noqa: PLR2004 - a dash and a letter
+        names = {name: option.help for option in options for name in option.names if name.startswith("--") or short}
+        return self.matching(names, word, "flag")
+
+    def after_verb(self, verb: Verb, before: Sequence[str], word: str) -> list[Candidate]:
+        own = {name: option for option in verb.options for name in option.names}
+        waiting = own.get(before[-1]) if before else None
+        if waiting is not None and waiting.value:
+            return self._option_values(waiting, word)
+        flags = self.known.flags() if verb.takes_config and _needs_flags(before, word) else ()
+        declared = {name: flag for flag in flags for name in flag.names}
+        if before and before[-1] in declared and not declared[before[-1]].switch:
+            return self.matching(dict.fromkeys(declared[before[-1]].choices, ""), word, "value")
+        if word.startswith("-"):
+            return self._flags(verb, own, declared, word)
+        positional = _open_positional(verb, before, own)
+        found = self._positional_values(positional, word) if positional is not None else []
+        if not verb.takes_config or (found and positional is not None and positional.completes == "key"):
+            return found  # keys to ask about and keys to set would look alike
+        return found + self._overrides(word)
+
+    def _flags(self, verb: Verb, own: Mapping[str, Option], declared: Mapping[str, Flag], word: str) -> list[Candidate]:
+        name, value = split_flag(word)
+        if value is not None:
+            if name in own:
+                found = self._option_values(own[name], value)
+            else:
+                choices = declared[name].choices if name in declared else ()
+                found = self.matching(dict.fromkeys(choices, ""), value, "value")
+            return [one._replace(text=f"{name}={one.text}") for one in found if one.text]
+        others = {name: flag.meaning for name, flag in declared.items() if name not in own}
+        return self.options((*verb.options, _HELP), word) + self.matching(others, word, "flag")
+
+    def _option_values(self, option: Option, word: str) -> list[Candidate]:
+        if option.choices:
+            return self.matching(dict.fromkeys(option.choices, ""), word, "value")
+        return self.of_kind(option.completes, word)
+
+    def _positional_values(self, positional: Positional, word: str) -> list[Candidate]:
+        if positional.choices:
+            return self.matching(dict.fromkeys(positional.choices, ""), word, "value")
+        return self.of_kind(positional.completes, word)
+
+    def _overrides(self, word: str) -> list[Candidate]:
+        sign = next((sign for sign in ("++", "+", "~") if word.startswith(sign)), "")
+        body = word[len(sign) :]
+        key, equals, value = body.partition("=")
+        if equals:
+            found = [one._replace(text=f"{key}={one.text}") for one in self._values(key, value)]
+        else:
+            removes = sign == "~"
+            # Hydra wants + for a group nobody chose from yet.
+            groups = {group: now for group, now in self.known.groups().items() if now or "+" in sign}
+            found = [
+                Candidate(group if removes else f"{group}=", f"group, now {now}" if now else "group", "group")
+                for group in self.select(body, groups)
+                for now in (groups[group],)
+            ]
+            found += self._keys(body, ends=("", ".") if removes else ("=", "."))
+            found = list({one.text: one for one in reversed(found)}.values())[::-1]
+        return [one._replace(text=sign + one.text) for one in found] if sign else found
+
+    def _values(self, key: str, word: str) -> list[Candidate]:
+        if key in self.known.groups():
+            return self.matching(self.known.choices(key), word, "choice")
+        path = key.split(".")
+        value = self.known.values(path[:-1]).get(path[-1])
+        if value is None or value.inner:
+            return []
+        names = dict.fromkeys(value.choices, "")
+        if value.shown in {"true", "false"}:
+            names |= dict.fromkeys(("true", "false"), "")
+        if value.shown and " " not in value.shown:
+            names[value.shown] = ", ".join(part for part in ("now", value.type, value.place) if part)
+        return self.matching(names, word, "value")
+
+    def _keys(self, word: str, ends: tuple[str, str]) -> list[Candidate]:
+        """The keys that continue a dotted path; ``ends`` are put behind a plain value and behind a mapping."""
+        *path, last = word.split(".")
+        start = "".join(f"{step}." for step in path)
+        plain, inner = ends
+        values = self.known.values(path)
+        return [
+            Candidate(f"{start}{key}{inner if value.inner else plain}", value.meaning, "key")
+            for key in self.select(last, values)
+            for value in (values[key],)
+        ]
+
+    def _targets(self, word: str) -> list[Candidate]:
+        """What can be built one step deeper than the word, and the steps that lead to more of it."""
+        start, dot, last = word.rpartition(".")
+        start += dot
+        targets = self.known.targets()
+        steps: dict[str, str] = {}
+        for name, target in targets.items():
+            if name.startswith(start):
+                step, deeper, _ = name[len(start) :].partition(".")
+                if deeper:
+                    steps.setdefault(f"{step}.", "")
+                else:
+                    steps[step] = target
+        return [Candidate(start + step, steps[step], "target") for step in self.select(last, steps)]
 
 
 def _needs_flags(before: Sequence[str], word: str) -> bool:
     """The config's flags are looked up only when the cursor is at a flag or behind one."""
     return word.startswith("-") or (bool(before) and before[-1].startswith("-"))
-
-
-def _flags(
-    verb: Verb, own: Mapping[str, Option], declared: Mapping[str, Flag], word: str, known: Known
-) -> list[Candidate]:
-    name, value = split_flag(word)
-    if value is not None:
-        if name in own:
-            found = _option_values(own[name], value, known)
-        else:
-            found = _matching(dict.fromkeys(declared[name].choices if name in declared else (), ""), value)
-        return [Candidate(f"{name}={one.text}", one.meaning) for one in found if one is not FILES]
-    others = {name: flag.meaning for name, flag in declared.items() if name not in own}
-    return _options((*verb.options, _HELP), word) + _matching(others, word)
-
-
-def _options(options: Iterable[Option], word: str) -> list[Candidate]:
-    """Long names always, one-letter names only when one letter was typed: half the list says the same."""
-    names = {
-        name: option.help
-        for option in options
-        for name in option.names
-        if name.startswith("--") or (len(word) == 2 and not word.startswith("--"))  # noqa: PLR2004 - a dash and a letter
-    }
-    return _matching(names, word)
-
-
-def _option_values(option: Option, word: str, known: Known) -> list[Candidate]:
-    return (
-        _matching(dict.fromkeys(option.choices, ""), word) if option.choices else _kind(option.completes, word, known)
-    )
 
 
 def _open_positional(verb: Verb, before: Sequence[str], own: Mapping[str, Option]) -> Positional | None:
@@ -196,80 +244,9 @@ def _open_positional(verb: Verb, before: Sequence[str], own: Mapping[str, Option
     return _at(verb.positionals, taken)
 
 
-def _positional_values(positional: Positional, word: str, known: Known) -> list[Candidate]:
-    if positional.choices:
-        return _matching(dict.fromkeys(positional.choices, ""), word)
-    return _kind(positional.completes, word, known)
-
-
 def _at(positionals: Sequence[Positional], position: int) -> Positional | None:
     for positional in positionals:
         if positional.most is None or position < positional.most:
             return positional
         position -= positional.most
     return None
-
-
-def _kind(kind: str, word: str, known: Known) -> list[Candidate]:
-    if kind == "file":
-        return [FILES]
-    if kind == "key":
-        return _keys(word, known, ends=("", "."))
-    names: Mapping[str, str] = {}
-    if kind == "verb":
-        names = {verb.name: verb.summary for verb in known.verbs.all if not verb.hidden}
-    elif kind in {"target", "node"}:
-        names = known.targets()
-    elif kind == "config":
-        names = known.configs()
-    elif kind == "project":
-        names = known.projects()
-    return _matching(names, word)
-
-
-def _matching(names: Mapping[str, str], word: str) -> list[Candidate]:
-    return [Candidate(name, meaning) for name, meaning in names.items() if name.startswith(word)]
-
-
-def _overrides(word: str, known: Known) -> list[Candidate]:
-    sign = next((sign for sign in ("++", "+", "~") if word.startswith(sign)), "")
-    body = word[len(sign) :]
-    key, equals, value = body.partition("=")
-    if equals:
-        found = [Candidate(f"{key}={one.text}", one.meaning) for one in _values(key, value, known)]
-    else:
-        groups = [
-            Candidate(group if sign == "~" else f"{group}=", f"group, now {current}" if current else "group")
-            for group, current in known.groups().items()
-            if group.startswith(body) and (current or "+" in sign)  # Hydra wants + for a group nobody chose from yet
-        ]
-        found = groups + _keys(body, known, ends=("", ".") if sign == "~" else ("=", "."))
-        found = list({one.text: one for one in reversed(found)}.values())[::-1]
-    return [Candidate(sign + one.text, one.meaning) for one in found] if sign else found
-
-
-def _values(key: str, word: str, known: Known) -> list[Candidate]:
-    if key in known.groups():
-        return _matching(known.choices(key), word)
-    path = key.split(".")
-    value = known.values(path[:-1]).get(path[-1])
-    if value is None or value.inner:
-        return []
-    names = dict.fromkeys(value.choices, "")
-    if value.shown in {"true", "false"}:
-        names |= dict.fromkeys(("true", "false"), "")
-    if value.shown and " " not in value.shown:
-        names[value.shown] = "now"
-    return _matching(names, word)
-
-
-def _keys(word: str, known: Known, ends: tuple[str, str]) -> list[Candidate]:
-    """The keys that continue a dotted path; ``ends`` are put behind a plain value and behind a mapping."""
-    *path, last = word.split(".")
-    start = "".join(f"{step}." for step in path)
-    plain, inner = ends
-    return [
-        Candidate(f"{start}{key}{inner if value.inner else plain}", value.shown)
-        for key, value in known.values(path).items()
-        if key.startswith(last)
-    ]

@@ -17,7 +17,7 @@ from forge.base.files import write_temporary
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Editor", "edit_text", "find_editor", "open_files"]
+__all__ = ["Editor", "edit_text", "find_editor", "named_file", "open_files", "vscode_around"]
 
 _REMOTE = (
     "~/.vscode-server/bin/*/bin/remote-cli/code",
@@ -35,10 +35,8 @@ class Editor(NamedTuple):
 def find_editor(environ: Mapping[str, str]) -> Editor:
     """The editor to use in this environment; raises ToolError when there is none."""
     search = environ.get("PATH")
-    if environ.get("VSCODE_IPC_HOOK_CLI") and (remote := _newest_remote(environ)):
-        return Editor((remote, "--reuse-window"), "VS Code (remote)")
-    if environ.get("TERM_PROGRAM") == "vscode" and (code := shutil.which("code", path=search)):
-        return Editor((code, "--reuse-window"), "VS Code")
+    if (around := vscode_around(environ)) is not None:
+        return around
     server = environ.get("VIM_SERVERNAME")
     if server and (vim := shutil.which("vim", path=search)):
         return Editor((vim, "--servername", server, "--remote-tab-silent"), f"vim server {server}")
@@ -46,6 +44,15 @@ def find_editor(environ: Mapping[str, str]) -> Editor:
         if text := environ.get(variable, "").strip():
             return _named_editor(variable, text, search)
     raise ToolError("no editor is known", hint="set EDITOR, for example: export EDITOR=vim")
+
+
+def vscode_around(environ: Mapping[str, str]) -> Editor | None:
+    """The VS Code that this terminal belongs to, local or at the other end of a remote session; None outside of it."""
+    if environ.get("VSCODE_IPC_HOOK_CLI") and (remote := _newest_remote(environ)):
+        return Editor((remote, "--reuse-window"), "VS Code (remote)")
+    if environ.get("TERM_PROGRAM") == "vscode" and (code := shutil.which("code", path=environ.get("PATH"))):
+        return Editor((code, "--reuse-window"), "VS Code")
+    return None
 
 
 def open_files(paths: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
@@ -60,14 +67,19 @@ def open_files(paths: Sequence[str], environ: Mapping[str, str] | None = None) -
 
 
 def edit_text(text: str, name: str, suffix: str) -> str:
-    """Write a text to a temporary file whose suffix tells the editor its language, open it, and return its path.
-
-    The file stays: an editor that does not wait is still reading it.
-    """
-    plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
-    path = write_temporary(f"{plain}{suffix}", text)
+    """Write a text to a temporary file whose suffix tells the editor its language, open it, and return its path."""
+    path = named_file(text, name, suffix)
     open_files([path])
     return path
+
+
+def named_file(text: str, name: str, suffix: str) -> str:
+    """A new temporary file with the text, named after what it shows.
+
+    The file stays: a program that does not wait is still reading it.
+    """
+    plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
+    return write_temporary(f"{plain}{suffix}", text)
 
 
 def _newest_remote(environ: Mapping[str, str]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["DEPTH", "EDIT", "JSON", "ORIGINS", "OUTPUT", "RECURSIVE", "TARGET", "Completes", "Option", "Positional"]
+__all__ = ["DEPTH", "EDIT", "JOB", "JSON", "ORIGINS", "OUTPUT", "RECURSIVE", "TARGET", "Completes", "Option", "Positional"]
 
 Completes: TypeAlias = Literal[
     "", "config", "file", "folder", "job", "key", "node", "override", "project", "shell", "source", "target", "verb"
@@ -56,3 +56,4 @@ TARGET: Final = Option(("--target",), "the part of the config to look at, as a d
 DEPTH: Final = Option(("--depth",), "show at most this many levels", "N", type=int)
 RECURSIVE: Final = Option(("-r", "--recursive"), "every project below the current folder, and the shipped ones")
 ORIGINS: Final = Option(("--origins",), "say beside each line which file and line it comes from")
+JOB: Final = Positional("JOB", "the id of a job; by default the only one that is running", least=0, completes="job")

@@ -7,14 +7,15 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from forge.base.errors import FileError, UsageError
+from forge.compose.new_file import new_config_file
 
 if TYPE_CHECKING:
     from forge.api import ProjectHandle
+    from forge.compose.project import ConfigFile
 
-__all__ = ["new_config", "new_project"]
+__all__ = ["new_config", "new_config_or_choice", "new_project"]
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
-_CONFIG_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)*\Z")
 
 _PROJECT: Final = """\
 name: {name}
@@ -115,6 +116,7 @@ meta:
   description: {parent} with changes.
 """
 
+_CHOICE: Final = "# What this choice is, in one line.\n"
 _PACKAGE_HEADER: Final = "# @package _global_\n"
 
 
@@ -145,17 +147,22 @@ def new_project(path: str) -> str:
 
 def new_config(project: ProjectHandle, name: str, parent: str | None = None) -> str:
     """Write a config that stands on another one (the default config) and return its file."""
-    name = name.removesuffix(".yaml")
-    if not _CONFIG_NAME.match(name):
-        raise UsageError(f"{name!r} cannot be the name of a config", hint="write it like tiny or pretrain/tiny")
-    if name.partition("/")[0] in project.groups() and "/" in name:
-        group = name.partition("/")[0]
-        raise UsageError(
-            f"{group!r} is a config group, so {name!r} would be a choice of it", hint="choose another folder"
-        )
-    path = os.path.join(project.project.config_folder, f"{name}.yaml")
-    if os.path.exists(path):
-        raise FileError(f"the config {name!r} is there already", hint=f"open it: forge -t {name} edit")
+    made = new_config_file(project.project, name)
+    if os.path.exists(made.file):
+        raise FileError(f"the config {made.name!r} is there already", hint=f"open it: forge -t {made.name} edit")
+    return _child(project, made, parent)
+
+
+def new_config_or_choice(project: ProjectHandle, made: ConfigFile, parent: str | None = None) -> str:
+    """Write a new file below the project's configs, as a choice where its folder is a group, and return it."""
+    if made.name.partition("/")[0] not in project.groups():
+        return _child(project, made, parent)
+    _write(made.file, _CHOICE)
+    return made.file
+
+
+def _child(project: ProjectHandle, made: ConfigFile, parent: str | None) -> str:
+    name, path = made
     parent = project.project.config_name(project.project.config_name(parent))  # a default config may be missing
     text = _CHILD.format(name=name, parent=parent, title=name.rpartition("/")[2].replace("_", " ").capitalize())
     _write(path, (_PACKAGE_HEADER if "/" in name else "") + text)

@@ -14,11 +14,13 @@ from forge.cli.parse import UnknownFlagError, is_override, parse
 from forge.cli.registry import VERBS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from forge.api import ConfigHandle, ProjectHandle
+    from forge.cli.menu import MenuItem
     from forge.cli.parse import Given, Parsed
     from forge.cli.registry import Registry, Verb
+    from forge.cli.workbench import Workbench
     from forge.compose.arguments import Argument
 
 __all__ = ["Context", "Session", "current_folder", "execute", "project_of", "understand", "write_result"]
@@ -26,7 +28,10 @@ __all__ = ["Context", "Session", "current_folder", "execute", "project_of", "und
 
 @dataclass(slots=True)
 class Session:
-    """The choices that stand before a verb: the global flags of the command line, or the state of a shell."""
+    """The choices that stand before a verb: the global flags of the command line, or the state of a shell.
+
+    ``pick`` asks a person for some of several things, by their positions; without one, `menu.choose` does.
+    """
 
     project: str | None = None
     config: str | None = None
@@ -34,6 +39,8 @@ class Session:
     debug: bool = False
     output: Output = field(default_factory=standard_output)
     verbs: Registry = VERBS
+    workbench: Workbench | None = None
+    pick: Callable[[str, Sequence[MenuItem]], list[int]] | None = None
 
 
 class Context:
@@ -66,12 +73,23 @@ class Context:
     @cached_property
     def config(self) -> ConfigHandle:
         """The chosen config with everything the line changes in it."""
-        return self.config_with(self.session.config, self.items)
+        return self.config_with(None, self.items)
+
+    @property
+    def own_project(self) -> ProjectHandle:
+        """The project to write into: looking falls back to the one that is part of forge, writing takes one that was meant."""
+        here = os.path.join(current_folder(), "")
+        if self.session.project is None and not here.startswith(os.path.join(self.project.folder, "")):
+            raise UsageError(
+                "there is no project here", hint="forge new project NAME makes one, -p PROJECT chooses one"
+            )
+        return self.project
 
     def config_with(self, name: str | None, items: Iterable[Given]) -> ConfigHandle:
-        """A config (None: the chosen or the default one) with the overrides and flags among ``items``."""
+        """A config with the overrides and flags among ``items``; without a name the chosen one, as it is changed by now."""
         changes = [change for item in items if (change := self._change(item)) is not None]
-        return self.project.config(name or self.session.config, *self.session.overrides, *changes)
+        kept = self.session.overrides if name is None else ()
+        return self.project.config(name or self.session.config, *kept, *changes)
 
     def _change(self, item: Given) -> str | tuple[str, str] | None:
         """What one item changes in the config: an override, for a flag together with what was typed."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ConfigSyntaxError, UsageError
+from forge.base.paths import parse_dotted
 from forge.base.spelling import did_you_mean
 from forge.compose.document import ConfigMap
 from forge.compose.quote import quote_value
@@ -129,6 +130,15 @@ def _argument(name: str, declared: Any, origin: Origin) -> Argument:
         )
     if not isinstance(declared.get("key"), str):
         raise ConfigSyntaxError("a flag needs the 'key' it sets", origin=origin, key=key)
+    try:
+        parse_dotted(declared["key"])
+    except ValueError:
+        raise ConfigSyntaxError(
+            f"{declared['key']!r} is not a dotted path",
+            origin=declared.settings["key"].origin,
+            key=key,
+            hint="write it like trainer.max_steps",
+        ) from None
     return Argument(
         name=name,
         key=declared["key"],

@@ -15,7 +15,7 @@ from forge.base.files import read_bounded
 from forge.compose.document import MAX_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Lookups", "content_digest"]
 
@@ -28,9 +28,13 @@ def content_digest(data: bytes) -> str:
 
 
 class Lookups:
-    """Answers file questions and keeps each answer: a digest for a file, None for no file, a bool for a folder."""
+    """Answers file questions and keeps each answer: a digest for a file, None for no file, a bool for a folder.
 
-    def __init__(self) -> None:
+    ``instead`` are contents, by path, that count in place of what the disk has: a file that is not written yet.
+    """
+
+    def __init__(self, instead: Mapping[str, bytes] | None = None) -> None:
+        self.instead = instead or {}
         self.files: dict[str, str | None] = {}
         self.folders: dict[str, bool] = {}
         self.variables: dict[str, str | None] = {}
@@ -39,7 +43,7 @@ class Lookups:
     def is_file(self, path: str) -> bool:
         """Whether there is a file; its content counts only once it is read."""
         if path not in self.files:
-            self.files[path] = _PRESENT if os.path.isfile(path) else None
+            self.files[path] = _PRESENT if path in self.instead or os.path.isfile(path) else None
         return self.files[path] is not None
 
     def is_folder(self, path: str) -> bool:
@@ -51,7 +55,9 @@ class Lookups:
 
     def read(self, path: str) -> bytes:
         """The content of a file, its digest remembered."""
-        data = read_bounded(path, MAX_BYTES)
+        data = self.instead.get(path)
+        if data is None:
+            data = read_bounded(path, MAX_BYTES)
         self.files[path] = content_digest(data)
         return data
 

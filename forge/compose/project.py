@@ -117,6 +117,14 @@ class Project:
                     found.setdefault(group, set()).add(choice)
         return {group: sorted(choices) for group, choices in sorted(found.items())}
 
+    def files(self) -> dict[str, str]:
+        """Every config file along the search path, choices and parts included, by its name; the first root wins."""
+        found: dict[str, str] = {}
+        for root in self.roots:
+            for name in _config_names(root.folder):
+                found.setdefault(name, os.path.join(root.folder, name + _SUFFIX))
+        return found
+
     def config_name(self, given: str | None) -> str:
         """The config a user means: ``x.yaml`` is ``x``, nothing is the default; ConfigNotFoundError when there is none."""
         if not given:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from forge.graph.node import Edge, Node
     from forge.graph.static.signature import Lookup, Parameter, Signature
 
-__all__ = ["Finding", "Severity", "Targets", "call_findings", "target_findings"]
+__all__ = ["Finding", "Severity", "Targets", "admitted", "call_findings", "target_findings"]
 
 Severity = Literal["error", "warning"]
 
@@ -136,41 +136,41 @@ def _missing_arguments(call: Call, label: str, signature: Signature, taken: set[
 
 
 def _type_findings(call: Call, edge: Edge, parameter: Parameter, targets: Targets | None) -> Iterator[Finding]:
-    admitted = _admitted(parameter)
-    given = _value_of(edge.node, targets) if admitted is not None else None
-    if admitted is None or given is None:
+    wants = admitted(parameter)
+    given = _value_of(edge.node, targets) if wants is not None else None
+    if wants is None or given is None:
         return
     origin, key, label = edge.origin or edge.node.origin, _key(call, edge), _label(call.target)
-    wants = parameter.annotation.strip("'\"")
-    if fits(admitted, given.kind, given.value):
-        if given.kind == "bool" and "bool" not in admitted.kinds and given.value not in admitted.literals:
-            message = f"{parameter.name!r} of {label} is a number ({wants}), and {given.shown} is a yes or no"
+    shown = parameter.annotation.strip("'\"")
+    if fits(wants, given.kind, given.value):
+        if given.kind == "bool" and "bool" not in wants.kinds and given.value not in wants.literals:
+            message = f"{parameter.name!r} of {label} is a number ({shown}), and {given.shown} is a yes or no"
             yield Finding(origin, key, message, "", "warning", "bool-for-number")
         return
     if (
         given.kind == "float"
-        and "int" in admitted.kinds
+        and "int" in wants.kinds
         and isinstance(given.value, float)
         and given.value.is_integer()
     ):
         message = f"{parameter.name!r} of {label} is a whole number, and {given.shown} is not written as one"
         yield Finding(origin, key, message, f"write {int(given.value)}", "warning", "float-for-int")
         return
-    texts = [literal for literal in admitted.literals if isinstance(literal, str)]
+    texts = [literal for literal in wants.literals if isinstance(literal, str)]
     hint = did_you_mean(given.value, texts) if isinstance(given.value, str) else ""
-    message = f"{parameter.name!r} of {label} must be {wants}, not {given.shown}"
+    message = f"{parameter.name!r} of {label} must be {shown}, not {given.shown}"
     yield Finding(origin, key, message, hint, "error", "wrong-type")
 
 
-def _admitted(parameter: Parameter) -> Wanted | None:
+def admitted(parameter: Parameter) -> Wanted | None:
     """What a parameter admits; an annotation that its own default contradicts says nothing."""
-    admitted = wanted(parameter.annotation) if parameter.annotation else None
-    if admitted is None or parameter.default is None:
-        return admitted
+    found = wanted(parameter.annotation) if parameter.annotation else None
+    if found is None or parameter.default is None:
+        return found
     if parameter.default == "None":
-        return admitted | Wanted(frozenset({"None"}))
+        return found | Wanted(frozenset({"None"}))
     default = _written(parameter.default)
-    return None if default is not None and not fits(admitted, default.kind, default.value) else admitted
+    return None if default is not None and not fits(found, default.kind, default.value) else found
 
 
 def _written(text: str) -> _Value | None:

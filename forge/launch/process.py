@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
 __all__ = ["module_command", "module_environment", "run_command", "run_module"]
@@ -33,10 +33,23 @@ def run_module(module: str, arguments: Sequence[str] = (), *, environment: Mappi
     return run_command(module_command(module, arguments), environment=environment)
 
 
-def run_command(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> int:
-    """Run a command on this terminal until it ends, pass signals on to it, and return its exit code."""
-    process = subprocess.Popen(command, env=module_environment(environment))  # noqa: S603 - a list, and no shell
+def run_command(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    begun: Callable[[int], None] | None = None,
+    own_session: bool = False,
+) -> int:
+    """Run a command on this terminal until it ends, pass signals on to it, and return its exit code.
+
+    ``begun`` is told the number of the process. One with a session of its own hears nothing of the terminal.
+    """
+    process = subprocess.Popen(  # noqa: S603 - a list, and no shell
+        command, env=module_environment(environment), start_new_session=own_session
+    )
     with _signals_to(process):
+        if begun is not None:
+            begun(process.pid)
         code = process.wait()
     return code if code >= 0 else 128 - code
 

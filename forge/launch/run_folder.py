@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from forge.launch.local import LocalLaunch
 
-__all__ = ["RUNS", "describe_run", "new_run_folder"]
+__all__ = ["RUNS", "describe_run", "last_run_folder", "new_run_folder"]
 
 RUNS: Final = "runs"
 _GIT_SECONDS: Final = 10
@@ -35,6 +35,19 @@ def new_run_folder(output: str, config_name: str) -> str:
         number += 1
         path = os.path.join(output, RUNS, f"{name}-{number}")
     return path
+
+
+def last_run_folder(output: str, holds: str) -> str | None:
+    """The folder of the newest run below an output folder that has a file of this name; None when there is none."""
+    runs = os.path.join(output, RUNS)
+    names = os.listdir(runs) if os.path.isdir(runs) else []
+    found = [name for name in names if os.path.isfile(os.path.join(runs, name, holds))]
+    # Two runs may begin within one second: the time in the name does not part them, that of the file does.
+    began = len("20240131-235959")
+    newest = max(
+        found, key=lambda name: (name[:began], os.path.getmtime(os.path.join(runs, name, holds))), default=None
+    )
+    return None if newest is None else os.path.join(runs, newest)
 
 
 def describe_run(folder: str, *, config: str, launch: LocalLaunch, project_folder: str) -> None:

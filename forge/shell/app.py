@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final
 
 from forge import __version__
@@ -17,7 +18,7 @@ from forge.base.errors import ForgeError, UsageError
 from forge.cli.main import INTERRUPTED, MISTAKE, OK, read_global_flags, run_line
 from forge.cli.session import Session
 from forge.shell.line import split_commands
-from forge.shell.state import SHELL_VERBS, ShellSession
+from forge.shell.state import ShellSession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,9 @@ def run_shell(session: Session, script: str | None = None) -> int:
         return MISTAKE
     if script is None and not sys.stdin.isatty():
         script = sys.stdin.read()
-    return run_text(shell, script) if script is not None else _converse(shell)
+    with ExitStack() as parts:
+        parts.callback(shell.workbench.close)
+        return run_text(shell, script) if script is not None else _converse(shell, parts)
 
 
 def run_text(shell: ShellSession, text: str) -> int:
@@ -56,20 +59,39 @@ def run_text(shell: ShellSession, text: str) -> int:
     return OK
 
 
-def _converse(shell: ShellSession) -> int:
-    """Read lines from the terminal until its end."""
-    from forge.shell.prompt import make_prompt, read_line  # a script needs no prompt
+def _converse(shell: ShellSession, parts: ExitStack) -> int:
+    """Read lines from the terminal until its end, and tell meanwhile which trainings have ended."""
+    from prompt_toolkit.patch_stdout import patch_stdout  # a script needs no prompt
+
+    from forge.shell.announce import Announcer
+    from forge.shell.pager import paged
+    from forge.shell.prompt import make_prompt, read_line
 
     shell.output.note(_WELCOME)
-    with make_prompt(shell) as prompt:
-        while not shell.leaving:
-            try:
-                text = read_line(prompt)
-            except KeyboardInterrupt:
-                continue
-            except EOFError:
-                break
+    prompt = parts.enter_context(make_prompt(shell))
+    if prompt.session is not None:
+        from forge.shell.pick import pick  # a terminal that can only print gets the numbered menu
+
+        shell.pick = pick
+    announcer = Announcer(lambda text: print(text, flush=True))  # noqa: T201 - above the prompt, by patch_stdout
+    parts.callback(announcer.close)
+    announcer.hold()
+    output = shell.output
+    while not shell.leaving:
+        try:
+            with patch_stdout(raw=True):
+                announcer.look()
+                try:
+                    text = read_line(prompt)
+                finally:
+                    announcer.hold()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            break
+        with paged(output) as shell.output:
             run_text(shell, text)
+        shell.output = output
     return OK
 
 
@@ -85,7 +107,7 @@ def _run(shell: ShellSession, command: Command) -> int:
 
 def _run_words(shell: ShellSession, command: Command) -> int:
     """Run a verb on the shell, or, behind flags of its own, on what those choose for this one line."""
-    once = Session(shell.project, shell.config, shell.overrides, shell.debug, shell.output, SHELL_VERBS)
+    once = Session(**{each.name: getattr(shell, each.name) for each in fields(Session)})
     line = read_global_flags(once, command.words)
     if line.answer is not None:
         shell.output.write(line.answer)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from forge.base.errors import ForgeError, UsageError
 from forge.cli.registry import Registry
 from forge.cli.session import Session, current_folder, project_of
+from forge.shell.workbench import WarmWorkbench
 
 if TYPE_CHECKING:
     from forge.cli.session import Context
@@ -33,6 +34,7 @@ class ShellSession(Session):
     """The session of a shell: it outlives a line, and each change of the choice can be taken back."""
 
     verbs: Registry = SHELL_VERBS
+    workbench: WarmWorkbench = field(default_factory=WarmWorkbench)
     past: list[Choice] = field(default_factory=list)
     future: list[Choice] = field(default_factory=list)
     leaving: bool = False

@@ -287,6 +287,41 @@ def test_a_claim_ends_with_its_process_and_is_not_inherited(tmp_path: Path) -> N
     held.release()
 
 
+def test_a_shared_claim_has_several_owners_and_none_alone(tmp_path: Path) -> None:
+    one, other = claim(tmp_path / "lock", "one", shared=True), claim(tmp_path / "lock", None, shared=True)
+    assert one is not None
+    assert other is not None
+    assert (tmp_path / "lock").read_text() == "one"
+    one.release()
+    assert claim(tmp_path / "lock") is None
+    other.release()
+    alone = claim(tmp_path / "lock", None)
+    assert alone is not None
+    assert claim(tmp_path / "lock", shared=True) is None
+    alone.release()
+
+
+def test_a_lock_file_that_its_owner_removes_is_not_taken_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    owner = claim(path)
+    assert owner is not None
+    waits: list[float] = []
+
+    def remove_it(seconds: float) -> None:
+        waits.append(seconds)
+        path.unlink()
+        owner.release()
+
+    monkeypatch.setattr(time, "sleep", remove_it)
+    held = claim(path, wait=5)
+    assert held is not None
+    assert len(waits) == 1
+    assert claim(path) is None  # the file that is there now is the one that is held
+    held.release()
+
+
 def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("elsewhere")
     for name in ("missing/lock", "link", "nul\0"):

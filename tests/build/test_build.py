@@ -157,7 +157,6 @@ def test_a_graph_of_any_depth_is_built() -> None:
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("FORGE_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("FORGE_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "pycache_prefix", None)
     folder = tmp_path / "src"
     folder.mkdir()
     (folder / "buildpkg.py").write_text("class Model:\n    def __init__(self, size):\n        self.size = size\n")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections
+import importlib.util
 import math
 import os
 import sys
@@ -47,7 +48,6 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project's source folder with the package `minepkg`; what importing it changed is undone."""
     monkeypatch.setenv("FORGE_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("FORGE_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "pycache_prefix", None)
     folder = tmp_path / "project" / "src"
     (folder / "minepkg").mkdir(parents=True)
     (folder / "minepkg" / "__init__.py").write_text("")
@@ -151,25 +151,44 @@ def test_the_import_path_is_as_before(source: Path) -> None:
     assert sys.path == before
 
 
-def test_compiled_files_that_came_with_a_project_are_ignored(source: Path, tmp_path: Path) -> None:
+def compiled(source: Path, module: str, text: str) -> Path:
+    """A compiled file that Python runs without a look at the source: hash-based and unchecked."""
     import importlib._bootstrap_external as external
 
-    code = compile("class Model: evil = True", "models.py", "exec")
-    cached = source / "minepkg" / "__pycache__" / f"models.{sys.implementation.cache_tag}.pyc"
-    cached.parent.mkdir()
-    # An unchecked hash-based file is run by Python without a look at the source.
+    code = compile(text, f"{module}.py", "exec")
+    cached = source / "__pycache__" / f"{module}.{sys.implementation.cache_tag}.pyc"
+    cached.parent.mkdir(exist_ok=True)
     cached.write_bytes(external._code_to_hash_pyc(code, b"x" * 8, checked=False))
+    return cached
+
+
+def test_compiled_files_that_came_with_a_project_are_ignored(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (source / "hidden.py").write_text("SIZE = 1\n")
+    (source / "minepkg" / "models.py").write_text(f"import hidden\n{MODULE}")
+    cached = [
+        compiled(source, "hidden", "SIZE = 2"),
+        compiled(source / "minepkg", "models", "class Model: evil = True"),
+    ]
+    monkeypatch.syspath_prepend(str(source))  # even where Python has looked before
+    assert importlib.util.find_spec("hidden") is not None
     trust(source)
     assert not hasattr(find("minepkg.models.Model", source), "evil")
-    assert os.listdir(cached.parent) == [cached.name]
-    assert (tmp_path / "cache" / "pycache").stat().st_mode & 0o777 == 0o700
+    assert sys.modules["hidden"].SIZE == 1
+    assert [os.listdir(file.parent) for file in cached] == [[file.name] for file in cached]
 
 
-def test_a_home_that_cannot_be_written_does_not_stop_an_import(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORGE_CACHE_HOME", "/dev/null/cache")
+def test_compiled_files_of_other_modules_are_used_as_ever(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "project" / "src-of-others"
+    installed.mkdir()
+    (installed / "hidden.py").write_text("SIZE = 1\n")
+    compiled(installed, "hidden", "SIZE = 2")
+    (source / "minepkg" / "models.py").write_text(f"from hidden import SIZE as OTHER\nWHERE = OTHER\n{MODULE}")
+    monkeypatch.syspath_prepend(str(installed))
     trust(source)
-    assert isinstance(find("minepkg.models.Model", source), type)
-    assert not (source / "minepkg" / "__pycache__").exists()
+    assert find("minepkg.models.WHERE", source) == 2
 
 
 def test_importing_a_project_does_not_end_its_trust(source: Path) -> None:

@@ -4,11 +4,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.cli.completion import FILES, Candidate, Flag, Value, complete
-from forge.cli.registry import VERBS
+from forge.cli.completion import beginning_with, complete
+from forge.cli.known import FILES, FOLDERS, Candidate, Flag, Value
+from forge.cli.options import Positional
+from forge.cli.registry import VERBS, Registry, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from forge.cli.options import Completes
 
 
 class Fixed:
@@ -48,6 +52,15 @@ class Fixed:
     def targets(self) -> Mapping[str, str]:
         return {"trainer": "x.Trainer", "trainer.model": "x.Model"}
 
+    def overrides(self) -> Mapping[str, str]:
+        return {"mode": "mode=fast", "trainer.max_steps": "trainer.max_steps=1"}
+
+    def sources(self) -> Mapping[str, str]:
+        return {"configs/tiny.yaml": "project"}
+
+    def jobs(self) -> Mapping[str, str]:
+        return {"tiny-1": "running"}
+
     def flags(self) -> Sequence[Flag]:
         return (
             Flag(("--max-steps", "-M"), "Stop."),
@@ -65,17 +78,18 @@ def texts(line: str, known: Fixed | None = None) -> list[str]:
     ("line", "expected"),
     [
         ("s", ["show"]),
-        ("-", ["--project", "--config", "--debug", "--version", "--help"]),
+        ("-", ["--project", "--config", "--interactive", "--commands", "--debug", "--version", "--help"]),
         ("-p ", ["pydoc", "samantha"]),
         ("-t t", ["tiny"]),
         ("-t tiny -p py", ["pydoc"]),
         ("-t tiny wh", ["why"]),
+        ("-t tiny -c text wh", ["why"]),
         ("help tre", ["trefs"]),
         ("completion ", ["bash", "zsh", "fish"]),
         ("graph --for", ["--format"]),
         ("graph --format s", ["svg"]),
         ("graph --format=h", ["--format=html"]),
-        ("graph --target tr", ["trainer", "trainer.model"]),
+        ("graph --target tr", ["trainer", "trainer."]),
         ("graph --focus trainer.", ["trainer.model"]),
         ("show --m", ["--max-steps", "--mode"]),
         ("show --mode ", ["fast", "slow"]),
@@ -112,10 +126,53 @@ def test_a_file_is_left_to_the_shell() -> None:
     assert complete(["show", "-o", ""], 2, Fixed()) == [FILES]
 
 
-def test_candidates_carry_their_meaning() -> None:
-    found = dict(complete(["show", "model="], 1, Fixed()))
-    assert found["model=small"] == "Two layers."
-    assert Candidate("model=", "group, now small") in complete(["show", "mo"], 1, Fixed())
+def test_candidates_carry_their_meaning_and_kind() -> None:
+    found = {one.text: one for one in complete(["show", "model="], 1, Fixed())}
+    assert found["model=small"] == Candidate("model=small", "Two layers.", "choice")
+    assert Candidate("model=", "group, now small", "group") in complete(["show", "mo"], 1, Fixed())
+    assert complete(["show", "mode"], 1, Fixed())[-1:] == [Candidate("mode=", "fast, fast | slow", "key")]
+    assert {one.kind for one in complete([""], 0, Fixed())} == {"verb"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("override", [Candidate("mode", "mode=fast", "override")]),
+        ("source", []),
+        ("job", []),
+        ("folder", [FOLDERS]),
+        ("", []),
+    ],
+)
+def test_each_kind_of_word_has_its_names(kind: Completes, expected: list[Candidate]) -> None:
+    assert _of_kind(kind, "m") == expected
+    if kind in {"source", "job"}:
+        assert len(_of_kind(kind, "")) == 1
+
+
+def _of_kind(kind: Completes, word: str) -> list[Candidate]:
+    verb = Verb(
+        name="some", summary="", help="", run=lambda _: 0, positionals=(Positional("WORD", "", completes=kind),)
+    )
+
+    class One(Registry):
+        def find(self, word: str) -> Verb:
+            assert word == "some"
+            return verb
+
+    class Known(Fixed):
+        verbs = One()
+
+    return complete(["some", word], 1, Known())
+
+
+def test_another_way_to_choose_among_names_is_asked_everywhere() -> None:
+    def inside(word: str, names: Iterable[str]) -> list[str]:
+        return [name for name in names if word in name]
+
+    assert [one.text for one in complete(["show", "trainer.steps"], 1, Fixed(), inside)] == ["trainer.max_steps="]
+    assert [one.text for one in complete(["-p", "doc"], 1, Fixed(), inside)] == ["pydoc"]
+    assert beginning_with("a", ["ab", "ba"]) == ["ab"]
 
 
 def test_the_word_at_the_cursor_counts_and_not_the_last() -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from forge.base.errors import ToolError
-from forge.cli.editor import edit_text, find_editor, open_files
+from forge.cli.editor import Editor, edit_text, find_editor, named_file, open_files, vscode_around
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,3 +121,49 @@ def test_a_text_is_opened_under_a_name_with_its_suffix(
     assert path.endswith("/pretrain-tiny.yaml")
     with open(path) as file:
         assert file.read() == "a: 1\n"
+
+
+def test_a_real_vim_server_opens_the_file_in_its_tab(tmp_path: Path) -> None:
+    version = (
+        subprocess.run(["vim", "--version"], capture_output=True, text=True, check=False).stdout
+        if shutil.which("vim")
+        else ""
+    )
+    if "+clientserver" not in version or not os.environ.get("DISPLAY"):
+        pytest.skip("this vim has no +clientserver, or there is no display that its servers meet on")
+    name, opened = f"FORGE{os.getpid()}", tmp_path / "opened"
+    os.mkfifo(opened)
+    server = subprocess.Popen(
+        [
+            "vim",
+            "--servername",
+            name,
+            "-u",
+            "NONE",
+            "-c",
+            f"autocmd BufReadPost * call writefile([expand('%:p')], '{opened}')",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        (tmp_path / "a.yaml").write_text("a: 1\n")
+        open_files([str(tmp_path / "a.yaml")], {**os.environ, "VIM_SERVERNAME": name})
+        assert opened.read_text().strip() == str(tmp_path / "a.yaml")
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_the_vs_code_around_is_none_outside_of_it(tmp_path: Path, programs: Callable[..., Path]) -> None:
+    code = programs("code")
+    assert vscode_around(environ(tmp_path)) is None
+    assert vscode_around(environ(tmp_path, TERM_PROGRAM="vscode")) == Editor((str(code), "--reuse-window"), "VS Code")
+
+
+def test_a_text_gets_a_file_whose_name_says_what_it_is() -> None:
+    path = named_file("<svg/>\n", "pretrain/tiny: 1", ".svg")
+    assert os.path.basename(path) == "pretrain-tiny--1.svg"
+    with open(path) as file:
+        assert file.read() == "<svg/>\n"

@@ -12,7 +12,7 @@ from forge.cli.registry import VERBS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Done, Run
+    from conftest import Done, Editor, Run
 
     from forge.cli.options import Option
     from forge.cli.registry import Verb
@@ -28,12 +28,14 @@ ON_A_CONFIG = [
     ["diff", "mode=slow"],
     ["check"],
     ["edit", "--list"],
+    ["save-as", "new", "--dry-run"],
     ["train", "--dry-run"],
 ]
 # What a config describes is made or read by another process, once the line and the config are right.
 IN_A_PROCESS = [["eval"], ["data", "stats"], ["model", "show"], ["ckpt", "ls"]]
-ON_A_PROJECT = [["ls"], ["index"], ["trust"]]
-ON_NEITHER = [["new"], ["help"], ["completion"], ["__complete"], ["tb"]]
+ON_A_PROJECT = [["ls"], ["index"], ["schema"], ["trust"]]
+ON_NEITHER = [["new"], ["help"], ["completion"], ["__complete"], ["lsp"], ["tb"]]
+ON_JOBS = [["abort"], ["attach"], ["cleanup"], ["jobs"], ["logs"], ["save"], ["stop"]]
 BROKEN = {
     "not YAML": b"a: [\n",
     "a tab": b"a:\n\tb: 1\n",
@@ -80,7 +82,7 @@ def assert_refused(done: Done) -> None:
 
 
 def test_every_verb_has_its_line_here() -> None:
-    assert {words[0] for words in (*ON_A_CONFIG, *IN_A_PROCESS, *ON_A_PROJECT, *ON_NEITHER)} == {
+    assert {words[0] for words in (*ON_A_CONFIG, *IN_A_PROCESS, *ON_A_PROJECT, *ON_NEITHER, *ON_JOBS)} == {
         verb.name for verb in VERBS.all
     }
     assert {words[0] for words in (*ON_A_CONFIG, *IN_A_PROCESS)} == {
@@ -204,12 +206,31 @@ def test_a_file_that_cannot_be_written_is_a_mistake_for_every_verb(run: Run, wor
     assert done.out == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [words for words in (*ON_A_CONFIG, *ON_A_PROJECT) if _writes(words[0]) and words[0] != "schema"],  # writes a folder
+    ids=by_first_word,
+)
+def test_what_can_be_written_can_be_opened(run: Run, editor: Editor, words: list[str]) -> None:
+    shown = run(*words)
+    done = run(*words, "-e")
+    assert (done.code, done.out, done.errors) == (shown.code, "", "")
+    assert editor.text == shown.out
+
+
 @pytest.mark.parametrize("words", [words for words in ON_A_CONFIG if words[0] != "diff"], ids=by_first_word)
 def test_a_config_in_any_script_is_a_config(run: Run, project: Path, words: list[str]) -> None:
     (project / "configs" / "ünï-日本.yaml").write_text(UNICODE, encoding="utf-8")
     words = ["why", "ключ"] if words[0] == "why" else words
     done = run("-t", "ünï-日本", *words)
     assert (done.code, done.errors) == (0, "")
+
+
+@pytest.mark.parametrize("words", ON_JOBS, ids=by_first_word)
+def test_a_job_that_is_not_there_is_a_mistake(run: Run, words: list[str]) -> None:
+    for name in ("nosuch", "../x", "日本-1", "x" * 5000, "a\nb", "\0"):
+        assert_refused(run(*words, name))
+    assert_refused(run(*words, "a", "b"))
 
 
 def test_the_value_of_a_secret_is_in_no_output(run: Run) -> None:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.cli.completion import Value
 from forge.cli.knowledge import Knowledge
+from forge.cli.known import Value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,16 +34,34 @@ def test_a_group_is_known_with_its_choice_and_each_choice_with_its_comment(known
     assert known.choices("nosuch") == {}
 
 
-def test_values_are_known_at_every_path(known: Knowledge) -> None:
-    assert known.values(())["trainer"] == Value("", inner=True)
-    assert known.values(())["mode"] == Value("fast", choices=("fast", "slow"))
-    assert known.values(("size",))["dim"] == Value("8")
+def test_values_are_known_at_every_path_with_type_and_place(known: Knowledge) -> None:
+    top = known.values(())
+    assert top["trainer"] == Value("", inner=True, type="dict", place="configs/tiny.yaml:12")
+    assert top["meta"].type == "2 keys"
+    assert top["mode"] == Value("fast", choices=("fast", "slow"), type="str", place="configs/tiny.yaml:9")
+    assert known.values(("size",))["dim"] == Value("8", type="int", place="size/small.yaml:3")
+    assert known.values(("trainer",))["size"].type == ""
     assert known.values(("mode",)) == {}
     assert known.values(("nosuch", "deeper")) == {}
 
 
+def test_what_a_shell_has_pending_counts_and_is_named(known: Knowledge) -> None:
+    assert known.overrides() == {}
+    shell = Knowledge(overrides=["mode=slow"], pending=["size=large", "++trainer.new=1", "~quiet"])
+    assert shell.overrides() == {"size": "size=large", "trainer.new": "++trainer.new=1", "quiet": "~quiet"}
+    assert shell.values(("size",))["dim"].shown == "800"
+    assert shell.values(())["mode"].place == "override"
+    assert "quiet" not in shell.values(())
+
+
+def test_the_files_of_the_config_are_known_by_their_layer(known: Knowledge) -> None:
+    assert known.sources() == {"configs/tiny.yaml": "project", "configs/size/small.yaml": "project"}
+    assert known.jobs() == {}
+
+
 def test_a_secret_is_not_among_the_values(known: Knowledge) -> None:
-    assert "hunter2" not in str(known.values(()))
+    assert "hunter2" not in str(dict(known.values(())))
+    assert known.values(())["api_key"].shown
 
 
 def test_targets_and_flags_are_those_of_the_config(known: Knowledge) -> None:

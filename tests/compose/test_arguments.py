@@ -130,6 +130,7 @@ def test_no_declaration_is_no_flag(text: str) -> None:
         ("args: {f: {}}", "a flag needs the 'key' it sets"),
         ("args: {f: {key: 3}}", "a flag needs the 'key' it sets"),
         ("args: {f: {key: null}}", "a flag needs the 'key' it sets"),
+        ("args: {f: {key: a.}}", "'a.' is not a dotted path\n  write it like trainer.max_steps"),
         ("args: {f: {kee: a}}", "a flag has no 'kee'\n  did you mean 'key'?"),
         ("args: {f: {key: a, 3: 4}}", "a flag has no 3"),
         ("args: {f: {key: a, type: integer}}", "there is no flag type 'integer'"),

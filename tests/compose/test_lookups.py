@@ -109,3 +109,13 @@ def test_what_cannot_be_read_is_a_typed_error(tmp_path: Path) -> None:
 def test_contents_are_told_apart() -> None:
     assert content_digest(b"a") == content_digest(b"a")
     assert len({content_digest(data) for data in (b"", b"a", b"b", b"a\n", b"\0")}) == 5
+
+
+def test_a_file_that_is_not_written_yet_counts_as_if_it_were(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("one")
+    new, old = str(tmp_path / "new"), str(tmp_path / "old")
+    lookups = Lookups({new: b"two", old: b"three"})
+    assert lookups.is_file(new)
+    assert (lookups.read(new), lookups.read(old)) == (b"two", b"three")
+    assert lookups.record()["files"] == {new: content_digest(b"two"), old: content_digest(b"three")}
+    assert not os.path.exists(new)

@@ -178,5 +178,5 @@ def scratch(folder: Path) -> Path:
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
-    made = {name for name in names if name == "__pycache__" or name.endswith(("_cache", ".egg-info"))}
+    made = {name for name in names if name.endswith(("__pycache__", "_cache", ".egg-info", "node_modules"))}
     return made | (LEFT_OUT & set(names) if Path(folder) == ROOT else set())

@@ -40,6 +40,17 @@ def test_death_by_a_signal_is_told_as_a_shell_does() -> None:
     assert run_command([sys.executable, "-c", kill]) == 128 + signal.SIGKILL
 
 
+def test_who_wants_to_know_is_told_the_process(tmp_path: Path) -> None:
+    told: list[int] = []
+    program = "import os, sys; print(os.getpid(), os.getsid(0), file=open(sys.argv[1], 'w'))"
+    assert run_command([sys.executable, "-c", program, str(tmp_path / "said")], begun=told.append) == 0
+    pid, session = map(int, (tmp_path / "said").read_text().split())
+    assert (told, session) == ([pid], os.getsid(0))
+    run_command([sys.executable, "-c", program, str(tmp_path / "said")], own_session=True)
+    pid, session = map(int, (tmp_path / "said").read_text().split())
+    assert pid == session
+
+
 def test_a_signal_is_passed_on_and_the_process_decides(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     program = f"from forge.launch.process import run_command; import sys; sys.exit(run_command({[sys.executable, '-c', WAITS, str(ready)]!r}))"

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 from forge.launch.local import LocalLaunch
-from forge.launch.run_folder import describe_run, new_run_folder
+from forge.launch.run_folder import describe_run, last_run_folder, new_run_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,20 @@ def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
         names.add(name)
     assert len(names) == 3
     assert all("-exp-a" in name for name in names)
+
+
+def test_the_newest_run_is_the_one_that_began_last(tmp_path: Path) -> None:
+    assert last_run_folder(str(tmp_path), "graph.json") is None
+    for number, name in enumerate(
+        ["20240101-000000-b", "20240101-000001-a-2", "20240101-000001-a-10", "20231231-235959-z"]
+    ):
+        path = tmp_path / "runs" / name / "graph.json"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (number, number))
+    (tmp_path / "runs" / "20250101-000000-empty").mkdir()
+    (tmp_path / "runs" / "notes.txt").touch()
+    assert last_run_folder(str(tmp_path), "graph.json") == str(tmp_path / "runs" / "20240101-000001-a-10")
 
 
 def _describe(folder: Path, project: Path) -> dict[str, Any]:

@@ -23,10 +23,12 @@ TIERS = {
     "control": 4,
     "api": 5,
     "cli": 5,
+    "lsp": 5,
     "shell": 5,
 }
-# Within the top tier the order is: the Python API, the command line on it, the shell on both.
-BESIDE = {("cli", "api"), ("shell", "api"), ("shell", "cli")}
+# Within the top tier the order is: the Python API, the command line on it, the shell on both. What launches writes down for
+# what controls.
+BESIDE = {("launch", "control"), ("cli", "api"), ("cli", "lsp"), ("shell", "api"), ("shell", "cli")}
 # `ml` stands beside the tiers: nothing imports it, and it may use these.
 ML_MAY_USE = ("base", "graph", "build", "control", "launch.topology")
 # The package itself and `python -m forge` hand on to the entry points, inside functions or as the command.

@@ -32,12 +32,17 @@ WORDS = {
     "__complete": [["__complete", "bash", "forge "]],
     "help": [["help"], ["help", "show"]],
     "train": [["train", "--dry-run"]],
+    "save-as": [["save-as", "longer", "optimizer=adafactor", "--dry-run"]],
+    # Without a job there is nothing to do.
+    **{name: [[name, "--help"]] for name in ("abort", "attach", "logs", "save", "stop")},
     # What these do is done by another process.
     "ckpt": [["ckpt", "ls", "--help"]],
     "data": [["data", "show", "--help"]],
     "model": [["model", "show", "--help"]],
     "eval": [["eval", "--help"]],
     "tb": [["tb", "--help"]],
+    # Without a terminal it would wait for an editor; tests/lsp speak with it.
+    "lsp": [["lsp", "--help"]],
 }
 LINES = [["--help"], ["--version"]] + [
     words

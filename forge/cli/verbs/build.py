@@ -1,29 +1,49 @@
-"""``forge build``: build a part of a config here and print what came out."""
+"""``forge build``: build a part of a config and print what came out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forge.base.errors import ForgeError
-from forge.base.secrets import MASK, Secret
-from forge.cli.options import JSON, OUTPUT, TARGET
+from forge.base.errors import ForgeError, UsageError
+from forge.cli.options import EDIT, JSON, OUTPUT, TARGET, Positional
 from forge.cli.registry import Verb
 
 if TYPE_CHECKING:
     from forge.cli.session import Context
-    from forge.graph.node import Node
 
 __all__ = ["VERB"]
 
-_LONGEST = 2000
-_SHORTEST = 3  # a text of one or two letters stands everywhere
-
 
 def _run(context: Context) -> int:
+    target = _target(context) or context.config.main
+    if context.session.workbench is None:
+        return _build_here(context, target)
+    from forge.build.frozen import secret_of  # only a shell has a workbench
+
+    if secret_of(context.config.graph_of(target)) is not None:
+        return _build_apart(context, target)
+    return _build_there(context, target)
+
+
+def _target(context: Context) -> str | None:
+    target: str | None = context.options.target
+    if target is not None and context.words:
+        raise UsageError(f"build is given two parts, {context.words[0]} and {target}", hint="name one of them")
+    return context.words[0] if context.words else target
+
+
+def _build_here(context: Context, target: str | None) -> int:
+    """Build in this process, which is there for nothing else."""
+    from forge.build.outcome import (
+        built_text,
+        describe_built,
+        failure_text,
+        secret_texts,
+    )  # `forge --help` builds nothing
+
     config = context.config
-    target = context.options.target or config.main
     key = target or config.name
-    secrets = _secrets(config.graph_of(target).root)
+    secrets = secret_texts(config.graph_of(target).root)
     try:
         built = config.build(target)
     except (ForgeError, KeyboardInterrupt, MemoryError):
@@ -31,81 +51,53 @@ def _run(context: Context) -> int:
     except Exception as error:  # the config's own objects may raise anything: a failed job, not a bug of forge
         if context.session.debug:
             raise
-        _show_failure(context, key, error, secrets)
+        context.output.note(f"error: {failure_text(key, error, secrets)}")
         return 1
-    found = _described(key, built, secrets)
+    found = describe_built(key, built, secrets)
     if context.options.json:
         context.emit_json(found, config.name)
     else:
-        context.emit(_text(found), config.name, ".txt")
+        context.emit(built_text(found), config.name, ".txt")
     return 0
 
 
-def _secrets(root: Node) -> list[str]:
-    """What an object that was given a secret would show, longest first."""
-    from forge.graph.walk import walk  # `forge --help` builds nothing
+def _build_there(context: Context, target: str | None) -> int:
+    """Build in the process that a shell keeps for it."""
+    from forge.cli.workbench import ask, show_answer  # only a shell has a workbench
 
-    values = (value.reveal() for node in walk(root) if isinstance(value := getattr(node, "value", None), Secret))
-    texts = {str(value) for value in values if isinstance(value, (str, int, float)) and not isinstance(value, bool)}
-    shown = {form for text in texts if len(text) >= _SHORTEST for form in (text, repr(text)[1:-1])}
-    return sorted(shown, key=len, reverse=True)
-
-
-def _masked(text: str, secrets: list[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, MASK)
-    return text
+    key = target or context.config.name
+    arguments = {"key": key, "as_json": context.options.json, "debug": context.session.debug}
+    return show_answer(context, ask(context, "build", arguments, part=target))
 
 
-def _show_failure(context: Context, key: str, error: Exception, secrets: list[str]) -> None:
-    """What failed, the builder's note that says where in the config, and how to see the traceback."""
-    reason = (_masked(str(error), secrets).splitlines() or [""])[0]
-    context.output.note(f"error: building {key} failed: {type(error).__name__}: {reason}")
-    for note in list(getattr(error, "__notes__", ()))[:1]:
-        context.output.note(f"  {note}")
-    context.output.note("  Run again with --debug before the verb to see the traceback.")
+def _build_apart(context: Context, target: str | None) -> int:
+    """Build by the command line, in a process for this alone: what gets a secret is never written to disk for another."""
+    from forge.launch.process import run_module  # only a shell comes here
 
-
-def _described(key: str, built: object, secrets: list[str]) -> dict[str, object]:
-    kind = type(built)
-    text = _masked(repr(built), secrets)
-    found: dict[str, object] = {
-        "target": key,
-        "type": kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}",
-        "repr": text if len(text) <= _LONGEST else text[:_LONGEST] + " ...",
-    }
-    if (parameters := _parameters(built)) is not None:
-        found["parameters"] = parameters
-    return found
-
-
-def _parameters(built: object) -> int | None:
-    """How many parameters a torch module has; None for anything else. Asked by shape, torch is not imported here."""
-    count = getattr(built, "parameters", None)
-    if not callable(count) or not hasattr(built, "state_dict"):
-        return None
-    return int(sum(parameter.numel() for parameter in count()))
-
-
-def _text(found: dict[str, object]) -> str:
-    head = f"{found['target']}: {found['type']}"
-    if "parameters" in found:
-        head += f", {found['parameters']:,} parameters"
-    return f"{head}\n{found['repr']}"
+    config, options = context.config, context.options
+    words = ["-p", config.project.folder, "-t", config.name, *(["--debug"] if context.session.debug else []), "build"]
+    words += [f"--target={target}"] if target else []
+    words += ["--json"] if options.json else []
+    words += ["--edit"] if options.edit else []
+    words += [f"--output={options.output}"] if options.output is not None else []
+    context.output.flush()
+    return run_module("forge", [*words, *(one if isinstance(one, str) else one[0] for one in config.overrides)])
 
 
 VERB = Verb(
     name="build",
     summary="build a part of the config and print what came out",
     help="""\
-Build the config's main object, or the part that --target names, in this process, and print its type, its repr, and
-for a model the number of its parameters. This imports what the config names, so the code of a project has to be
-trusted first (`forge trust`).
+Build the config's main object, or the part that NODE or --target names, and print its type, its repr, and for a model the
+number of its parameters. This imports what the config names, so the code of a project has to be trusted first
+(`forge trust`). The shell builds in a process that keeps torch from one build to the next.
 
-  forge build --target model
-  forge build --target optimizer optimizer=adafactor
+  forge build model
+  forge build optimizer optimizer=adafactor
+  forge build --target model --json
 """,
     run=_run,
-    options=(TARGET, JSON, OUTPUT),
+    options=(TARGET, JSON, OUTPUT, EDIT),
+    positionals=(Positional("NODE", "the part of the config to build, as a dotted path", least=0, completes="target"),),
     takes_config=True,
 )

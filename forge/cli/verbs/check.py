@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forge.base.errors import ForgeError, UsageError
-from forge.cli.options import JSON, OUTPUT, RECURSIVE, Option
+from forge.cli.options import EDIT, JSON, OUTPUT, RECURSIVE, Option
 from forge.cli.registry import VERBS, Verb
 from forge.cli.verbs.ls import projects_of
 
@@ -130,6 +130,7 @@ when there are errors.
         Option(("--hydra-compat",), "also list what plain Hydra would do differently"),
         JSON,
         OUTPUT,
+        EDIT,
     ),
     takes_config=True,
 )

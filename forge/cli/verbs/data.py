@@ -23,6 +23,10 @@ def _run(context: Context) -> int:
     from forge.launch.process import run_module
 
     what = context.words[0]
+    if what == "cache":
+        return run_module("forge.ml.data", ["cache", *_cache_arguments(context)])
+    if context.options.prune:
+        raise UsageError(f"--prune is for `forge data cache`, not for `forge data {what}`", hint="leave it out")
     arguments = _arguments(context, what)
     _check_config(context)
     folder = os.path.join(user_cache(), "looks", os.urandom(8).hex())
@@ -34,6 +38,15 @@ def _run(context: Context) -> int:
         return run_module("forge.ml.data", [what, folder, *arguments], environment=environment)
     finally:
         remove_tree(folder)
+
+
+def _cache_arguments(context: Context) -> list[str]:
+    options = context.options
+    used = [flag for flag, name in _NOT_CACHE.items() if getattr(options, name) not in (None, False)]
+    if used:
+        raise UsageError(f"{used[0]} is not for `forge data cache`", hint="it takes --prune and --json")
+    context.output.flush()
+    return [*(["--prune"] if options.prune else []), *(["--format", "json"] if options.json else [])]
 
 
 def _check_config(context: Context) -> None:
@@ -78,6 +91,7 @@ def _form(context: Context, what: str) -> str:
 
 
 _ONLY_SHOW = {"-n": "count", "--index": "index", "--raw": "raw", "--all": "all"}
+_NOT_CACHE = {**_ONLY_SHOW, "--split": "split", "--output": "output"}
 
 VERB = Verb(
     name="data",
@@ -87,12 +101,15 @@ show prints rows and beside each the tokens that the model gets of it: what is l
 dimmed (without colours, what is learned stands in brackets), and what was left out and why. stats prints how many rows
 are used, how long they are, how much of them is learned, how well they fill the sequences, and a histogram.
 
-The data is prepared as for training and kept for it, so the first look at a dataset takes as long as its preparation.
+The data is prepared as for training and kept for it, so the first look at a dataset takes as long as its preparation. cache
+lists what is kept. An entry goes when a new one comes and it has not been used for 30 days, or when all are more than 50 GB and
+others were used since; --prune does so now. What a process is using stays.
 
   forge -t chat/lora data show -M MODEL_FOLDER
   forge -p projects/pydoc -t pretrain/tiny data show -n 1 --index 17 --split held_out
   forge -t pretrain/tiny data stats
   forge -t pretrain/tiny data stats --format svg -o lengths.svg
+  forge data cache --prune
 """,
     run=_run,
     options=(
@@ -101,10 +118,11 @@ The data is prepared as for training and kept for it, so the first look at a dat
         Option(("--split",), "train, held_out, or the name of a set; stats shows all without it", "NAME"),
         Option(("--raw",), "print only the rows as they are in the data, one a line as JSON"),
         Option(("--all",), "show long rows whole"),
+        Option(("--prune",), "remove from the cache what is old or too much"),
         Option(("--format",), "what to make of the figures", "FORM", choices=("text", "svg"), default="text"),
         JSON,
         OUTPUT,
     ),
-    positionals=(Positional("WHAT", "show or stats", choices=("show", "stats")),),
+    positionals=(Positional("WHAT", "show, stats or cache", choices=("show", "stats", "cache")),),
     takes_config=True,
 )

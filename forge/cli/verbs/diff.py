@@ -1,10 +1,12 @@
-"""``forge diff``: what differs between two configs."""
+"""``forge diff``: what differs between two configs, or between a config and a run of it."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from forge.base.errors import UsageError
+from forge.base.origin import shown_path
 from forge.cli.options import EDIT, JSON, OUTPUT, Option, Positional
 from forge.cli.registry import Verb
 
@@ -19,8 +21,11 @@ _SUFFIXES = {"text": ".txt", "svg": ".svg", "overrides": ".txt"}
 
 
 def _run(context: Context) -> int:
-    before, after = _sides(context)
-    difference = before.diff(after)
+    if context.options.last_run or context.options.run:
+        difference = _since_a_run(context)
+    else:
+        before, after = _sides(context)
+        difference = before.diff(after)
     if context.options.json:
         context.emit_json(difference.data(), "diff")
     else:
@@ -40,6 +45,27 @@ def _show(context: Context, difference: Difference) -> None:
         context.emit(text, "diff", _SUFFIXES[form])
 
 
+def _since_a_run(context: Context) -> Difference:
+    """What a run of the chosen config would have now, compared with one that was."""
+    if context.words:
+        raise UsageError(
+            f"{context.words[0]} is one side too many: a run is compared with the chosen config",
+            hint=f"forge -t {context.words[0]} diff --last-run",
+        )
+    folder = context.options.run
+    if folder and context.options.last_run:
+        raise UsageError("--last-run and --run name two runs", hint="write one of them")
+    if not folder:
+        run = context.config.last_run()
+        context.output.note(f"compared with {shown_path(run.folder)}")
+        return run.diff(context.config)
+    from forge.api import PastRun  # only a run that is named
+
+    if not os.path.isdir(folder):
+        raise UsageError(f"there is no folder {folder!r}", hint="a run is OUTPUT_DIR/runs/TIME-CONFIG")
+    return PastRun(folder).diff(context.config)
+
+
 def _shell_line(overrides: list[str]) -> str:
     """The overrides as one line that a shell reads back."""
     import shlex  # only for this form
@@ -49,6 +75,9 @@ def _shell_line(overrides: list[str]) -> str:
 
 def _sides(context: Context) -> tuple[ConfigHandle, ConfigHandle]:
     """The two configs: each name opens a side, and what follows it changes that side."""
+    pending = context.session.overrides
+    if not context.items and pending:
+        return context.project.config(context.session.config), context.config
     sides: list[tuple[str | None, list[Given]]] = [(None, [])]
     for item in context.items:
         if item.kind == "word":
@@ -58,7 +87,8 @@ def _sides(context: Context) -> tuple[ConfigHandle, ConfigHandle]:
     if len(sides) == 1:
         if not sides[0][1]:
             raise UsageError(
-                "diff needs something to compare with", hint="forge diff A B, or forge -t A diff key=value"
+                "diff needs something to compare with",
+                hint="forge diff A B, forge -t A diff key=value, or forge diff --last-run",
             )
         sides.insert(0, (None, []))
     elif len(sides) > 2:  # noqa: PLR2004 - two names were given, so the chosen config is not asked for
@@ -74,18 +104,26 @@ def _sides(context: Context) -> tuple[ConfigHandle, ConfigHandle]:
 
 VERB = Verb(
     name="diff",
-    summary="show what differs between two configs (exit code 1 when something does)",
+    summary="show what differs between two configs, or since a run (exit code 1 when something does)",
     help="""\
 Compare two configs as graphs of objects. With two names, the first with the second, each changed by the overrides that
 follow its name; with one name, the chosen config (-t) with that one; with overrides alone, the chosen config with
-itself so changed. `--format overrides` prints the line that turns the first into the second.
+itself so changed. `--format overrides` prints the line that turns the first into the second. In the shell, `diff` alone
+shows what the pending overrides change.
+
+--last-run compares the newest run in the config's output folder, as it was frozen when it began, with what a run of the
+config would be now; --run names another run's folder. There, `--format overrides` prints the line that makes the config
+that run again.
 
   forge diff pretrain/tiny chat/full
   forge diff pretrain/tiny optimizer=adafactor pretrain/tiny
   forge -t pretrain/tiny diff optimizer=adafactor
+  forge -t pretrain/tiny diff --last-run
 """,
     run=_run,
     options=(
+        Option(("--last-run",), "compare the config's newest run with the config"),
+        Option(("--run",), "compare this run with the config: OUTPUT_DIR/runs/TIME-CONFIG", "FOLDER", completes="file"),
         Option(("--format",), "how to show it", "FORM", choices=tuple(_SUFFIXES), default="text"),
         JSON,
         OUTPUT,

@@ -60,7 +60,8 @@ VERB = Verb(
     help="""\
 Measure the loss and the perplexity of the config's model on each held-out set, every token weighing the same. The weights
 are those of --checkpoint: the folder of a checkpoint or of any model of that architecture; by default (auto) the
-newest valid checkpoint in the config's output folder, or the model that the config starts from when there is none.
+newest valid checkpoint in the config's output folder, or the model that the config starts from when there is none. Where the
+config has an adapter, a folder with an adapter is put on its model, and one with a whole model is measured without.
 
 --tasks asks tasks of lm-eval instead (the extra eval); their data is lm-eval's own affair.
 

@@ -22,6 +22,8 @@ def _run(context: Context) -> int:
 
     action, folder = _words(context)
     arguments = _arguments(context)
+    if action == "test":
+        context.output.note("a step on random tokens: importing torch and transformers")  # which takes seconds
     context.output.flush()
     if folder is not None:
         return run_module("forge.ml.models", [action, folder, *arguments])
@@ -68,7 +70,8 @@ VERB = Verb(
 show: the parameters of the config's model by block, and the memory that a training step of it needs with the config's
 trainer, without taking that memory: the step is run on tensors that have no content.
 test: take one step on random tokens, on the GPU if there is one. Its loss, time and peak memory are printed; weights or
-gradients that are not finite are named.
+gradients that are not finite are named. Nobody can guess random tokens: the loss of a new model is near ln(vocabulary), that of
+a trained one may be higher.
 
 With a FOLDER, the model in that folder is looked at, and no config.
 

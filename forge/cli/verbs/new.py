@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from forge.base.errors import UsageError
 from forge.cli.options import EDIT, Option, Positional
 from forge.cli.registry import Verb
-from forge.cli.session import current_folder
 
 if TYPE_CHECKING:
     from forge.cli.session import Context
@@ -24,24 +22,13 @@ def _run(context: Context) -> int:
     parent = getattr(context.options, "from")
     if kind == "project" and parent:
         raise UsageError("--from belongs to `forge new config`", hint="forge new config NAME --from CONFIG")
-    if kind == "project":
-        made = new_project(name)
-    else:
-        _require_project(context)
-        made = new_config(context.project, name, parent)
+    made = new_project(name) if kind == "project" else new_config(context.own_project, name, parent)
     context.output.write(shown_path(made))
     if context.options.edit:
         from forge.cli.editor import open_files  # only with -e
 
         open_files([made])
     return 0
-
-
-def _require_project(context: Context) -> None:
-    """Looking falls back to the project that is part of forge; a file is written only into one that was meant."""
-    here = os.path.join(current_folder(), "")
-    if context.session.project is None and not here.startswith(os.path.join(context.project.folder, "")):
-        raise UsageError("there is no project here", hint="forge new project NAME makes one, -p PROJECT chooses one")
 
 
 VERB = Verb(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forge.cli.options import JSON, OUTPUT, Positional
+from forge.cli.options import EDIT, JSON, OUTPUT, Positional
 from forge.cli.registry import Verb
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ the value it replaced.
   forge -t pretrain/tiny why trainer.max_steps trainer.max_steps=10
 """,
     run=_run,
-    options=(JSON, OUTPUT),
+    options=(JSON, OUTPUT, EDIT),
     positionals=(Positional("KEY", "the value, as a dotted path", completes="key"),),
     takes_config=True,
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ForgeError, UsageError
 from forge.base.origin import shown_path
+from forge.base.sizes import shown_size
 from forge.ml.checkpoint.link import link
 from forge.ml.checkpoint.store import Checkpoint, Store
 from forge.ml.checkpoint.verify import CHECKPOINT, verify
@@ -21,7 +22,6 @@ __all__ = ["main"]
 
 _CHECKPOINTS: Final = "checkpoints"
 _RUNS: Final = "runs"
-_UNITS: Final = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -133,12 +133,8 @@ def _is_checkpoint(path: str) -> bool:
 def _row(found: Checkpoint) -> tuple[str, ...]:
     marks = [name for name in ("newest", "best", "linked") if getattr(found, name)]
     score = f"{found.score.name} {found.score.value:.4f}" if found.score else ""
-    size = _size(found.size) if found.manifest else ""
+    size = shown_size(found.size) if found.manifest else ""
     return (found.name, found.saved[:19].replace("T", " "), size, score, ", ".join(marks), found.reason or "valid")
-
-
-def _size(size: int) -> str:
-    return next((f"{size / unit:.1f} {name}" for unit, name in _UNITS if size >= unit), f"{size} B")
 
 
 def _data(found: Checkpoint) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from forge.base.errors import CheckpointError, FileError, ResumeError
 from forge.base.files import claim, force_to_disk, make_folder, move_folder, remove_file, remove_tree
 from forge.base.origin import shown_path
+from forge.base.sizes import shown_size
 from forge.ml.checkpoint.manifest import Manifest, Score, read_manifest
 from forge.ml.checkpoint.stage import STAGED, Stage
 from forge.ml.checkpoint.verify import CHECKPOINT, problems_of
@@ -370,6 +371,6 @@ def _check_room(folder: str, size: int) -> None:
     free = found.f_bavail * found.f_frsize
     if size and size + _SPARE > free:
         raise CheckpointError(
-            f"{shown_path(folder)} has {free / 1e9:,.2f} GB of free space, and a checkpoint needs {size / 1e9:,.2f} GB",
+            f"{shown_path(folder)} has {shown_size(free)} of free space, and a checkpoint needs {shown_size(size)}",
             hint="free some space, keep fewer checkpoints with --save-total-limit, or write to another place",
         )

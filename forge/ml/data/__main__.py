@@ -1,4 +1,4 @@
-"""``python -m forge.ml.data show|stats FOLDER``: look at the data of a frozen config; what ``forge data`` starts."""
+"""``python -m forge.ml.data show|stats FOLDER``, or ``cache``: what ``forge data`` starts, on a frozen config or on what is kept."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import traceback
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Final
 
+from forge.base.collector import leave
 from forge.base.errors import ForgeError
 from forge.base.files import write_atomic
 
@@ -25,9 +26,9 @@ _WIDTH: Final = 100  # where there is no terminal
 
 def main(arguments: Sequence[str]) -> int:
     """Do what is asked, and return the exit code."""
-    given = _parser().parse_args(arguments)
+    given = _parser().parse_intermixed_args(arguments)
     try:
-        text = _show(given) if given.what == "show" else _stats(given)
+        text = {"show": _show, "stats": _stats, "cache": _cache}[given.what](given)
         if given.output is None:
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -44,14 +45,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m forge.ml.data", allow_abbrev=False)
-    parser.add_argument("what", choices=("show", "stats"))
-    parser.add_argument("folder")
+    parser.add_argument("what", choices=("show", "stats", "cache"))
+    parser.add_argument("folder", nargs="?")
     parser.add_argument("-n", dest="count", type=int, default=3)
     parser.add_argument("--index", type=int, default=0)
     parser.add_argument("--split")
     parser.add_argument("--format", choices=("text", "json", "svg", "raw"), default="text")
     parser.add_argument("--output")
-    for flag in ("--all", "--colour"):
+    for flag in ("--all", "--colour", "--prune"):
         parser.add_argument(flag, action="store_true")
     return parser
 
@@ -83,6 +84,39 @@ def _stats(given: argparse.Namespace) -> str:
     if given.format == "svg":
         return figures_svg(figures)
     return "\n\n".join(drawn_figures(each, width=_width(given), colour=given.colour) for each in figures) + "\n"
+
+
+def _cache(given: argparse.Namespace) -> str:
+    from dataclasses import asdict
+    from datetime import datetime, timezone
+
+    from forge.base.origin import shown_path
+    from forge.base.sizes import shown_size
+    from forge.ml.data.entries import DAYS, LARGEST, cache_folder, entries, prune
+
+    gone = prune() if given.prune else ()
+    found = entries()
+    if given.format == "json":
+        return _json(
+            {
+                "folder": cache_folder(),
+                "removed": [asdict(one) for one in gone],
+                "entries": [asdict(one) for one in found],
+            }
+        )
+
+    def total(several: Sequence[Any]) -> str:
+        count = f"{len(several):,} entr{'y' if len(several) == 1 else 'ies'}"
+        return f"{count}, {shown_size(sum(one.size for one in several))}"
+
+    limits = f"kept for {DAYS} days after the last use, and up to {shown_size(LARGEST)}"
+    lines = [f"{shown_path(cache_folder())}: {total(found)}; {limits}"]
+    if given.prune:
+        lines.append(f"removed: {total(gone)}")
+    for one in found:
+        used = datetime.fromtimestamp(one.used, timezone.utc).strftime("%Y-%m-%d %H:%M")
+        lines.append(f"{one.key}  {shown_size(one.size):>9}  {'in use' if one.in_use else used}")
+    return "\n".join(lines) + "\n"
 
 
 def _prepared(given: argparse.Namespace, wanted: str | None) -> tuple[Any, list[RowSet]]:
@@ -119,4 +153,4 @@ def _refused(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

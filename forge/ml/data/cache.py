@@ -1,14 +1,15 @@
 """Encoded examples on disk, so that the same rows are encoded once; read back by mapping the files into memory.
 
 An entry is a folder named by a hash of everything its content depends on, so it is never out of date. Its facts are written
-last and hold a checksum of each array: what is not whole is not read, and is made again.
+last and hold a checksum of each array: what is not whole is not read, and is made again. What has not been used for long goes when a
+new entry comes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import re
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from forge.base.errors import FileError, ForgeError
 from forge.base.files import make_private_folder, read_bounded, write_atomic
-from forge.base.places import user_cache
+from forge.ml.data.entries import entry_folder, prune, use
 from forge.ml.data.report import Report
 from forge.ml.data.tokens import Gathering, Shard, Tokens
 
@@ -30,13 +31,16 @@ Example = tuple[int, "np.ndarray", "np.ndarray | None", int]
 
 _FACTS: Final = "facts.json"
 _FACTS_LIMIT: Final = 64 << 20
-_KEY: Final = re.compile(r"[0-9a-f]{32,128}")
 _KINDS: Final = {"uint8", "uint16", "uint32", "int64"}
 
 
 def encoded(key: str) -> tuple[Tokens, Report] | None:
     """The entry of a key; None when there is none, or when it is damaged."""
-    folder = _folder(key)
+    folder = entry_folder(key)
+    if not os.path.isdir(folder):
+        return None
+    with contextlib.suppress(FileError):  # what may only be read has nobody to remove it
+        use(key)
     try:
         facts = json.loads(read_bounded(os.path.join(folder, _FACTS), _FACTS_LIMIT))
         arrays = {name: _mapped(os.path.join(folder, name), *fact) for name, fact in facts["arrays"].items()}
@@ -49,9 +53,8 @@ def encoded(key: str) -> tuple[Tokens, Report] | None:
 
 def kept(key: str, examples: Iterable[Example], report: Report) -> Tokens:
     """Write examples as the entry of a key while they come, and return them; the report is complete once all have come."""
-    folder = _folder(key)
-    # The parent too is the user's own: what others could exchange there would reach a training run.
-    make_private_folder(os.path.dirname(folder))
+    folder = entry_folder(key)
+    use(key)
     make_private_folder(folder)
     gathering, arrays, shards = Gathering(), {}, 0
     for example in examples:
@@ -68,13 +71,9 @@ def kept(key: str, examples: Iterable[Example], report: Report) -> Tokens:
     found = encoded(key)
     if found is None:
         raise FileError(f"what was written to {folder} cannot be read back", hint="check the disk and the memory")
+    with contextlib.suppress(FileError):  # another time then; the entry is there
+        prune()
     return found[0]
-
-
-def _folder(key: str) -> str:
-    if not _KEY.fullmatch(key):
-        raise ValueError(f"a key is a hash in hexadecimal digits, not {key!r}")
-    return os.path.join(user_cache(), "data", key)
 
 
 def _write_shard(folder: str, number: int, shard: Shard) -> dict[str, Any]:

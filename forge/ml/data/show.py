@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from forge.ml.data.display import Style, StyledLine, StyledText
     from forge.ml.data.sets import RowSet
 
-__all__ = ["Piece", "Shown", "drawn_example", "example_json", "examples", "legend", "token_texts"]
+__all__ = [
+    "Piece",
+    "Shown",
+    "drawn_example",
+    "example_json",
+    "examples",
+    "legend",
+    "special_tokens",
+    "token_style",
+    "token_texts",
+]
 
 _WIDE: Final = 110  # from here on the row stands beside its tokens
 _MANY_LINES: Final = 40
@@ -205,20 +215,25 @@ def _where(shown: Shown) -> str:
 
 
 def _token_runs(shown: Shown, tokenizer: Any) -> Iterator[StyledText]:
-    added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
-    special = {number for number, token in added.items() if token.special}
+    special = special_tokens(tokenizer)
     for number, piece in enumerate(shown.pieces):
         if number:
             yield f"\n── sequence {piece.sequence:,} ──\n", "dim"
         texts = token_texts(tokenizer, piece.ids)
         for position, (text, token, learned) in enumerate(zip(texts, piece.ids, piece.learned, strict=True)):
-            yield visible(text), _style(token in special, learned, odd=position % 2 == 1)
+            yield visible(text), token_style(learned=learned, special=token in special, odd=position % 2 == 1)
     if not shown.pieces:
         yield "(nothing)", "dim"
 
 
-def _style(special: bool, learned: bool, *, odd: bool) -> Style:  # noqa: FBT001
-    """Tokens take turns in two shades, so that their borders show."""
+def special_tokens(tokenizer: Any) -> set[int]:
+    """The tokens that stand for no text."""
+    added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
+    return {number for number, token in added.items() if token.special}
+
+
+def token_style(*, learned: bool, special: bool, odd: bool) -> Style:
+    """How a token is shown: by whether it is learned; tokens take turns in two shades, so that their borders show."""
     if special:
         return "special_learned" if learned else "special"
     if learned:

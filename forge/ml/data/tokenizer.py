@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from forge.base.errors import DataError, ModelError
 from forge.base.files import read_bounded
@@ -81,9 +81,14 @@ def pretrained(
     """The tokenizer in a model's folder, with another chat template or other special tokens where they are given."""
     if not os.path.isdir(path):
         raise ModelError(f"there is no model folder {path}", hint="give the path of a folder with tokenizer files")
+    from transformers import AutoTokenizer  # it imports torch, and a tokenizer that is trained does without
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, ImportError, RecursionError) as error:
+        from forge.ml.models.adapter_folder import refuse_adapter
+
+        refuse_adapter(path)
         # The library explains on many lines; the beginning says it.
         reason = " ".join(str(error).split())[:200]
         raise ModelError(

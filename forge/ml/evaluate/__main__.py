@@ -9,6 +9,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from forge.base.collector import collector_paused, leave
 from forge.base.errors import ForgeError
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def main(arguments: Sequence[str]) -> int:
     """Evaluate, print what came out, and return the exit code: 0, 1 when it failed, 2 for the user's mistake."""
     options = _parser().parse_args(arguments)
     try:
-        from forge.ml.evaluate.subject import evaluate_config
+        with collector_paused():  # modules stay
+            from forge.ml.evaluate.subject import evaluate_config
 
         found = evaluate_config(
             options.folder,
@@ -86,4 +88,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

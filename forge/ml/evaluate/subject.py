@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from forge.ml.evaluate.mode import evaluation_mode
 from forge.ml.evaluate.perplexity import evaluate
 from forge.ml.loss import CausalLoss
 from forge.ml.memory.precision import choose_precision
+from forge.ml.models.adapter_folder import holds_adapter
 from forge.ml.models.attention import DOCUMENTS, check_documents, choose_attention
 from forge.ml.models.causal import deferred_weights, materialise
 from forge.ml.models.vocabulary import check_vocabulary
@@ -81,6 +82,10 @@ def _weights(settings: Trainer, checkpoint: str, say: Callable[[str], None]) -> 
     if checkpoint != _AUTO:
         if not os.path.isdir(checkpoint):
             raise RunError(f"there is no checkpoint {checkpoint}", hint="give the path of its folder, or auto")
+        if settings.model.unfilled.adapter is not None and not holds_adapter(checkpoint):
+            # It is no adapter of the config's that is asked for, but a whole model: it is measured as it is.
+            settings.model.unfilled = replace(settings.model.unfilled, adapter=None)
+            say(f"{checkpoint} holds a whole model and no adapter: the model is measured without the config's adapter")
         whole = os.path.exists(os.path.join(checkpoint, MANIFEST))  # a model folder of others has none
         return _Weights(checkpoint, checkpoint, open_checkpoint(checkpoint).step if whole else None)
     store = Store(os.path.join(settings.output_dir, "checkpoints"))

@@ -13,7 +13,7 @@ from forge.ml.data.batch import IGNORED
 from forge.ml.loss.head import Head
 from forge.ml.loss.linear import linear_cross_entropy
 from forge.ml.loss.tail import tail_cross_entropy
-from forge.ml.models.attention import attention_inputs
+from forge.ml.models.attention import attention_inputs, expect_padding
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,6 +38,7 @@ class CausalLoss:
     def __init__(self, model: nn.Module, kind: str = "auto") -> None:
         self.model = model
         self.head = Head(model)
+        expect_padding(model)
         self.kind = _checked(self.head, kind)
 
     def total(self, batch: Batch) -> torch.Tensor:

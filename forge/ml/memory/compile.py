@@ -72,7 +72,8 @@ def choose_compile(
         return CompileChoice(compiled=False, described="layers are not compiled: nobody knows how long the run is")
     saved = seconds_saved(device, steps=steps, parameters=parameters, tokens=tokens)
     pays = saved > _COMPILE_SECONDS
-    why = f"it takes about {_COMPILE_SECONDS:.0f} s and saves about {saved:,.0f} s of this run"
+    gain = f"about {saved:,.0f} s" if saved >= 1 else "less than a second"
+    why = f"it takes about {_COMPILE_SECONDS:.0f} s and saves {gain} of this run"
     return CompileChoice(pays, f"layers are {'' if pays else 'not '}compiled: {why}")
 
 

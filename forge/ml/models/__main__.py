@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from forge.base.collector import collector_paused, leave
 from forge.base.errors import ForgeError, ModelError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
         return (_show if options.action == "show" else _test)(options)
     except (ForgeError, ValueError, OSError) as error:
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ())[:1])
-        sys.stderr.write(f"error: {error}{notes}\n")
+        _say(f"error: {error}{notes}")
         return 2
 
 
@@ -45,8 +46,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from forge.ml.models.report import as_data, parameter_blocks, table
-    from forge.ml.models.simulation import simulate_step
+    with collector_paused():  # modules stay
+        from forge.ml.models.report import as_data, parameter_blocks, table
+        from forge.ml.models.simulation import simulate_step
 
     model, settings = _read(options)
     model = _with_adapter(model)
@@ -59,18 +61,24 @@ def _show(options: argparse.Namespace) -> int:
 def _test(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from forge.ml.models.causal import materialise
-    from forge.ml.models.report import smoke_text
-    from forge.ml.models.smoke import smoke_step
+    with collector_paused():  # modules stay
+        from forge.ml.models.causal import materialise
+        from forge.ml.models.report import smoke_text
+        from forge.ml.models.smoke import smoke_step
 
     model, settings = _read(options)
-    step = smoke_step(materialise(model, _device()), settings)
+    _say(f"making the model on {_device()}: {sum(weight.numel() for weight in model.parameters()):,} parameters")
+    step = smoke_step(materialise(model, _device()), settings, say=_say)
     _print(asdict(step) if options.json else smoke_text(step))
     return 1 if step.problems else 0
 
 
 def _print(found: str | dict[str, Any]) -> None:
     sys.stdout.write((found if isinstance(found, str) else json.dumps(found, indent=2)) + "\n")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _device() -> str:
@@ -91,7 +99,9 @@ def _with_adapter(model: Any) -> nn.Module:
 def _read(options: argparse.Namespace) -> tuple[Any, StepSettings]:
     """The model without weights, and how a step is taken: as the config says, where there is one."""
     from forge.build.frozen import GRAPH, thaw
-    from forge.ml.models.causal import causal_lm, deferred_weights
+
+    with collector_paused():  # modules stay
+        from forge.ml.models.causal import causal_lm, deferred_weights
 
     if os.path.isfile(os.path.join(options.folder, GRAPH)):
         frozen = thaw(options.folder)
@@ -149,4 +159,4 @@ def _plain_values(frozen: Frozen | None, key: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

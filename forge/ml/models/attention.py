@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import torch
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -22,11 +22,11 @@ from forge.base.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from transformers import PreTrainedModel
+    from torch import nn
 
     from forge.ml.data.batch import Batch
 
-__all__ = ["DOCUMENTS", "attention_inputs", "check_attention", "check_documents", "choose_attention"]
+__all__ = ["DOCUMENTS", "attention_inputs", "check_attention", "check_documents", "choose_attention", "expect_padding"]
 
 DOCUMENTS: Final = "forge_documents"
 """The name under which `transformers` knows the attention of this module."""
@@ -103,11 +103,26 @@ def attention_inputs(batch: Batch, implementation: str) -> dict[str, Any]:
     return inputs
 
 
+def expect_padding(model: nn.Module) -> None:
+    """Let a model take padding without a mask and without a word: with `attention_inputs` nothing looks at it.
+
+    A model that looks for it at every call, to warn of it, waits for its device each time.
+    """
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel):
+            module.warn_if_padding_and_no_attention_mask = _say_nothing
+
+
+def _say_nothing(*_: Any) -> None:
+    """In the place of a warning."""
+
+
 @torch.no_grad()
 def check_documents(model: PreTrainedModel, implementation: str) -> None:
     """Refuse a model whose documents see each other in a packed row: two rows that differ in one document tell."""
     from forge.ml.data.batch import IGNORED, Batch
 
+    expect_padding(model)
     device = model.get_input_embeddings().weight.device
     lengths, changed = torch.tensor([5, 4, 7], dtype=torch.int32), slice(5, 9)
     tokens = torch.arange(1, 17) % (model.get_input_embeddings().weight.shape[0] - 1)

@@ -18,6 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from forge.base.errors import ModelError
+from forge.ml.models.adapter_folder import refuse_adapter
 from forge.ml.models.vocabulary import grow_vocabulary
 from forge.ml.models.weights import read_weights
 
@@ -140,6 +141,7 @@ def _made(config: PretrainedConfig, dtype: torch.dtype, attn_implementation: str
 
 def _config(path: str) -> PretrainedConfig:
     if not os.path.isfile(os.path.join(path, "config.json")):
+        refuse_adapter(path)
         raise ModelError(
             f"the folder {path} has no config.json",
             hint="choose the config of the model, such as model=llama3.1_8b with model.path=FOLDER",

@@ -164,9 +164,11 @@ def _memory_lines(memory: StepMemory) -> list[str]:
 def smoke_text(step: SmokeStep) -> str:
     """A smoke step as text."""
     seconds = ", ".join(f"{name} {value:.2f} s" for name, value in step.seconds.items())
+    guess = f"ln({step.vocabulary:,}) = {step.guess:.4f}"
     lines = [
         f"a step on {step.described}",
-        f"loss {step.loss:.4f} (a guess among {step.vocabulary:,} tokens has {step.guess:.4f}), after the step {step.loss_after:.4f}",
+        f"loss {step.loss:.4f} on random tokens; nobody can guess them: near {guess} in a new model, perhaps higher in a trained one",
+        f"loss {step.loss_after:.4f} after the step, on the same tokens",
         f"gradient norm {step.gradient_norm:.4f}",
         f"{seconds}",
         f"peak memory {_bytes(step.peak)} ({step.peak_of})",

@@ -15,13 +15,14 @@ from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
 from forge.ml.models.decoder.config import DecoderConfig
 from forge.ml.models.decoder.family import as_family
+from forge.ml.models.decoder.modeling import DecoderForCausalLM
 from forge.ml.models.decoder.standalone import code_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from torch import Tensor, nn
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["config_files", "model_files"]
 
@@ -106,10 +107,7 @@ def _shards(stem: str, tensors: Mapping[str, Tensor], limit: int) -> dict[str, l
 def _model_config(model: PreTrainedModel) -> dict[str, bytes]:
     family = as_family(model)
     config = deepcopy(model.config if family is None else family.config)
-    if family is None:
-        config.architectures = [type(model).__name__]
-    else:
-        config.architectures = [AutoModelForCausalLM._model_mapping[type(config)].__name__]  # noqa: SLF001 - no public name
+    config.architectures = [_architecture(model, config)]
     config.dtype = str(model.dtype).removeprefix("torch.")
     files = {"config.json": config.to_json_string(use_diff=True).encode()}
     if model.can_generate():
@@ -118,6 +116,15 @@ def _model_config(model: PreTrainedModel) -> dict[str, bytes]:
     if family is None and isinstance(config, DecoderConfig):
         files |= {name: text.encode() for name, text in code_files(config).items()}
     return files
+
+
+def _architecture(model: PreTrainedModel, config: PretrainedConfig) -> str:
+    """The class that others load the folder with; that of an assembly is in the code file beside it."""
+    if isinstance(config, DecoderConfig):
+        return DecoderForCausalLM.__name__
+    if isinstance(model.config, DecoderConfig):
+        return str(AutoModelForCausalLM._model_mapping[type(config)].__name__)  # noqa: SLF001 - no public name
+    return type(model).__name__
 
 
 def _adapter_config(model: Any) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from forge.ml.memory.precision import choose_precision
 from forge.ml.models.simulation import make_optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import nn
 
@@ -45,8 +45,11 @@ class SmokeStep:
     problems: list[str] = field(default_factory=list)
 
 
-def smoke_step(model: nn.Module, settings: StepSettings) -> SmokeStep:
-    """Take a step, and look at the loss before it and after it. `problems` name what is not finite."""
+def smoke_step(model: nn.Module, settings: StepSettings, say: Callable[[str], None] = lambda _: None) -> SmokeStep:
+    """Take a step, and look at the loss before it and after it. `problems` name what is not finite.
+
+    `say` hears what is about to be done, for each part of the step is long where the model is large.
+    """
     device = next(model.parameters()).device
     precision = choose_precision(settings.mixed_precision, device, next(model.parameters()).dtype)
     found = SmokeStep(f"{device}: {settings.described}", model.config.vocab_size, math.log(model.config.vocab_size))
@@ -54,17 +57,21 @@ def smoke_step(model: nn.Module, settings: StepSettings) -> SmokeStep:
     checkpoint_blocks(model, settings.gradient_checkpointing)
     batch, loss = _random_batch(model, settings), CausalLoss(model, kind=settings.loss)
     optimizer = make_optimizer(model, settings)
+    say(f"forward: {found.described}, {settings.batch_size * settings.sequence:,} random ones")
     with _timed(found, "forward", device), precision.autocast():
         before = loss.total(batch) / batch.trained
     found.loss = before.item()
+    say("backward")
     with _timed(found, "backward", device):
         before.backward()
     found.gradient_norm = _norm(model)
     _look(found, "gradient", ((name, p.grad) for name, p in model.named_parameters() if p.grad is not None))
+    say("optimizer step")
     with _timed(found, "optimizer", device):
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     _look(found, "weight after the step", model.named_parameters())
+    say("forward again, for the loss after the step")
     with torch.no_grad(), precision.autocast():
         found.loss_after = (loss.total(batch) / batch.trained).item()
     _look_at_losses(found)

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from forge.base.errors import ForgeError, ModelError
 from forge.base.files import read_bounded
+from forge.ml.models.adapter_folder import refuse_adapter
 from forge.ml.models.archive import TensorPlace, tensor_places
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def _files(folder: str) -> tuple[list[str], dict[str, str]]:
     consolidated = sorted(os.path.basename(path) for path in glob(os.path.join(escape(folder), _CONSOLIDATED)))
     if consolidated:
         return consolidated, {}
+    refuse_adapter(folder)
     raise ModelError(
         f"the folder {folder} has no weights",
         hint=f"it needs {_SINGLE[0]}, {_SINGLE[0]}.index.json, {_SINGLE[1]}, {_SINGLE[1]}.index.json or {_CONSOLIDATED}",

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from forge.base.errors import ModelError
+from forge.ml.models.adapter_folder import ADAPTER_WEIGHTS
 from forge.ml.models.consolidated import as_llama
 from forge.ml.models.decoder.family import as_family
 from forge.ml.models.filling import fill
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from forge.ml.models.stored import Weights
 
 __all__ = ["load_weights", "read_weights"]
-
-_ADAPTER = "adapter_model.safetensors"
 
 
 def read_weights(
@@ -67,7 +66,7 @@ def _load_adapter(model: nn.Module, folder: str) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = os.path.join(folder, _ADAPTER)
+    path = os.path.join(folder, ADAPTER_WEIGHTS)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:

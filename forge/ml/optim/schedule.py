@@ -7,24 +7,30 @@ rate above zero.
 
 from __future__ import annotations
 
+import inspect
 import math
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Literal
+
+from forge.base.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LambdaLR
+    from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 __all__ = [
     "DecayShape",
+    "advance",
     "constant",
     "constant_factor",
     "cosine",
     "cosine_factor",
     "linear",
     "linear_factor",
+    "made_schedule",
     "warmup_length",
     "wsd",
     "wsd_factor",
@@ -130,6 +136,33 @@ def wsd(
     decay = round(total_steps * decay_ratio)
     factor = partial(wsd_factor, total=total_steps, warmup=warmup, decay=decay, min_lr_ratio=min_lr_ratio, shape=shape)
     return _scheduler(optimizer, factor)
+
+
+def made_schedule(make: Callable[[Optimizer, int], LRScheduler], optimizer: Optimizer, total_steps: int) -> LRScheduler:
+    """The schedule of a run; RunError for one that cannot go by the number of steps alone, so that it could not be resumed."""
+    takes = "it is made of an optimizer and the number of steps, and goes on by `step()`"
+    try:
+        schedule = make(optimizer, total_steps)
+    except TypeError as error:
+        raise RunError(f"the schedule cannot be made: {error}", hint=takes) from error
+    step = getattr(schedule, "step", None)
+    if step is None or not hasattr(schedule, "get_last_lr"):
+        raise RunError(f"a {type(schedule).__name__} is no schedule", hint=takes)
+    wanted = [name for name, one in inspect.signature(step).parameters.items() if one.default is one.empty]
+    if wanted:
+        raise RunError(
+            f"the schedule {type(schedule).__name__} asks for {', '.join(wanted)} at each step, and a run tells it nothing",
+            hint=takes,
+        )
+    return schedule
+
+
+def advance(schedule: LRScheduler, steps: int = 1) -> None:
+    """Count steps, also those whose update was left out; torch takes that for a mistake when it is the first."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
+        for _ in range(steps):
+            schedule.step()
 
 
 def _progress(step: int, start: int, total: int) -> float:

@@ -9,6 +9,7 @@ import traceback
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from forge.base.collector import collector_paused
 from forge.base.errors import ForgeError
 from forge.ml.train.stopping import Stopping
 
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         _say("usage: python -m forge.ml.train RUN_FOLDER")
         return Ending.REFUSED
     stopping = Stopping()
+    stopping.folder = arguments[0]
     stopping.listen()  # before torch is imported, which takes seconds
     try:
         return _run(arguments[0], stopping)
@@ -45,9 +47,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(folder: str, stopping: Stopping) -> int:
-    from forge.ml.train.finish import finish
-    from forge.ml.train.loop import train
-    from forge.ml.train.setup import set_up
+    with collector_paused():  # modules stay
+        from forge.ml.train.finish import finish
+        from forge.ml.train.loop import train
+        from forge.ml.train.setup import set_up
 
     try:
         run = set_up(folder, stopping)
@@ -102,6 +105,9 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    # Before torch is imported, whose mkldnn layer keeps what it has prepared for a matrix product, with the scratch memory, for
+    # 1,024 shapes. One is as quick, and a model of 10M parameters in bf16 takes about 120 MB less.
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
     code = main(sys.argv[1:])
     with contextlib.suppress(OSError):
         sys.stdout.flush()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from forge.ml.train.run import Run
     from forge.ml.train.step import Measured
 
-__all__ = ["train"]
+__all__ = ["take_step", "train"]
 
 
 def train(run: Run) -> None:
@@ -32,7 +32,7 @@ def train(run: Run) -> None:
             while True:
                 if _evaluation_due(run):
                     _evaluate(run)
-                if run.saver is not None and _save_due(run):
+                if run.saver is not None and (run.saver.requested or _save_due(run)):
                     _save(run, run.saver)
                 if run.stopping.asked or run.step >= run.total_steps:
                     break
@@ -49,6 +49,14 @@ def train(run: Run) -> None:
 
 
 def _step(run: Run) -> None:
+    record = take_step(run)
+    if run.step % run.settings.logging_steps == 0 or run.step in {1, run.total_steps}:
+        run.metrics.write(record)
+    run.progress.step(record)
+
+
+def take_step(run: Run) -> dict[str, Any]:
+    """Take the next step, and return what was measured of it."""
     run.clock.start()
     with run.clock.part("data"):
         run.batch = run.loader.next()
@@ -59,9 +67,7 @@ def _step(run: Run) -> None:
     run.counts.trained_tokens += measured.trained_tokens
     record = _record(run, measured)
     run.tell("after_step", record)
-    if run.step % run.settings.logging_steps == 0 or run.step in {1, run.total_steps}:
-        run.metrics.write(record)
-    run.progress.step(record)
+    return record
 
 
 def _record(run: Run, measured: Measured) -> dict[str, Any]:
@@ -84,7 +90,11 @@ def _record(run: Run, measured: Measured) -> dict[str, Any]:
 
 def _evaluation_due(run: Run) -> bool:
     settings, counts = run.settings, run.counts
-    if not run.evaluations or run.step == counts.evaluated_step or run.interrupted:
+    if not run.evaluations or run.interrupted:
+        return False
+    if run.step == 0:
+        return settings.eval_on_start and counts.evaluated_loss is None
+    if run.step == counts.evaluated_step:
         return False
     return _due(run, settings.eval_strategy, settings.eval_steps, counts.evaluated_epochs)
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import CheckpointError, ResumeError
 from forge.base.origin import shown_path
+from forge.base.sizes import shown_size
 from forge.ml.checkpoint.manifest import Score
 from forge.ml.checkpoint.state import random_state, set_random_state
 from forge.ml.models.save import config_files, model_files
+from forge.ml.optim.schedule import advance
 
 if TYPE_CHECKING:
     from forge.ml.checkpoint.saver import Saver
@@ -46,8 +48,8 @@ def check_room(settings: Trainer, folder: str, model: Any) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free and settings.on_save_error == "fail":
         raise CheckpointError(
-            f"{shown_path(folder)} has {free / 1e6:,.1f} MB of free space, and a checkpoint needs more than "
-            f"{needed / 1e6:,.1f} MB",
+            f"{shown_path(folder)} has {shown_size(free)} of free space, and a checkpoint needs more than "
+            f"{shown_size(needed)}",
             hint="free some space, write to another place with --output-dir, or save nothing with --save-strategy no",
         )
 
@@ -71,7 +73,8 @@ def restore(run: Run, state: dict[str, Any]) -> None:
         for name, value in state[part].items():
             setattr(getattr(run, part), name, value)
     _load_optimizer(run, state["optimizer"])
-    _load_schedule(run, run.step)
+    # Again from the first step: exact for a schedule of any kind, and one changed since holds from here on.
+    advance(run.schedule, run.step)
     if run.precision.scaler is not None and state["scaler"] is not None:
         run.precision.scaler.load_state_dict(state["scaler"])
     run.loader.load(state["loader"])
@@ -96,16 +99,6 @@ def _load_optimizer(run: Run, state: dict[str, Any]) -> None:
         ) from error
     for group, own in zip(run.optimizer.param_groups, options, strict=True):
         group.update(own)
-
-
-def _load_schedule(run: Run, step: int) -> None:
-    """The schedule is a function of the step, so that one changed since holds from here on."""
-    schedule = run.schedule
-    schedule.last_epoch = step
-    rates = [rate * factor(step) for rate, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
-    for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
-    schedule._last_lr = rates  # noqa: SLF001 - what get_last_lr gives
 
 
 def _kind(callback: object) -> str:

@@ -27,6 +27,8 @@ from forge.ml.models.causal import deferred_weights
 from forge.ml.models.vocabulary import check_vocabulary
 from forge.ml.optim.groups import parameter_groups
 from forge.ml.optim.rounding import StochasticRounding
+from forge.ml.optim.schedule import made_schedule
+from forge.ml.train.callback import Callback
 from forge.ml.train.clock import StepClock
 from forge.ml.train.feed import feed
 from forge.ml.train.metrics import open_metrics
@@ -35,6 +37,7 @@ from forge.ml.train.progress import Progress
 from forge.ml.train.restore import check_room, restore
 from forge.ml.train.run import Run
 from forge.ml.train.start import choose_start, make_room
+from forge.ml.train.steering import Steering
 from forge.ml.train.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -43,10 +46,11 @@ if TYPE_CHECKING:
     from forge.ml.train.feed import RunData
     from forge.ml.train.stopping import Stopping
 
-__all__ = ["set_up"]
+__all__ = ["FLAT", "attention_of", "build_settings", "make_run", "set_up"]
 
-# These find the documents of a batch by their bounds, so that a row needs no padding.
-_FLAT: Final = (DOCUMENTS, "flash_attention_2", "flash_attention_3")
+FLAT: Final = (DOCUMENTS, "flash_attention_2", "flash_attention_3")
+"""The attentions that find the documents of a batch by their bounds, so that a row needs no padding."""
+
 # What a part of a run is known by, and what makes it.
 _PARTS: Final = {
     "model": ("unfilled", "forge.ml.models.causal_lm"),
@@ -60,9 +64,23 @@ def set_up(folder: str, stopping: Stopping) -> Run:
     # What is printed are names of files and sentences: nothing in them is markup.
     console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     frozen = thaw(folder)
+    return make_run(build_settings(frozen), frozen, stopping, console)
+
+
+def build_settings(frozen: Frozen) -> Trainer:
+    """Build the trainer of a frozen config, its model still without weights; RunError when no run can be made of it."""
     with deferred_weights():
         settings = frozen.build()
     _check(settings, frozen)
+    return settings
+
+
+def make_run(settings: Trainer, frozen: Frozen, stopping: Stopping, console: Console) -> Run:
+    """Make everything that a run with these settings needs; what it does is told on the console."""
+    if settings.output_dir is None:
+        raise RunError(
+            "the run has no output folder", hint="set trainer.output_dir; `forge train` chooses one by itself"
+        )
     _seed(settings.seed)
     store = Store(os.path.join(settings.output_dir, "checkpoints"))
     with ExitStack() as undo:
@@ -77,14 +95,17 @@ def _check(settings: Any, frozen: Frozen) -> None:
         raise RunError(f"{frozen.facts.config} builds {type(settings).__name__}, and a run is made by a Trainer")
     if settings.parallel.fixed_ranks > 1:
         raise RunError("a run has one process so far", hint="choose parallel=single")
-    if settings.output_dir is None:
-        raise RunError(
-            "the run has no output folder", hint="set trainer.output_dir; `forge train` chooses one by itself"
-        )
     for name, (known_by, makers) in _PARTS.items():
         part = getattr(settings, name)
         if not hasattr(part, known_by):
             raise RunError(f"the {name} is a {type(part).__name__}, which no run can use", hint=f"make it by {makers}")
+
+    for callback in settings.callbacks:
+        if not isinstance(callback, Callback):
+            raise RunError(
+                f"{callback!r:.80} is among the callbacks of the run and is none",
+                hint="a callback that is left out is left out with its settings: ~callback.NAME, without callback.NAME.x=...",
+            )
 
 
 def _make(
@@ -96,8 +117,8 @@ def _make(
     start = choose_start(settings, frozen.graph, store, console)
     check_length(settings)
     check_vocabulary(settings.model, settings.tokenizer)
-    attention = _attention(settings, device)
-    data = feed(settings, flat=attention in _FLAT, console=console)
+    attention = attention_of(settings, device)
+    data = feed(settings, flat=attention in FLAT, console=console)
     undo.callback(data.loader.close)
     model = put_in_place(settings, attention, device, data, start, console)
     if settings.save_strategy != "no":
@@ -107,13 +128,13 @@ def _make(
     if start is not None:
         restore(run, read_state(start.path))
         run.metrics.write({"event": "resumed", "step": run.step, "checkpoint": start.path})
-    make_room(store, start)
+    make_room(settings, store, start)
     if run.saver is None:
         store.release()
     return run
 
 
-def _attention(settings: Trainer, device: torch.device) -> str:
+def attention_of(settings: Trainer, device: torch.device) -> str:
     """The attention of the run; where it knows documents, several of them lie in a row even when none are packed."""
     model = settings.model
     stateful = getattr(type(model), "_is_stateful", False)
@@ -145,7 +166,7 @@ def _assemble(
         loss=CausalLoss(model, kind=settings.loss),
         optimizer=optimizer,
         fused=_fused(settings, optimizer, precision) if settings.fuse_optim_with_backward else None,
-        schedule=settings.schedule(optimizer, data.total_steps),
+        schedule=made_schedule(settings.schedule, optimizer, data.total_steps),
         precision=precision,
         memory=partial(saved_memory, settings, model),
         loader=data.loader,
@@ -156,7 +177,7 @@ def _assemble(
         clock=StepClock(weight.device),
         progress=Progress(data.total_steps, settings.logging_steps, console=console),
         stopping=stopping,
-        callbacks=list(settings.callbacks),
+        callbacks=[Steering(), *settings.callbacks],
     )
 
 

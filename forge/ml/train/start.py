@@ -47,33 +47,38 @@ def choose_start(settings: Trainer, graph: Graph, store: Store, console: Console
     """
     asked = settings.resume_from_checkpoint
     if asked is None:
-        _refuse_mixing(settings, store, None)
+        _refuse_mixing(settings, store, None, console)
         return None
     found = store.newest(say=console.print) if asked == "auto" else open_checkpoint(asked)
     if found is None:
         console.print(f"there is no checkpoint in {store.folder} yet: beginning from nothing")
         return None
     start = Start(found.path, found.step)
-    _refuse_mixing(settings, store, start)
+    _refuse_mixing(settings, store, start, console)
     console.print(f"continuing from {start.path}")
     _compare(start.path, graph, console)
     return start
 
 
-def make_room(store: Store, start: Start | None) -> None:
-    """Remove the checkpoints of another run; `choose_start` has refused them where that is not asked for."""
-    old = _of_another_run(store, start)
+def make_room(settings: Trainer, store: Store, start: Start | None) -> None:
+    """Remove the checkpoints of another run, where that is asked for."""
+    old = _of_another_run(store, start) if settings.overwrite_output_dir else []
     if old:
         store.claim()
         store.remove([one.path for one in old], force=True)
 
 
-def _refuse_mixing(settings: Trainer, store: Store, start: Start | None) -> None:
-    """A new run never mixes its checkpoints with those of another."""
+def _refuse_mixing(settings: Trainer, store: Store, start: Start | None, console: Console) -> None:
+    """A new run never mixes its checkpoints with those of another; one that saves none has nothing to mix."""
     old = _of_another_run(store, start)
-    if old and not settings.overwrite_output_dir:
+    if not old or settings.overwrite_output_dir:
+        return
+    what = f"{settings.output_dir} holds checkpoints up to step {max(one.step for one in old)}"
+    if settings.save_strategy == "no":
+        console.print(f"{what} of another run: they stay, for this run saves none")
+    else:
         raise ResumeError(
-            f"{settings.output_dir} holds checkpoints up to step {max(one.step for one in old)} already",
+            f"{what} already",
             hint="continue from them with --resume-from-checkpoint auto, write elsewhere with --output-dir, "
             "or remove them first with --overwrite-output-dir",
         )

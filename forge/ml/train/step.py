@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from forge.ml.optim.clip import clip_
+from forge.ml.optim.schedule import advance
 
 if TYPE_CHECKING:
     from forge.ml.data.batch import Batch
@@ -43,7 +43,7 @@ def optimizer_step(run: Run, batches: list[Batch]) -> Measured:
     if trained:
         answers = [callback.before_update(run, loss, grad_norm) for callback in run.callbacks]  # every one is asked
         _update(run, wanted=all(answers))
-    _advance(run.schedule)
+    advance(run.schedule)
     return Measured(loss, grad_norm, lr, sum(batch.tokens for batch in batches), trained)
 
 
@@ -79,10 +79,3 @@ def _update(run: Run, *, wanted: bool) -> None:
         if scaler is not None:
             scaler.update()
         run.optimizer.zero_grad(set_to_none=True)
-
-
-def _advance(schedule: Any) -> None:
-    """The schedule counts steps, also one whose update was left out; torch takes that for a mistake when it is the first."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
-        schedule.step()

@@ -1,21 +1,21 @@
 """How a run is asked to stop: by a signal, by a file named STOP in its folder, or by a callback.
 
 A request is only noted; the loop looks at it between two steps. The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 asks
-for a last checkpoint, the second SIGINT ends the process at once.
+for a last checkpoint. The second SIGINT, and any signal once there is a file named ABORT, ends the process at once.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from forge.control.requests import ABORT_FILE, STOP_FILE
 
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["STOP_FILE", "Stopping"]
-
-STOP_FILE: Final = "STOP"
+__all__ = ["Stopping"]
 
 
 class Stopping:
@@ -43,11 +43,14 @@ class Stopping:
     @property
     def asked(self) -> bool:
         """Whether the run is to end after this step."""
-        if not self.reason and self.folder and os.path.exists(os.path.join(self.folder, STOP_FILE)):
+        if not self.reason and self._has(STOP_FILE):
             self.interrupt(f"the file {STOP_FILE} in the run's folder")
         return bool(self.reason)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.interrupted:
+        if (number == signal.SIGINT and self.interrupted) or self._has(ABORT_FILE):
             raise KeyboardInterrupt
         self.interrupt(signal.Signals(number).name)
+
+    def _has(self, name: str) -> bool:
+        return self.folder is not None and os.path.exists(os.path.join(self.folder, name))

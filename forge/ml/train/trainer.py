@@ -66,6 +66,7 @@ class Trainer:
     logging_steps: int = 10
     eval_strategy: Strategy = "no"
     eval_steps: int | None = None
+    eval_on_start: bool = False
     save_strategy: Strategy = "steps"
     save_steps: int | None = 500
     save_total_limit: int | None = None

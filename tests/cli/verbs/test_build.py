@@ -102,7 +102,7 @@ def test_what_cannot_be_built_is_the_users_mistake(run: Run, project: Path, text
     [
         (["--target", "nosuch"], "there is no 'nosuch'"),
         (["--target="], "--target needs KEY"),
-        (["-e"], "build has no flag '-e'"),
+        (["-x"], "build has no flag '-x'"),
         (["trainer"], "forge -t trainer build"),
     ],
 )

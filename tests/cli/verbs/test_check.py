@@ -89,7 +89,7 @@ def test_the_result_goes_to_a_file(run: Run, project: Path) -> None:
     [
         (["-r", "mode=slow"], "check -r takes no overrides"),
         (["tiny"], "forge -t tiny check"),
-        (["-e"], "check has no flag '-e'"),
+        (["-x"], "check has no flag '-x'"),
         (["--import=1"], "--import takes no value"),
     ],
 )

@@ -61,6 +61,14 @@ def test_a_file_is_named_from_where_the_user_is(run: Run, started: list[Any], pr
     assert started[0][1][-2:] == ["--output", str(project / "figures.txt")]
 
 
+def test_the_cache_needs_no_config(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr("forge.launch.process.run_module", lambda *given: calls.append(given) or 0)
+    monkeypatch.chdir(tmp_path)
+    assert run("data", "cache", "--prune", "--json").code == 0
+    assert calls == [("forge.ml.data", ["cache", "--prune", "--format", "json"])]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -69,6 +77,8 @@ def test_a_file_is_named_from_where_the_user_is(run: Run, started: list[Any], pr
         (["rows", "data", "stats", "--raw"], "--raw is for `forge data show`"),
         (["rows", "data", "show", "-n", "0"], "-n cannot be 0"),
         (["tiny", "data", "show"], "tiny has no dataset and no tokenizer"),
+        (["rows", "data", "show", "--prune"], "--prune is for `forge data cache`"),
+        (["rows", "data", "cache", "--all"], "--all is not for `forge data cache`"),
     ],
 )
 def test_what_makes_no_sense_starts_nothing(run: Run, started: list[Any], words: list[str], message: str) -> None:

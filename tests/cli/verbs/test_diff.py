@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from forge.api import open_project
+from forge.cli.main import run_line
+from forge.cli.output import standard_output
+from forge.cli.session import Session
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -113,3 +118,77 @@ def test_a_mistake_is_named(run: Run, words: list[str], message: str) -> None:
 def test_outside_of_every_project_the_one_of_forge_is_compared(run: Run, empty: Path) -> None:
     done = run("diff", "optimizer=adafactor", "--format", "overrides", cwd=empty)
     assert (done.code, done.out) == (1, "optimizer=adafactor\n")
+
+
+def a_run(project: Path, name: str, *overrides: str) -> Path:
+    """The folder of a run that was frozen, in the output folder of the config."""
+    folder = project / "output" / "demo" / "tiny" / "runs" / name
+    open_project(project).config("tiny", "++trainer.output_dir=output/demo/tiny", *overrides).freeze(folder)
+    return folder
+
+
+@pytest.mark.parametrize("pending", [(), ("mode=slow",)])
+def test_the_newest_run_is_compared_with_the_config(run: Run, project: Path, pending: tuple[str, ...]) -> None:
+    a_run(project, "20240101-000000-tiny", "size=large")
+    a_run(project, "20240201-000000-tiny", "trainer.max_steps=50")
+    (project / "output/demo/tiny/runs/20240301-000000-tiny").mkdir()  # it never got so far
+    done = run("diff", "--last-run", *pending)
+    assert done.code == 1
+    assert done.errors == "compared with output/demo/tiny/runs/20240201-000000-tiny\n"
+    found = [line.split()[:5] for line in done.out.splitlines() if "max_steps" in line]
+    assert found == [["~", "trainer.max_steps", "50", "→", "100"]]
+    assert ("slow" in done.out) is bool(pending)
+    assert "size" not in done.out
+
+
+def test_a_run_that_would_be_the_same_differs_in_nothing(run: Run, project: Path) -> None:
+    a_run(project, "20240101-000000-tiny")
+    done = run("diff", "--last-run")
+    assert (done.code, done.out) == (0, "")
+    assert run("diff", "--last-run", "--json").out == "[]\n"
+
+
+def test_the_overrides_of_a_run_make_the_config_that_run_again(run: Run, project: Path) -> None:
+    folder = a_run(project, "20240101-000000-tiny", "trainer.max_steps=50", "mode=slow", "+trainer.more=1")
+    line = shlex.split(run("diff", "--run", str(folder), "--format", "overrides").out)
+    assert sorted(line) == ["+trainer.more=1", "mode=slow", "trainer.max_steps=50"]
+    assert run("diff", "--run", str(folder), *line) == (0, "", "")
+
+
+def test_a_run_has_every_form(run: Run, project: Path) -> None:
+    folder = str(a_run(project, "20240101-000000-tiny", "size=large"))
+    assert run("diff", "--run", folder, "--format", "svg").out.startswith("<svg")
+    assert json.loads(run("diff", "--run", folder, "--json").out)[0]["new"] == 8
+    assert run("diff", "--run", folder, "-o", "x.txt").code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--last-run"], "there is no run in output/demo/tiny yet"),
+        (["--last-run", "other"], "other is one side too many"),
+        (["--run", "nosuch"], "there is no folder 'nosuch'"),
+        (["--run", "configs"], "cannot read configs/graph.json"),
+        (["--run", "configs", "--last-run"], "name two runs"),
+        (["--last-run", "+meta.main=nothing"], "tiny describes no run"),
+    ],
+)
+def test_a_mistake_about_runs_is_named(run: Run, words: list[str], message: str) -> None:
+    done = run("diff", *words)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.errors
+
+
+def test_in_a_session_the_pending_overrides_are_compared(
+    project: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert environment
+    monkeypatch.chdir(project)
+    session = Session(config="tiny", overrides=("size=large",), output=standard_output())
+    for words in (["diff"], ["diff", "other"], ["diff", "tiny", "other"]):
+        assert run_line(session, [*words, "--format", "overrides"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "size=large",
+        "trainer.max_steps=200",
+        "size=large trainer.max_steps=200",
+    ]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,8 +10,6 @@ import pytest
 from forge.render.forms import FORMS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Editor, Run
 
 
@@ -94,6 +94,9 @@ def test_the_result_goes_to_a_file_or_to_the_editor(run: Run, project: Path, edi
         (["--format", "svg", "--json", "--links", "file"], "the json form has no links"),
         (["--format", "svg", "--links", "vim"], "--links cannot be 'vim'"),
         (["mode=???"], "'mode' is still ???"),
+        (["--open"], "the tree form is text"),
+        (["--format", "svg", "--json", "--open"], "the json form is text"),
+        (["--format", "svg", "--open", "-o", "nosuch/x"], "nosuch/x"),
     ],
 )
 def test_a_mistake_is_named(run: Run, words: list[str], message: str) -> None:
@@ -118,6 +121,36 @@ def test_a_terminal_of_any_width_gets_its_tree(run: Run, columns: str, monkeypat
     done = run("graph")
     assert (done.code, done.errors) == (0, "")
     assert "trainer" in done.out
+
+
+@pytest.mark.parametrize("form", ["svg", "html"])
+def test_without_a_display_the_path_is_said(
+    run: Run, project: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    done = run("graph", "--format", form, "--open")
+    assert (done.code, done.errors) == (0, "there is no display to open it on\n")
+    shown = Path(done.out.strip())
+    assert shown.name == f"tiny.{form}"
+    assert shown.read_text() == run("graph", "--format", form).out
+    assert run("graph", "--format", form, "--open", "-o", "x.out").out == "x.out\n"
+    assert (project / "x.out").read_text() == shown.read_text()
+
+
+def test_a_picture_is_opened_in_the_vs_code_around_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    os.mkfifo(tmp_path / "called")
+    code = tmp_path / "bin" / "code"
+    code.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/called\n')
+    code.chmod(0o755)
+    monkeypatch.setenv("TERM_PROGRAM", "vscode")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    done = run("graph", "--format", "svg", "--open")
+    assert (done.code, done.errors) == (0, "")
+    assert (tmp_path / "called").read_text().splitlines() == ["--reuse-window", done.out.strip()]
 
 
 def test_outside_of_every_project_the_one_of_forge_is_drawn(run: Run, empty: Path) -> None:

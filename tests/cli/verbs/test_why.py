@@ -60,7 +60,7 @@ def test_a_secret_is_masked(run: Run) -> None:
         (["["], "'[' is not a dotted path"),
         (["ключ"], "tiny has no value 'ключ'"),
         (["mode", "size"], "why does not know what to do with 'size'"),
-        (["mode", "-e"], "why has no flag '-e'"),
+        (["mode", "-x"], "why has no flag '-x'"),
         (["mode", "nosuch=1"], "the config has no key 'nosuch'"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,18 @@ def test_figures_are_printed_or_written(run: Callable[..., Any], tmp_path: Path)
 )
 def test_what_is_wrong_is_said_in_one_message(run: Callable[..., Any], problem: Exception, message: str) -> None:
     assert run("show", dataset=problem) == (2, "", message)
+
+
+def test_the_cache_is_listed_and_pruned(run: Callable[..., Any], own_cache: Path) -> None:
+    assert run("cache")[1].startswith(f"{own_cache}: 0 entries, 0 B; kept for 30 days")
+    (own_cache / ("ab" * 16)).mkdir(parents=True)
+    os.utime(own_cache / ("ab" * 16), (0, 0))
+    code, out, _ = run("cache")
+    assert (code, out.splitlines()[1]) == (0, f"{'ab' * 16}        0 B  1970-01-01 00:00")
+    found = json.loads(run("cache", "--prune", "--format", "json")[1])
+    assert [one["key"] for one in found["removed"]] == ["ab" * 16]
+    assert found["entries"] == []
+    assert "removed: 0 entries, 0 B" in run("cache", "--prune")[1]
 
 
 def test_a_set_that_is_not_there_is_refused(run: Callable[..., Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -107,3 +109,9 @@ def test_a_template_is_a_short_text(tmp_path: Path) -> None:
         tokenizer.template_text(str(path))
     with pytest.raises(FileNotFoundError, match="no chat template chatnl"):
         tokenizer.template_text("chatnl")
+
+
+def test_a_tokenizer_that_is_trained_needs_no_torch() -> None:
+    code = "import sys; import forge.ml.data.tokenizer; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

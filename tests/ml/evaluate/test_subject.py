@@ -107,6 +107,18 @@ def test_a_model_that_starts_from_a_folder_is_measured_before_any_training(
     assert found["datasets"] == subject.evaluate_config(freeze(), checkpoint=weights, say=lambda _: None)["datasets"]
 
 
+def test_a_whole_model_is_measured_without_the_adapter_of_the_config(freeze: Callable[..., str], weights: str) -> None:
+    pytest.importorskip("peft")
+    said: list[str] = []
+    tuned = freeze(f"model.path={weights}", "+adapter@model.adapter=lora")
+    found = subject.evaluate_config(tuned, checkpoint=weights, dataset="long", say=said.append)
+    assert (
+        said[0] == f"{weights} holds a whole model and no adapter: the model is measured without the config's adapter"
+    )
+    plain = subject.evaluate_config(freeze(), checkpoint=weights, dataset="long", say=lambda _: None)
+    assert found["datasets"] == plain["datasets"]
+
+
 def test_weights_that_have_learned_nothing_are_refused(freeze: Callable[..., str]) -> None:
     with pytest.raises(RunError, match=r"no checkpoint in out.checkpoints, and the config's own model has learned"):
         subject.evaluate_config(freeze(), say=lambda _: None)

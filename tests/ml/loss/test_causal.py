@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from tiny_sizes import TINY
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -15,17 +16,6 @@ attention = pytest.importorskip("forge.ml.models.attention")
 errors = pytest.importorskip("forge.base.errors")
 data = pytest.importorskip("forge.ml.data.batch")
 
-_SIZES = {
-    "vocab_size": 97,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
 _KINDS = {
     "llama": {},
     "phi": {},
@@ -38,7 +28,7 @@ _EXACT = 2e-6
 
 def _model(kind: str, dtype: Any = None) -> Any:
     torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(kind, **_SIZES, **_KINDS[kind])
+    config = transformers.AutoConfig.for_model(kind, **TINY, **_KINDS[kind])
     name = attention.DOCUMENTS
     return transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=name).train()
 
@@ -193,6 +183,19 @@ def test_tokens_put_before_a_prompt_are_refused() -> None:
     model = peft.get_peft_model(_model("llama"), config)
     with pytest.raises(errors.ModelError, match="tokens of shape"):
         causal.CausalLoss(model).total(_batch((4, 4), packed=False))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_padding_is_expected(monkeypatch: pytest.MonkeyPatch, *, packed: bool) -> None:
+    def warn(text: str, *_: Any) -> None:
+        raise AssertionError(text)
+
+    monkeypatch.setattr("transformers.modeling_utils.logger.warning_once", warn)
+    config = transformers.GPT2Config(vocab_size=97, n_embd=32, n_layer=1, n_head=2, pad_token_id=0)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention.DOCUMENTS)
+    batch = _batch(packed=packed)
+    batch.input_ids[:, -1] = 0
+    causal.CausalLoss(model).total(batch)
 
 
 def test_a_cpu_meets_few_lengths() -> None:

@@ -133,6 +133,11 @@ def test_auto_compiles_long_runs_of_large_models(
     assert ("not compiled" in choice.described) is not compiled
 
 
+def test_little_is_not_told_as_nothing() -> None:
+    choice = compiling.choose_compile("auto", "cpu", steps=1, parameters=10**5, tokens=64)
+    assert choice.described.endswith("and saves less than a second of this run")
+
+
 def test_seconds_saved_grow_with_the_run() -> None:
     saved = partial(compiling.seconds_saved, "cpu", parameters=10**7, tokens=4096)
     assert saved(steps=200) == pytest.approx(2 * saved(steps=100))

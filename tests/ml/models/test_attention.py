@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from tiny_sizes import TINY
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -15,18 +16,6 @@ loss = pytest.importorskip("forge.ml.loss")
 data = pytest.importorskip("forge.ml.data.batch")
 errors = pytest.importorskip("forge.base.errors")
 
-_SIZES = {
-    "vocab_size": 97,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
 _GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0}
 _KINDS = {
     "llama": {},
@@ -49,7 +38,7 @@ _ALL = [
 
 
 def _model(kind: str, name: str, **more: Any) -> Any:
-    config = transformers.AutoConfig.for_model(kind, **{**_SIZES, **_KINDS[kind], **more})
+    config = transformers.AutoConfig.for_model(kind, **{**TINY, **_KINDS[kind], **more})
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=name).train()
     with torch.no_grad():

@@ -140,7 +140,8 @@ def test_a_smoke_step_is_told_with_what_is_wrong() -> None:
     )
     assert report.smoke_text(step).splitlines() == [
         "a step on cpu: 2 x 8 tokens",
-        "loss 4.5000 (a guess among 100 tokens has 4.6000), after the step 4.2500",
+        "loss 4.5000 on random tokens; nobody can guess them: near ln(100) = 4.6000 in a new model, perhaps higher in a trained one",
+        "loss 4.2500 after the step, on the same tokens",
         "gradient norm 1.0000",
         "forward 0.50 s",
         "peak memory 2.00 MiB (tensors)",

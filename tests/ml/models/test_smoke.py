@@ -24,7 +24,14 @@ def _model() -> Any:
 
 
 def test_a_step_on_random_tokens_lowers_the_loss() -> None:
-    found = smoke.smoke_step(_model(), simulation.StepSettings(**SETTINGS))
+    said: list[str] = []
+    found = smoke.smoke_step(_model(), simulation.StepSettings(**SETTINGS), said.append)
+    assert [line.split(":")[0] for line in said] == [
+        "forward",
+        "backward",
+        "optimizer step",
+        "forward again, for the loss after the step",
+    ]
     assert found.problems == []
     assert found.loss == pytest.approx(math.log(200), abs=0.2)
     assert found.guess == pytest.approx(math.log(200))

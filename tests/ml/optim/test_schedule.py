@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forge.base.errors import RunError
 from forge.ml.optim import schedule
 
 Run = tuple[int, int, float]
@@ -110,3 +111,70 @@ def test_wsd_refuses_shares_and_shapes_that_do_not_exist(wrong: dict[str, Any]) 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     with pytest.raises(ValueError, match=next(iter(wrong)) if "shape" not in wrong else "linear or 1-sqrt"):
         schedule.wsd(optimizer, 100, **wrong)
+
+
+_TORCH: dict[str, Any] = {
+    "OneCycleLR": lambda kinds, optimizer, total: kinds.OneCycleLR(optimizer, max_lr=1.0, total_steps=total),
+    "CyclicLR": lambda kinds, optimizer, _: kinds.CyclicLR(optimizer, 0.1, 0.5, step_size_up=3),
+    "ExponentialLR": lambda kinds, optimizer, _: kinds.ExponentialLR(optimizer, 0.9),
+    "CosineAnnealingLR": lambda kinds, optimizer, total: kinds.CosineAnnealingLR(optimizer, total),
+    "CosineAnnealingWarmRestarts": lambda kinds, optimizer, _: kinds.CosineAnnealingWarmRestarts(optimizer, 4),
+    "SequentialLR": lambda kinds, optimizer, total: kinds.SequentialLR(
+        optimizer, [kinds.LinearLR(optimizer, 0.1, total_iters=5), schedule.cosine(optimizer, total)], milestones=[5]
+    ),
+    "forge": lambda _, optimizer, total: schedule.wsd(optimizer, total, warmup_steps=3),
+}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", _TORCH)
+def test_a_schedule_of_any_kind_depends_on_nothing_but_the_steps_taken(name: str) -> None:
+    torch = pytest.importorskip("torch")
+
+    def made() -> Any:
+        weights = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.3)]
+        optimizer = torch.optim.SGD(weights, momentum=0.9)
+        make = _TORCH[name]
+        return schedule.made_schedule(lambda *given: make(torch.optim.lr_scheduler, *given), optimizer, 20)
+
+    def options(found: Any) -> list[dict[str, Any]]:
+        return [
+            {key: value for key, value in group.items() if key != "params"} for group in found.optimizer.param_groups
+        ]
+
+    whole, resumed = made(), made()
+    schedule.advance(whole, 7)
+    schedule.advance(resumed, 7)
+    for _ in range(8):
+        assert options(whole) == options(resumed)
+        schedule.advance(whole)
+        schedule.advance(resumed)
+    assert whole.get_last_lr() != made().get_last_lr()
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("ReduceLROnPlateau", {"mode": "min"}, "ReduceLROnPlateau asks for metrics at each step"),
+        ("OneCycleLR", {"max_lr": 1.0}, "the schedule cannot be made: .*max_lr"),
+        ("Optimizer", {}, "the schedule cannot be made"),
+    ],
+)
+def test_what_cannot_go_by_steps_is_refused_before_the_first(name: str, settings: dict[str, Any], message: str) -> None:
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    kind = getattr(torch.optim.lr_scheduler, name)
+
+    def make(*given: Any) -> Any:
+        return kind(*given[: 1 if "mode" in settings else 2], **settings)
+
+    with pytest.raises(RunError, match=message) as caught:
+        schedule.made_schedule(make, optimizer, 10)
+    assert "an optimizer and the number of steps" in str(caught.value.hint)
+
+
+def test_what_is_no_schedule_is_refused() -> None:
+    optimizer: Any = object()
+    with pytest.raises(RunError, match="a list is no schedule"):
+        schedule.made_schedule(lambda *_: [], optimizer, 10)  # type: ignore[arg-type, return-value]

@@ -117,6 +117,17 @@ def test_evaluated_and_saved_every_so_many_steps_and_at_the_end(carried: Carried
     assert saved(run) == [5, 8]
 
 
+def test_evaluated_before_the_first_step_where_that_is_asked_for_and_not_again_when_resumed(
+    carried: Carried, records: Callable[[Run], list[dict[str, Any]]]
+) -> None:
+    first, again = Told(), Told()
+    run = carried("trainer.eval_on_start=true", callbacks=(first, Interrupt(2, "after")))
+    assert first.moments[:3] == [("begin", 0), ("evaluated", 0, ["held_out"]), ("before", 0)]
+    assert [record["step"] for record in records(run) if "eval_loss" in record] == [0]
+    carried("trainer.eval_on_start=true", "trainer.resume_from_checkpoint=auto", callbacks=(again,))
+    assert (first.evaluated, again.evaluated) == ([0], [])
+
+
 def test_what_is_due_at_the_last_step_is_done_once(carried: Carried) -> None:
     told = Told()
     run = carried(EVALUATED, "trainer.eval_steps=2", "trainer.save_steps=2", callbacks=(told,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -225,3 +226,17 @@ def test_a_real_process_shows_the_traceback_when_it_is_asked_for(freeze: Callabl
     assert code == Ending.REFUSED
     assert "Traceback" in said
     assert said[said.rindex("error: ") :].startswith(f"error: {named}")
+
+
+@pytest.mark.parametrize(("environment", "capacity"), [({}, "1"), ({"LRU_CACHE_CAPACITY": "7"}, "7")])
+def test_torch_is_told_to_keep_little_before_it_is_imported(environment: dict[str, str], capacity: str) -> None:
+    code = """
+import os, runpy, sys
+os._exit = lambda code: print(code, os.environ["LRU_CACHE_CAPACITY"], "torch" in sys.modules)
+runpy.run_module("forge.ml.train", run_name="__main__")
+"""
+    clean = {name: value for name, value in os.environ.items() if name != "LRU_CACHE_CAPACITY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == f"{int(Ending.REFUSED)} {capacity} False\n"

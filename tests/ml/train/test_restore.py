@@ -105,6 +105,16 @@ def test_another_schedule_holds_from_the_resume_on(resumed: Callable[..., Rates]
     assert found == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_schedule_of_torch_goes_on_exactly(carried: Carried, tmp_path: Path) -> None:
+    cycle = ("~schedule", "+schedule._target_=torch.optim.lr_scheduler.CosineAnnealingLR", "+schedule._partial_=true")
+    whole = carried(TEN, *cycle, f"trainer.output_dir={tmp_path}/whole")
+    carried(TEN, *cycle, callbacks=(Interrupt(4, "after"),))
+    resumed = carried(TEN, *cycle, AGAIN)
+    assert whole.schedule.get_last_lr() == resumed.schedule.get_last_lr()
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name])
+
+
 def test_how_the_optimizer_learns_is_what_the_config_says_now(made: Callable[..., Run], carried: Carried) -> None:
     carried(callbacks=(Interrupt(2, "after"),))
     run = made(AGAIN, "optimizer.weight_decay=0.5", "optimizer.betas=[0.8,0.9]")
@@ -177,7 +187,7 @@ def test_callbacks_find_their_own_state_again(carried: Carried, freeze: Callable
     counting = Counting()
     first = carried("trainer.save_strategy=no", callbacks=(Rates(), counting))
     state = collect(first)
-    assert [one["kind"].rpartition(".")[2] for one in state["callbacks"]] == ["Rates", "Counting"]
+    assert [one["kind"].rpartition(".")[2] for one in state["callbacks"]] == ["Steering", "Rates", "Counting"]
     run = set_up(freeze("trainer.save_strategy=no"), Stopping())
     again = Counting()
     run.callbacks = [again, Callback()]

@@ -267,7 +267,7 @@ def test_no_output_folder(refused: Refused) -> None:
 def test_a_full_disk(refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("forge.ml.train.restore.shutil.disk_usage", lambda _: SimpleNamespace(free=100_000))
     message = refused()
-    assert f"{tmp_path}/out/checkpoints has 0.1 MB of free space, and a checkpoint needs more than 0.1 MB" in message
+    assert f"{tmp_path}/out/checkpoints has 100.0 kB of free space, and a checkpoint needs more than 1" in message
     assert "--output-dir" in message
 
 
@@ -355,3 +355,9 @@ def test_a_part_of_another_kind(refused: Refused, project: Path, overrides: tupl
     message = refused(*[one.replace("FOLDER", str(project)) for one in overrides], config="chat")
     assert named in message
     assert "forge.ml." in message
+
+
+def test_what_is_no_callback_is_refused(refused: Refused) -> None:
+    message = refused("+callback.samples.max_new_tokens=8")  # the settings of one that is not there
+    assert "{'max_new_tokens': 8} is among the callbacks of the run and is none" in message
+    assert "~callback.NAME" in message

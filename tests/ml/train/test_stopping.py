@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.ml.train.stopping import STOP_FILE, Stopping
+from forge.control.requests import ABORT_FILE, STOP_FILE
+from forge.ml.train.stopping import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,3 +65,11 @@ def test_a_run_that_has_reached_its_aim_was_not_interrupted() -> None:
     assert stopping.asked
     assert not stopping.interrupted
     assert stopping.reason == "early stopping"
+
+
+def test_with_a_file_abort_any_signal_ends_at_once(stopping: Stopping, tmp_path: Path) -> None:
+    stopping.folder = str(tmp_path)
+    (tmp_path / ABORT_FILE).touch()
+    assert not stopping.asked  # the file alone asks for nothing
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)

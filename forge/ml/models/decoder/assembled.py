@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,18 +28,22 @@ class AssembledForCausalLM(DecoderForCausalLM):
         """Save as the known architecture that this is, or with the code that whoever loads it will have to trust."""
         tensors = settings.pop("state_dict", None) or self.state_dict()
         family = as_family(self)
+        known = _without_memory(self, family)
         if family is not None:
-            _as_model(family, self).save_pretrained(save_directory, state_dict=family.to_family(tensors), **settings)
+            known.save_pretrained(save_directory, state_dict=family.to_family(tensors), **settings)
             return
-        super().save_pretrained(save_directory, state_dict=tensors, **settings)
+        known.save_pretrained(save_directory, state_dict=tensors, **settings)
         for name, text in code_files(self.config).items():
             write_atomic(os.path.join(save_directory, name), text)
 
 
-def _as_model(family: Family, model: DecoderForCausalLM) -> Any:
-    """The known architecture, without memory: it only knows how it is saved."""
+def _without_memory(model: DecoderForCausalLM, family: Family | None) -> Any:
+    """The model that others will have, the known architecture or the class in the code file: it only knows how it is saved."""
     with torch.device("meta"):
-        known = AutoModelForCausalLM.from_config(family.config, dtype=model.dtype)
+        if family is None:
+            known = DecoderForCausalLM(deepcopy(model.config)).to(model.dtype)
+        else:
+            known = AutoModelForCausalLM.from_config(family.config, dtype=model.dtype)
     known.generation_config = model.generation_config
     return known
 

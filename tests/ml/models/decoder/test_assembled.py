@@ -19,6 +19,7 @@ pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 decoder = pytest.importorskip("forge.ml.models.decoder")
+save = pytest.importorskip("forge.ml.models.save")
 
 # Loads each folder, computes logits and generates; importing forge fails there.
 PROGRAM = """
@@ -151,6 +152,23 @@ def test_here_its_folder_is_loaded_without_trusting_its_code(
     found = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
     assert type(found) is decoder.AssembledForCausalLM
     assert torch.equal(found(tokens).logits, model(tokens).logits)
+
+
+@pytest.mark.parametrize("by", ["transformers", "forge"])
+def test_its_folder_names_the_class_that_is_in_its_code(
+    config_of: Callable[..., Any], model_of: Callable[..., Any], tmp_path: Path, by: str
+) -> None:
+    model = model_of(config_of(**ASSEMBLIES["alibi"][1])).to(torch.bfloat16)
+    if by == "transformers":
+        model.save_pretrained(tmp_path)
+        files = {name: (tmp_path / name).read_bytes() for name in ("config.json", "modeling_forge_decoder.py")}
+    else:
+        files = save.config_files(model)
+    written = json.loads(files["config.json"])
+    assert written["architectures"] == ["DecoderForCausalLM"]
+    assert written["auto_map"]["AutoModelForCausalLM"] == "modeling_forge_decoder.DecoderForCausalLM"
+    assert b"class DecoderForCausalLM(" in files["modeling_forge_decoder.py"]
+    assert written["dtype"] == "bfloat16"
 
 
 def test_a_familys_folder_has_the_familys_config(

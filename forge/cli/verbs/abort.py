@@ -1,0 +1,36 @@
+"""``forge abort``: end a job at once, without saving it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forge.cli.options import JOB
+from forge.cli.registry import Verb
+
+if TYPE_CHECKING:
+    from forge.cli.session import Context
+
+__all__ = ["VERB"]
+
+
+def _run(context: Context) -> int:
+    from forge.control.jobs import abort, find_job, tell  # `forge --help` asks for no job
+
+    job = find_job(*context.words, running=True)
+    context.output.write(tell(abort(job)))
+    return 0
+
+
+VERB = Verb(
+    name="abort",
+    summary="end a job at once, without saving it",
+    help="""\
+End a job with every process that it has started: they are asked to end, and four seconds later they are made to. Nothing is saved; the
+checkpoints that are there stay good.
+
+  forge abort
+  forge abort tiny-1
+""",
+    run=_run,
+    positionals=(JOB,),
+)

@@ -1,0 +1,48 @@
+"""How far a run is: a small file in its folder, which the run writes again every second at most."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from typing import Any, Final, NamedTuple
+
+from forge.base.errors import FileError
+from forge.base.files import read_bounded, write_atomic
+
+__all__ = ["RunProgress", "progress_of", "write_progress"]
+
+_FILE: Final = "progress.json"
+_LONGEST: Final = 4096
+
+
+class RunProgress(NamedTuple):
+    """The last step that was taken, of how many, with its loss and speed; None for what is not known."""
+
+    step: int | None = None
+    total: int | None = None
+    loss: float | None = None
+    tokens_per_second: float | None = None
+
+    @property
+    def steps(self) -> str:
+        """``40/300``; empty before the run is set up."""
+        return "" if self.step is None else f"{self.step}/{self.total}"
+
+
+def write_progress(run_folder: str, progress: RunProgress) -> None:
+    """Tell everybody how far the run is."""
+    text = json.dumps({name: _finite(value) for name, value in progress._asdict().items()})
+    write_atomic(os.path.join(run_folder, _FILE), text, durable=False)
+
+
+def progress_of(run_folder: str) -> RunProgress:
+    """How far the run with this folder is."""
+    try:
+        return RunProgress(**json.loads(read_bounded(os.path.join(run_folder, _FILE), _LONGEST)))
+    except (FileError, ValueError, TypeError):
+        return RunProgress()
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

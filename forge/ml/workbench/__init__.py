@@ -1,0 +1,1 @@
+"""The workbench: a process that keeps torch warm and answers what is asked of a frozen config."""

@@ -1,0 +1,54 @@
+"""``python -m forge.ml.workbench``: answer requests on standard input until it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import os
+import sys
+
+from forge.ml.workbench.answer import INTERRUPTED, Outcome, answer_to
+from forge.ml.workbench.channel import Channel
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Answer every request, one after the other."""
+    faulthandler.enable()
+    # As `forge.ml.train` has it, so that a step takes the memory that it takes there; torch reads it when it is imported.
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
+    channel = Channel()
+    sys.stdout.reconfigure(line_buffering=True, errors="replace")
+    for request in channel.requests():
+        number, before = request.get("number"), len(sys.modules)
+        try:
+            with channel.working_on(number):
+                outcome = answer_to(request, channel.progress)
+        except KeyboardInterrupt:
+            outcome = Outcome(code=INTERRUPTED)
+        _tidy_up()
+        # An interrupted import may leave half a library, which is not imported again.
+        last = outcome.code == INTERRUPTED and len(sys.modules) != before
+        channel.send({"number": number, **outcome._asdict(), "last": last})
+        if last:
+            break
+    return 0
+
+
+def _tidy_up() -> None:
+    """Give back what the request has left, and hand on what it has printed."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    code = main()
+    # Threads of libraries may not end by themselves.
+    os._exit(code)

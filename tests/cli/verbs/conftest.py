@@ -1,0 +1,97 @@
+"""Jobs for the verbs that look after them: real processes that need no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forge.control.jobs import known_jobs
+from forge.control.processes import family
+from forge.control.progress import RunProgress, write_progress
+from forge.control.record import change_record, read_records
+from forge.control.register import register
+from forge.launch.supervise import console_log, start_supervised
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import TypeAlias
+
+    Begin: TypeAlias = Callable[..., Path]
+    Past: TypeAlias = Callable[..., str]
+    Until: TypeAlias = Callable[[Callable[[], object]], None]
+
+JOB = """
+import os, sys, time
+from forge.control.requests import SaveAnswer, write_answers
+run = sys.argv[1]
+print("hello", "\\x1b[2J", flush=True)
+for step in range(6000):
+    if os.path.exists(os.path.join(run, "GO")):
+        print("bye", flush=True)
+        sys.exit(0)
+    if os.path.exists(os.path.join(run, "SAVE")):
+        os.replace(os.path.join(run, "SAVE"), os.path.join(run, "taken"))
+        write_answers(run, [SaveAnswer(open(os.path.join(run, "taken")).read(), 7, os.path.join(run, "checkpoint-7"))])
+    if os.path.exists(os.path.join(run, "STOP")):
+        sys.exit(3)
+    time.sleep(0.01)
+"""
+
+
+def _until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def until() -> Until:
+    """Waits until something is so."""
+    return _until
+
+
+@pytest.fixture
+def past(environment: dict[str, str]) -> Past:
+    """Enters a job that has ended; its id."""
+    assert environment
+
+    def make(code: int | None = 0, **changes: object) -> str:
+        job = register(config="a/tiny", project="demo", overrides=[], run_folder="/runs/x")
+        job.ended(code)
+        change_record(job.id, **changes)
+        return job.id
+
+    return make
+
+
+@pytest.fixture
+def begin(project: Path, environment: dict[str, str]) -> Iterator[Begin]:
+    """Starts a job in the background; its run folder."""
+    assert environment
+
+    def start() -> Path:
+        folder = project / f"run-{len(known_jobs())}"
+        folder.mkdir()
+        command = [sys.executable, "-c", JOB, str(folder)]
+        (folder / "launch.json").write_text(json.dumps({"command": command, "environment": {}}))
+        write_progress(str(folder), RunProgress(5, 300, 2.5, 9.0))
+        console = console_log(str(folder))
+        job = register(config="tiny", project="demo", overrides=["a=1"], run_folder=str(folder), console=console)
+        start_supervised(str(folder), job)
+        _until(lambda: os.path.getsize(console))
+        return folder
+
+    yield start
+    for record in read_records():
+        for who in family(
+            [one for one in (record.process, record.keeper) if one is not None and one.pid != os.getpid()]
+        ):
+            os.kill(who.pid, signal.SIGKILL)

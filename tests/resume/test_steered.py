@@ -1,0 +1,125 @@
+"""Real trainings in the background that are saved, stopped, killed and aborted from outside, through their job alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+pytest.importorskip("torch")
+
+from small_run import make_project  # noqa: E402 - torch may be missing
+
+import forge  # noqa: E402 - as above
+from forge.control.jobs import abort, find_job, save, stop, wait_for_end  # noqa: E402 - as above
+from forge.control.processes import family, is_alive  # noqa: E402 - as above
+from forge.control.record import read_records  # noqa: E402 - as above
+from forge.ml.checkpoint.store import Store  # noqa: E402 - as above
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from forge.control.jobs import Job
+
+    Start = Callable[..., Job]
+
+LONG = (
+    "trainer.max_steps=1000000",
+    "trainer.eval_strategy=no",
+    "trainer.save_steps=1000000",
+    "trainer.save_total_limit=3",
+)
+KILLS = 20 if os.environ.get("FORGE_FULL") else 2
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture
+def begin(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Trains in the background, with the output in ``out``."""
+    monkeypatch.setenv("FORGE_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def start(*overrides: str) -> Job:
+        config = forge.open(project).config("run", *LONG, f"trainer.output_dir={tmp_path}/out", *overrides)
+        return find_job(config.plan_run("cpu").start_detached().id)
+
+    yield start
+    for record in read_records():
+        for who in family(
+            [one for one in (record.process, record.keeper) if one is not None and one.pid != os.getpid()]
+        ):
+            os.kill(who.pid, signal.SIGKILL)
+
+
+def log(job: Job) -> str:
+    return Path(job.record.console).read_text()
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def whole(tmp_path: Path) -> list[int]:
+    """The steps of the checkpoints of which every byte is right."""
+    return [one.step for one in Store(tmp_path / "out" / "checkpoints").list(quick=False) if one.valid]
+
+
+def test_what_was_answered_is_there_after_a_kill(begin: Start, tmp_path: Path) -> None:
+    for number in range(KILLS):
+        job = begin(f"trainer.resume_from_checkpoint={'auto' if number else 'null'}")
+        answers = [save(job) for _ in range(50 if number == 0 else 1)]
+        os.kill(job.record.process.pid, signal.SIGKILL)
+        assert wait_for_end(job).how == "failed by SIGKILL"
+        steps = [answer.step for answer in answers]
+        assert steps == sorted(set(steps)), log(job)  # each asked for a new one, and got it
+        assert whole(tmp_path)[-1] >= steps[-1]
+        assert steps[-1] in whole(tmp_path)
+
+
+def test_save_and_stop_at_once_and_abort(begin: Start, tmp_path: Path) -> None:
+    job = begin()
+    answers = []
+    asker = threading.Thread(target=lambda: answers.append(save(job)))
+    asker.start()
+    until(lambda: os.path.exists(os.path.join(job.record.run, "SAVE")))
+    stop(job)
+    done = wait_for_end(job)
+    asker.join()
+    assert (done.state, done.record.code) == ("stopped", 3), log(job)
+    assert whole(tmp_path)[-1] == answers[0].step
+
+    job = begin("trainer.resume_from_checkpoint=auto")
+    until(lambda: "step " in log(job))
+    before = whole(tmp_path)
+    members = family([job.record.process])
+    began = time.monotonic()
+    done = abort(job)
+    assert time.monotonic() - began < 10
+    assert (done.state, done.record.code) == ("aborted", 130), log(job)
+    assert "nothing was saved" in log(job)
+    assert whole(tmp_path) == before
+    assert not any(map(is_alive, members))
+
+
+def test_abort_while_a_run_is_set_up(begin: Start) -> None:
+    job = begin()
+    began = time.monotonic()
+    assert abort(job).state == "aborted"
+    assert time.monotonic() - began < 10
+    assert family([job.record.process]) == set()
