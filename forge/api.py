@@ -566,11 +566,11 @@ class Difference:
     def __str__(self) -> str:
         return self.text()
 
-    def text(self, *, color: bool = False) -> str:
-        """One line a change."""
+    def text(self, *, color: bool = False, width: int | None = None) -> str:
+        """One line a change, or two where one would be wider than ``width``."""
         from forge.render.difference import text
 
-        return text(self.changes, color=color)
+        return text(self.changes, color=color, width=width)
 
     def overrides(self) -> list[str]:
         """The overrides that lead from one to the other: of two configs, what turns the earlier into the later one."""

@@ -1,4 +1,4 @@
-"""The only writer of forge: whole files or nothing; and the bounded reader.
+"""The only writer of forge (large files are `new_file`'s): whole files or nothing; and the bounded reader.
 
 A reader of a file written here sees the old content or the new one, never a part, also when the machine loses power in
 between: the bytes are written to a new file in the same folder, forced to disk, and renamed over the old file.
@@ -11,23 +11,19 @@ import errno
 import os
 import stat
 import time
-from typing import TYPE_CHECKING, Final, TextIO, final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from forge.base.errors import ConfigLimitError, FileError
+from forge.base.file_errors import reason_of, unwritable
+from forge.base.locks import open_locked
 from forge.base.origin import Origin, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from queue import Queue
-    from threading import Thread
-    from types import TracebackType
 
 __all__ = [
-    "Claim",
-    "NewFile",
     "add_hard_link",
     "add_line",
-    "claim",
     "force_to_disk",
     "make_folder",
     "make_new_folder",
@@ -46,21 +42,7 @@ __all__ = [
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 # A named pipe would block the opener for ever without O_NONBLOCK.
 _OLD_FILE: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-_LOCK_FILE: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _PRIVATE: Final = 0o700
-# Handed to the system, and to the thread that hashes, at a time; the system takes at most 1024 pieces in one call.
-_PORTION: Final = 8 << 20
-_MOST_PIECES: Final = 512
-_AHEAD: Final = 32
-_HINTS: Final = (
-    ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "the disk is full: free some space, or write to another place"),
-    (
-        {errno.EACCES, errno.EPERM, errno.EROFS},
-        "you may not write there: choose another place",
-    ),
-    ({errno.ENOENT, errno.ENOTDIR}, "the folder is not there: create it first"),
-    ({errno.ENAMETOOLONG}, "choose a shorter name"),
-)
 
 
 def write_atomic(path: str | os.PathLike[str], data: str | bytes, mode: int = 0o644, *, durable: bool = True) -> None:
@@ -75,200 +57,7 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes, mode: int = 0o
         _refuse_special(target)
         _write_and_rename(target, content, mode, durable=durable)
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
-
-
-@final
-class NewFile:
-    """A file that must not be there yet, written in pieces: its size and SHA-256 are known when it is closed.
-
-    The bytes are on disk when the ``with`` block ends. A block that fails leaves no file behind. What is handed to `write` is
-    read until then, partly by a second thread, and must not be changed.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        self.size = 0
-        self._digest = _Digest()
-        self._pieces: list[memoryview] = []
-        self._waiting = 0
-        try:
-            self._handle = os.open(self.path, _NEW_FILE, 0o644)
-        except (OSError, ValueError) as error:
-            raise _unwritable(path, error) from error
-
-    @property
-    def sha256(self) -> str:
-        """The SHA-256 of all bytes, in hexadecimal; for a file that is closed."""
-        return self._digest.value
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Add bytes at the end."""
-        view = memoryview(data).cast("B")
-        for start in range(0, len(view), _PORTION):
-            piece = view[start : start + _PORTION]
-            self._pieces.append(piece)
-            self._waiting += len(piece)
-            if self._waiting >= _PORTION or len(self._pieces) >= _MOST_PIECES:
-                self._hand_on()
-
-    def __enter__(self) -> NewFile:
-        """The file is open already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Force the bytes to disk, or remove the file when something went wrong."""
-        if error is not None:
-            self._give_up()
-            return
-        try:
-            self._hand_on()
-            self._force()
-        except BaseException:
-            self._give_up()
-            raise
-
-    def _hand_on(self) -> None:
-        pieces, self._pieces, self._waiting = self._pieces, [], 0
-        self._digest.add(pieces)
-        try:
-            _write_pieces(self._handle, pieces)
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
-        self.size += sum(map(len, pieces))
-
-    def _force(self) -> None:
-        # The rest is hashed while the disk takes what was written.
-        try:
-            os.fsync(self._handle)
-            handle, self._handle = self._handle, -1
-            os.close(handle)
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
-        self._digest.end()
-
-    def _give_up(self) -> None:
-        self._digest.end()
-        with contextlib.suppress(OSError):
-            if self._handle >= 0:
-                os.close(self._handle)
-        with contextlib.suppress(OSError):
-            os.unlink(self.path)
-
-
-class _Digest:
-    """SHA-256 of what is written, by a second thread once there is enough of it to be worth one."""
-
-    def __init__(self) -> None:
-        from hashlib import sha256  # most who write need no hash
-
-        self._hash = sha256()
-        self._queue: Queue[list[memoryview] | None] | None = None
-        self._thread: Thread | None = None
-
-    @property
-    def value(self) -> str:
-        return self._hash.hexdigest()
-
-    def add(self, pieces: list[memoryview]) -> None:
-        if self._queue is None and sum(map(len, pieces)) < _PORTION:
-            self._update(pieces)
-            return
-        if self._queue is None:
-            self._queue = self._start()
-        self._queue.put(pieces)
-
-    def end(self) -> None:
-        if self._queue is not None and self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._queue = self._thread = None
-
-    def _start(self) -> Queue[list[memoryview] | None]:
-        from queue import Queue  # only for large files
-        from threading import Thread
-
-        queue: Queue[list[memoryview] | None] = Queue(_AHEAD)
-        self._thread = Thread(target=self._work, args=(queue,), name="forge-sha256", daemon=True)
-        self._thread.start()
-        return queue
-
-    def _work(self, queue: Queue[list[memoryview] | None]) -> None:
-        while (pieces := queue.get()) is not None:
-            self._update(pieces)
-
-    def _update(self, pieces: list[memoryview]) -> None:
-        for piece in pieces:
-            self._hash.update(piece)
-
-
-class Claim:
-    """A lock file that this process holds until it lets go of it or ends, however it ends."""
-
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-
-    def release(self) -> None:
-        """Let go of it; nothing happens the second time."""
-        handle, self._handle = self._handle, -1
-        _HELD.discard(self)
-        if handle >= 0:
-            with contextlib.suppress(OSError):
-                os.close(handle)
-
-
-def _release_all() -> None:
-    for held in tuple(_HELD):
-        held.release()
-
-
-# A forked child has the handles too, and would keep the locks when this process is gone.
-_HELD: Final[set[Claim]] = set()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_release_all)
-
-
-def claim(
-    path: str | os.PathLike[str], text: str | None = "", *, wait: float = 0.0, shared: bool = False
-) -> Claim | None:
-    """Take a lock file, or None while another process has it; ``text`` tells others who does (None: nobody is to see it).
-
-    A ``shared`` one several processes may have together. The file stays when the lock is let go; only who has it alone may
-    remove it.
-    """
-    try:
-        until = time.monotonic() + wait
-        while (handle := _open_locked(path, until, 0o644, shared=shared)) is not None and not _is_at(path, handle):
-            os.close(handle)  # it was removed by the one who had it before
-    except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
-    if handle is None:
-        return None
-    held = Claim(handle)
-    if text is not None:
-        with contextlib.suppress(OSError):  # on a full disk too it is ours, only without a name
-            os.ftruncate(handle, 0)
-            os.write(handle, text.encode())
-    _HELD.add(held)
-    return held
-
-
-def _lock(handle: int, until: float, *, shared: bool = False) -> bool:
-    from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock  # POSIX only
-
-    while True:
-        try:
-            flock(handle, (LOCK_SH if shared else LOCK_EX) | LOCK_NB)
-        except OSError as error:
-            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-                raise
-        else:
-            return True
-        if time.monotonic() >= until:
-            return False
-        time.sleep(0.01)
+        raise unwritable(path, error) from error
 
 
 def write_through(path: str | os.PathLike[str], text: str) -> None:
@@ -277,7 +66,7 @@ def write_through(path: str | os.PathLike[str], text: str) -> None:
         with open(path, "w", encoding="utf-8") as device:
             device.write(text)
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def open_append(path: str | os.PathLike[str]) -> TextIO:
@@ -285,7 +74,7 @@ def open_append(path: str | os.PathLike[str]) -> TextIO:
     try:
         return open(path, "a", encoding="utf-8", buffering=1)
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def add_line(path: str | os.PathLike[str], line: str, *, most_bytes: int, wait: float = 1.0) -> bool:
@@ -293,38 +82,17 @@ def add_line(path: str | os.PathLike[str], line: str, *, most_bytes: int, wait: 
 
     No line is torn and none is lost. When the file has grown beyond ``most_bytes``, the older half of its lines goes.
     """
-    until = time.monotonic() + wait
     try:
-        while (handle := _open_locked(path, until)) is not None:
-            try:
-                if _is_at(path, handle):  # another process may have put a shorter file in its place meanwhile
-                    _append(path, handle, line, most_bytes)
-                    return True
-            finally:
-                os.close(handle)
+        handle = open_locked(path, time.monotonic() + wait)
+        if handle is None:
+            return False
+        try:
+            _append(path, handle, line, most_bytes)
+        finally:
+            os.close(handle)
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
-    return False
-
-
-def _open_locked(path: str | os.PathLike[str], until: float, mode: int = 0o600, *, shared: bool = False) -> int | None:
-    handle = os.open(path, _LOCK_FILE | os.O_APPEND, mode)
-    try:
-        taken = _lock(handle, until, shared=shared)
-    except BaseException:
-        os.close(handle)
-        raise
-    if taken:
-        return handle
-    os.close(handle)
-    return None
-
-
-def _is_at(path: str | os.PathLike[str], handle: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(handle))
-    except FileNotFoundError:
-        return False
+        raise unwritable(path, error) from error
+    return True
 
 
 def _append(path: str | os.PathLike[str], handle: int, line: str, most_bytes: int) -> None:
@@ -353,7 +121,7 @@ def remove_file(path: str | os.PathLike[str]) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise FileError(f"cannot remove {shown_path(path)}: {_reason(error)}") from error
+        raise FileError(f"cannot remove {shown_path(path)}: {reason_of(error)}") from error
 
 
 def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
@@ -369,7 +137,7 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
         finally:
             os.close(handle)
     except (OSError, ValueError) as error:
-        raise FileError(f"cannot read {shown_path(path)}: {_reason(error)}") from error
+        raise FileError(f"cannot read {shown_path(path)}: {reason_of(error)}") from error
     if data is None or len(data) > limit:
         raise ConfigLimitError(f"the file is larger than {limit:,} bytes", origin=Origin(os.fspath(path)))
     return data
@@ -386,7 +154,7 @@ def make_folder(path: str | os.PathLike[str], *, durable: bool = False) -> None:
         for folder in missing:
             _sync(os.path.dirname(folder))
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def make_private_folder(path: str | os.PathLike[str]) -> None:
@@ -407,7 +175,7 @@ def make_private_folder(path: str | os.PathLike[str]) -> None:
         if stat.S_IMODE(found.st_mode) != _PRIVATE:
             os.chmod(folder, _PRIVATE)
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def make_new_folder(path: str | os.PathLike[str]) -> None:
@@ -415,7 +183,7 @@ def make_new_folder(path: str | os.PathLike[str]) -> None:
     try:
         os.mkdir(path)
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def move_folder(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
@@ -425,7 +193,7 @@ def move_folder(source: str | os.PathLike[str], target: str | os.PathLike[str]) 
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         os.rename(source, target)
     except (OSError, ValueError) as error:
-        raise _unwritable(target, error) from error
+        raise unwritable(target, error) from error
 
 
 def remove_tree(path: str | os.PathLike[str]) -> None:
@@ -437,7 +205,7 @@ def remove_tree(path: str | os.PathLike[str]) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise FileError(f"cannot remove {shown_path(path)}: {_reason(error)}") from error
+        raise FileError(f"cannot remove {shown_path(path)}: {reason_of(error)}") from error
 
 
 def add_hard_link(existing: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
@@ -448,7 +216,7 @@ def add_hard_link(existing: str | os.PathLike[str], path: str | os.PathLike[str]
         else:
             os.link(existing, path)
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def replace_symlink(path: str | os.PathLike[str], target: str) -> None:
@@ -463,7 +231,7 @@ def replace_symlink(path: str | os.PathLike[str], target: str) -> None:
                 os.unlink(temporary)
             raise
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def force_to_disk(path: str | os.PathLike[str]) -> None:
@@ -471,7 +239,7 @@ def force_to_disk(path: str | os.PathLike[str]) -> None:
     try:
         _sync(os.fspath(path))
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def _missing(path: str) -> Iterator[str]:
@@ -507,17 +275,6 @@ def _write_all(handle: int, content: bytes) -> None:
         rest = rest[os.write(handle, rest) :]
 
 
-def _write_pieces(handle: int, pieces: list[memoryview]) -> None:
-    rest = pieces
-    while rest:
-        written = os.writev(handle, rest)
-        while rest and written >= len(rest[0]):
-            written -= len(rest[0])
-            rest = rest[1:]
-        if written:
-            rest = [rest[0][written:], *rest[1:]]
-
-
 def _read_up_to(handle: int, size: int) -> bytes:
     chunks: list[bytes] = []
     while size > 0 and (chunk := os.read(handle, min(size, 1 << 20))):
@@ -544,14 +301,3 @@ def _refuse_special(target: str) -> None:
         raise IsADirectoryError(errno.EISDIR, "it is a folder")
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file")
-
-
-def _unwritable(path: str | os.PathLike[str], error: OSError | ValueError) -> FileError:
-    number = error.errno if isinstance(error, OSError) else None
-    hint = next((text for numbers, text in _HINTS if number in numbers), None)
-    return FileError(f"cannot write {shown_path(path)}: {_reason(error)}", hint=hint)
-
-
-def _reason(error: OSError | ValueError) -> str:
-    """The operating system's own words, in one line and without the path, which the message already names."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)

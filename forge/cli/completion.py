@@ -184,8 +184,15 @@ class _Offer:
         return [one._replace(text=sign + one.text) for one in found] if sign else found
 
     def _values(self, key: str, word: str) -> list[Candidate]:
-        if key in self.known.groups():
-            return self.matching(self.known.choices(key), word, "choice")
+        groups = self.known.groups()
+        if key in groups:
+            choices = self.known.choices(key)
+            now = {
+                name: f"now, {meaning}" if meaning else "now"
+                for name, meaning in choices.items()
+                if name == groups[key]
+            }
+            return self.matching({**choices, **now}, word, "choice")
         path = key.split(".")
         value = self.known.values(path[:-1]).get(path[-1])
         if value is None or value.inner:

@@ -46,6 +46,7 @@ class Knowledge:
     ) -> None:
         self.verbs = verbs
         self._pending = tuple(pending)
+        self._looked_up: dict[tuple[str, ...], Mapping[str, Value]] = {}
         self._where = project
         self._name = config
         self._overrides = tuple(overrides)
@@ -108,10 +109,17 @@ class Knowledge:
             return {}
 
     def configs(self) -> Mapping[str, str]:
-        """The project's configs; their descriptions would cost a composition each."""
+        """The project's configs, each with the comment at the top of its file; a description would cost a composition."""
+        return self._configs
+
+    @cached_property
+    def _configs(self) -> Mapping[str, str]:
         if self._project is None:
             return {}
-        return {config.name: "default" if config.default else "" for config in self._project.configs(examine=False)}
+        return {
+            config.name: ", ".join(filter(None, ("default" * config.default, self._comment(f"{config.name}.yaml"))))
+            for config in self._project.configs(examine=False)
+        }
 
     def groups(self) -> Mapping[str, str]:
         """The groups the config chose from, with the choice, then every other group."""
@@ -143,15 +151,21 @@ class Knowledge:
 
     def values(self, path: Sequence[str]) -> Mapping[str, Value]:
         """The keys at a path, with their values and what the config's flags say they may be."""
+        key = tuple(path)
+        if key not in self._looked_up:
+            self._looked_up[key] = self._values(key)
+        return self._looked_up[key]
+
+    def _values(self, path: tuple[str, ...]) -> Mapping[str, Value]:
         if self._config is None:
             return {}
         from forge.compose.document import ConfigMap
         from forge.compose.reference import lookup
 
-        holder = lookup(self._config.composed.tree, tuple(path)) if path else self._config.composed.tree
+        holder = lookup(self._config.composed.tree, path) if path else self._config.composed.tree
         if not isinstance(holder, ConfigMap):
             return {}
-        return _Values(holder, tuple(path), self._allowed)
+        return _Values(holder, path, self._allowed)
 
     @cached_property
     def _allowed(self) -> Mapping[str, tuple[str, ...]]:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["follow", "last_lines"]
+__all__ = ["follow_log", "last_lines"]
 
 _PORTION: Final = 64 << 10
 _PAUSE: Final = 0.2
 
 
 def last_lines(path: str, number: int | None) -> tuple[list[str], int]:
-    """The last lines of a file, all with None, and the place behind them, from which `follow` goes on."""
+    """The last lines of a file, all with None, and the place behind them, from which `follow_log` goes on."""
     data = b""
     with open(path, "rb") as file:
         end = start = file.seek(0, os.SEEK_END)
@@ -30,7 +30,7 @@ def last_lines(path: str, number: int | None) -> tuple[list[str], int]:
     return list(map(_shown, kept)), end - len(data) + len(whole)
 
 
-def follow(path: str, place: int, over: Callable[[], bool], pause: float = _PAUSE) -> Iterator[str | None]:
+def follow_log(path: str, place: int, over: Callable[[], bool], pause: float = _PAUSE) -> Iterator[str | None]:
     """The lines behind a place as they come, and None whenever there are none for now; it ends with the job."""
     rest = b""
     with open(path, "rb") as file:

@@ -16,9 +16,9 @@ from forge.base.errors import FileError, ToolError, UsageError
 from forge.base.spelling import did_you_mean
 from forge.control.processes import end_family, is_alive
 from forge.control.progress import progress_of
-from forge.control.record import change_record, moment, read_record, read_records, remove_records
+from forge.control.record import change_record, job_records, moment, read_record, remove_records
 from forge.control.register import this_host
-from forge.control.requests import answer_to, ask_to_abort, ask_to_save, ask_to_stop
+from forge.control.requests import ask_to_abort, ask_to_save, ask_to_stop, save_answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from forge.control.requests import SaveAnswer
 
 __all__ = [
-    "Job",
+    "KnownJob",
     "State",
     "abort",
     "cleanup",
     "find_job",
     "known_jobs",
-    "save",
+    "save_now",
     "spoken_time",
     "stop",
     "tell",
@@ -53,7 +53,7 @@ _told: Final[set[str]] = set()  # run folders of the jobs whose end this process
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class KnownJob:
     """A job as it is at this moment."""
 
     record: JobRecord
@@ -106,12 +106,12 @@ class Job:
         return f"{self.id} {self.how}{took}{step}{loss}"
 
 
-def known_jobs() -> list[Job]:
+def known_jobs() -> list[KnownJob]:
     """Every job that there is a record of, the oldest first."""
-    return [Job(record, _state(record)) for record in read_records()]
+    return [KnownJob(record, _state(record)) for record in job_records()]
 
 
-def find_job(name: str | None = None, *, running: bool = False) -> Job:
+def find_job(name: str | None = None, *, running: bool = False) -> KnownJob:
     """The job with this id; without one, the only job that is running. With ``running`` it has to be."""
     if name is None:
         found = [job for job in known_jobs() if job.running]
@@ -120,11 +120,11 @@ def find_job(name: str | None = None, *, running: bool = False) -> Job:
         return found[0]
     record = read_record(name)
     if record is None:
-        ids = [record.id for record in read_records()]
+        ids = [record.id for record in job_records()]
         raise UsageError(
             f"there is no job {name!r}", hint=did_you_mean(name, ids) or "`forge jobs --all` lists the jobs"
         )
-    job = Job(record, _state(record))
+    job = KnownJob(record, _state(record))
     if running and job.state == "elsewhere":
         raise UsageError(f"{job.id} was started on {record.host}", hint="ask for it there")
     if running and not job.running:
@@ -132,12 +132,12 @@ def find_job(name: str | None = None, *, running: bool = False) -> Job:
     return job
 
 
-def stop(job: Job) -> None:
+def stop(job: KnownJob) -> None:
     """Ask a job to end after its step, with a last checkpoint."""
     ask_to_stop(job.record.run)
 
 
-def abort(job: Job, grace: float = _GRACE) -> Job:
+def abort(job: KnownJob, grace: float = _GRACE) -> KnownJob:
     """End a job at once, with every process that it has started, and without a last checkpoint; the job as it is then."""
     process = job.record.process
     if process is None:
@@ -154,13 +154,13 @@ def abort(job: Job, grace: float = _GRACE) -> Job:
     return _written_down(job)
 
 
-def save(job: Job) -> SaveAnswer:
+def save_now(job: KnownJob) -> SaveAnswer:
     """Have a job make a checkpoint, and wait until it is on disk; the job goes on."""
     token = ask_to_save(job.record.run)
-    while (answer := answer_to(job.record.run, token)) is None:
+    while (answer := save_answer(job.record.run, token)) is None:
         now = _now(job)
         if now.over:
-            answer = answer_to(job.record.run, token)  # it may have been the last thing that it did
+            answer = save_answer(job.record.run, token)  # it may have been the last thing that it did
             if answer is not None:
                 break
             raise ToolError(
@@ -172,25 +172,25 @@ def save(job: Job) -> SaveAnswer:
     return answer
 
 
-def wait_for_end(job: Job) -> Job:
+def wait_for_end(job: KnownJob) -> KnownJob:
     """Wait until a job has ended; the job as it is then."""
     while not (job := _now(job)).over:
         time.sleep(_POLL)
     return job
 
 
-def tell(job: Job) -> str:
+def tell(job: KnownJob) -> str:
     """How a job has ended, for a person who is told now; an announcement leaves it out from then on."""
     _told.add(job.record.run)
     return job.sentence()
 
 
-def was_told(job: Job) -> bool:
+def was_told(job: KnownJob) -> bool:
     """Whether this process has told how a job has ended."""
     return job.record.run in _told
 
 
-def cleanup(names: Sequence[str] = ()) -> list[Job]:
+def cleanup(names: Sequence[str] = ()) -> list[KnownJob]:
     """Forget jobs that have ended, all or the named ones; their run folders stay. The jobs that were forgotten."""
     found = [find_job(name) for name in names] if names else [job for job in known_jobs() if job.over]
     for job in found:
@@ -228,15 +228,15 @@ def _ending(record: JobRecord) -> State:
     return _STATES.get(record.code, "failed") if record.code is not None else "lost"
 
 
-def _now(job: Job) -> Job:
+def _now(job: KnownJob) -> KnownJob:
     """The job as it is now; one that was forgotten meanwhile had ended."""
     record = read_record(job.id)
     if record is None or record.started != job.record.started:
-        return Job(job.record, "lost")
-    return Job(record, _state(record))
+        return KnownJob(job.record, "lost")
+    return KnownJob(record, _state(record))
 
 
-def _written_down(job: Job) -> Job:
+def _written_down(job: KnownJob) -> KnownJob:
     """The job after its keeper has written down the end, or after we did where no keeper is left."""
     until = time.monotonic() + _KEEPER_SECONDS
     while is_alive(job.record.keeper) and not (job := _now(job)).record.ended and time.monotonic() < until:
@@ -247,7 +247,7 @@ def _written_down(job: Job) -> Job:
     return _now(job)
 
 
-def _not_one(running: Sequence[Job]) -> UsageError:
+def _not_one(running: Sequence[KnownJob]) -> UsageError:
     if not running:
         return UsageError("no job is running", hint="name one that has ended: `forge jobs --all` lists them")
     return UsageError(f"{len(running)} jobs are running", hint=f"name one: {', '.join(job.id for job in running)}")

@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import FileError
-from forge.base.files import claim, make_private_folder, read_bounded, remove_file, write_atomic
+from forge.base.files import make_private_folder, read_bounded, remove_file, write_atomic
+from forge.base.locks import claim
 from forge.base.origin import shown_path
 from forge.base.places import user_data
 from forge.control.processes import Identity
@@ -25,10 +26,10 @@ __all__ = [
     "JobRecord",
     "add_record",
     "change_record",
+    "job_records",
     "jobs_folder",
     "moment",
     "read_record",
-    "read_records",
     "remove_records",
 ]
 
@@ -110,7 +111,7 @@ def read_record(id_: str) -> JobRecord | None:
     return _version(path, found.st_ino, found.st_mtime_ns, found.st_size)
 
 
-def read_records() -> list[JobRecord]:
+def job_records() -> list[JobRecord]:
     """Every record, the oldest first; only what has changed since the last time is read."""
     records = [record for id_ in _ids() if (record := read_record(id_)) is not None]
     return sorted(records, key=lambda record: (record.started, record.id))

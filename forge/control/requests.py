@@ -13,7 +13,8 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from forge.base.errors import FileError
-from forge.base.files import claim, read_bounded, write_atomic
+from forge.base.files import read_bounded, write_atomic
+from forge.base.locks import claim
 from forge.base.origin import shown_path
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ __all__ = [
     "SAVE_FILE",
     "STOP_FILE",
     "SaveAnswer",
-    "answer_to",
     "ask_to_abort",
     "ask_to_save",
     "ask_to_stop",
+    "save_answer",
     "write_answers",
 ]
 
@@ -78,7 +79,7 @@ def ask_to_save(run_folder: str) -> str:
     return token
 
 
-def answer_to(run_folder: str, token: str) -> SaveAnswer | None:
+def save_answer(run_folder: str, token: str) -> SaveAnswer | None:
     """The answer to a request, once there is one."""
     try:
         answers: list[dict[str, Any]] = json.loads(read_bounded(os.path.join(run_folder, _ANSWERS), _LONGEST))

@@ -6,6 +6,7 @@ It has torch, this process does not. It is in a session of its own, so that a Ct
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -26,6 +27,8 @@ __all__ = ["Answer", "Listener", "Request", "Worker"]
 
 _MODULE: Final = "forge.ml.workbench"
 _PATIENCE: Final = 5.0  # seconds that an interrupted request has to end by itself
+# A Ctrl-C that the system hands to another thread of this process does not end the wait of this one.
+_LOOK: Final = 0.5
 _AT_ONCE: Final = 1 << 16
 _KEPT: Final = 20
 
@@ -148,10 +151,8 @@ class Worker:
 
     def kill(self) -> None:
         """End the process, and all that it has started, at once."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # it leads a group of its own
-        except ProcessLookupError:
-            pass
         self._process.wait()
         self._close_pipes()
 
@@ -203,7 +204,7 @@ class Worker:
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
                     raise TimeoutError
-                for key, _ in selector.select(left):
+                for key, _ in selector.select(_LOOK if left is None else min(left, _LOOK)):
                     data = os.read(key.fd, _AT_ONCE)
                     if key.fileobj is stdout:
                         if not data:

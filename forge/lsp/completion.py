@@ -110,6 +110,8 @@ def _keys(desk: Desk, sheet: Sheet, cursor: Cursor) -> Iterator[Proposal]:
             label = parameter.name
             names[label] = Proposal(label, "key", cursor.column, parameter_text(parameter), insert=label + colon)
     for key, shown in _composed_keys(sheet, cursor.path):
+        if key == cursor.typed:
+            continue  # half a word that the config has as a key by now
         names.setdefault(key, Proposal(key, "key", cursor.column, shown, insert=key + colon))
     for key in SPECIAL_KEYS if cursor.path or sheet.package else ("defaults", "meta", "args"):
         names.setdefault(key, Proposal(key, "key", cursor.column, insert=key + colon))

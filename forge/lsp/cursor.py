@@ -48,6 +48,8 @@ def cursor_at(text: str, line: int, column: int) -> Cursor | None:
     if _in_comment(before):
         return None
     reference = _OPEN_REFERENCE.search(before)
+    if reference is not None and "}" in after:
+        after = after[after.index("}") + 1 :].lstrip("'\"")
     for kind, typed, written in _attempts(before, after):
         found = _probed([*lines[:line], written, *lines[line + 1 :]])
         if found is None:

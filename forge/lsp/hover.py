@@ -86,7 +86,10 @@ def _parameter(desk: Desk, sheet: Sheet, read: Outline, path: Path) -> str:
 
 def parameter_text(parameter: Parameter) -> str:
     """A parameter as Python writes it."""
-    wants = f": {parameter.annotation}" if parameter.annotation else ""
+    annotation = parameter.annotation
+    if annotation[:1] in {"'", '"'} and annotation.count(annotation[0]) == 2:  # noqa: PLR2004 - a forward reference
+        annotation = annotation[1:-1]
+    wants = f": {annotation}" if annotation else ""
     if parameter.default is None:
         return f"{parameter.name}{wants}"
     return f"{parameter.name}{wants}{' = ' if wants else '='}{parameter.default}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import yaml
 
-from forge.compose.document import MAX_BYTES
+from forge.compose.document import MAX_BYTES, MAX_DEPTH, MAX_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,8 @@ _PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_REPAIRS: Final = 40
 _LONG: Final = 100_000  # characters from which on a broken text is not read over and over
 _FEW_REPAIRS: Final = 3
-_DEEPEST: Final = 100
+# What is open is met where the text ends, and meant where it stands.
+_MET_LATE: Final = ("flow", "quoted", "simple key")
 
 
 class Span(NamedTuple):
@@ -92,15 +93,16 @@ def _readable(text: str) -> str:
 
 def _leave_out(lines: list[str], problem: yaml.MarkedYAMLError) -> bool:
     """Empty the line that is most likely to blame; False when there is none left."""
-    marks = [problem.problem_mark]
-    if problem.context is not None and ("flow" in problem.context or "scalar" in problem.context):
-        marks.insert(0, problem.context_mark)  # an open bracket is met where the text ends, and meant where it stands
-    for mark in marks:
-        if mark is not None:
-            for number in range(min(mark.line, len(lines) - 1), max(mark.line - 3, -1), -1):
-                if lines[number].strip():
-                    lines[number] = ""
-                    return True
+    where = problem.problem_mark.line if problem.problem_mark is not None else len(lines) - 1
+    suspects = list(range(min(where, len(lines) - 1), max(where - 3, -1), -1))
+    if len(suspects) > 1 and "mapping values" in str(problem.problem) and ":" not in lines[suspects[1]]:
+        suspects.insert(0, suspects[1])  # a word without its colon became part of the value before it
+    if problem.context_mark is not None and any(what in str(problem.context) for what in _MET_LATE):
+        suspects.insert(0, min(problem.context_mark.line, len(lines) - 1))
+    for number in suspects:
+        if lines[number].strip():
+            lines[number] = ""
+            return True
     return False
 
 
@@ -124,6 +126,8 @@ class _Reader:
         try:
             for event in yaml.parse(text, Loader=_PARSER):
                 self.take(event)
+                if len(self.stack) >= MAX_DEPTH or len(self.entries) > MAX_VALUES or self.skipping > MAX_DEPTH:
+                    return None  # composing refuses it, too; the parser would take minutes
         except yaml.MarkedYAMLError as error:
             return error
         except yaml.YAMLError:
@@ -153,9 +157,9 @@ class _Reader:
             self.add(span, "scalar", text)
 
     def start(self, event: Any) -> None:
-        if self.waits_for_key() or len(self.stack) >= _DEEPEST:
+        if self.waits_for_key():
             self.skipping = 1
-            self.key = self.key or ("", _span(event))
+            self.key = ("", _span(event))
             return
         is_list = isinstance(event, yaml.SequenceStartEvent)
         path = self.add(_span(event), "list" if is_list else "mapping")

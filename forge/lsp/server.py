@@ -25,6 +25,7 @@ from forge.lsp.definition import definition_at
 from forge.lsp.desk import Desk
 from forge.lsp.diagnostics import diagnostics_of
 from forge.lsp.hover import hover_at
+from forge.lsp.outline import Span
 from forge.lsp.symbols import symbols_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from forge.lsp.completion import Proposal
     from forge.lsp.diagnostics import Problem
-    from forge.lsp.outline import Span
     from forge.lsp.symbols import Symbol
 
 __all__ = ["PAUSE", "ConfigServer", "make_server", "serve"]
@@ -154,7 +154,7 @@ def _diagnostic(document: TextDocument, problem: Problem) -> types.Diagnostic:
 
 def _item(document: TextDocument, position: types.Position, proposal: Proposal) -> types.CompletionItem:
     line, column = _place(document, position)
-    start = document.position_to_client_units(ServerTextPosition(line, min(proposal.column, column)))
+    typed = _range(document, Span(line, min(proposal.column, column), line, column))
     return types.CompletionItem(
         label=proposal.label,
         kind=_PROPOSED[proposal.kind],
@@ -163,7 +163,7 @@ def _item(document: TextDocument, position: types.Position, proposal: Proposal) 
         if proposal.documentation
         else None,
         filter_text=proposal.label,
-        text_edit=types.TextEdit(types.Range(start, position), proposal.insert or proposal.label),
+        text_edit=types.TextEdit(typed, proposal.insert or proposal.label),
     )
 
 

@@ -35,8 +35,11 @@ _COLORS: Final = {"+": "32", "-": "31", "~": "33", ">": "36", "=": "36"}
 # ---- text
 
 
-def text(changes: Sequence[Change], *, color: bool = False) -> str:
-    """One line a change: what, from which value to which, and where it is written; empty without changes."""
+def text(changes: Sequence[Change], *, color: bool = False, width: int | None = None) -> str:
+    """One line a change: what, from which value to which, and where it is written; empty without changes.
+
+    Where a change needs more than ``width`` letters, the place where it is written stands in a line of its own.
+    """
     rows = [_row(change) for change in changes]
     first = min(_WIDEST_PATH, max((len(row[1]) for row in rows), default=0))
     second = min(_WIDEST_WHAT, max((len(row[2]) for row in rows), default=0))
@@ -47,6 +50,8 @@ def text(changes: Sequence[Change], *, color: bool = False) -> str:
             lines.append("")
         group = change.path[:1]
         line = f"{sign} {path:<{first}}  {what:<{second}}   {origin or ''}".rstrip()
+        if width is not None and len(line) > width:
+            line = f"{sign} {path:<{first}}  {what}\n{'':{first + 4}}{origin or ''}".rstrip()
         lines.append(f"\x1b[{_COLORS[sign]}m{line}\x1b[0m" if color else line)
     return "\n".join(lines)
 

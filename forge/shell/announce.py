@@ -12,7 +12,7 @@ from forge.control.processes import identity
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from forge.control.jobs import Job
+    from forge.control.jobs import KnownJob
 
 __all__ = ["Announcer"]
 
@@ -75,6 +75,6 @@ class Announcer:
                 self._say(f"{tell(job)}{more}")
         self._running = any(not job.over for job in jobs)
 
-    def _jobs(self) -> Iterator[Job]:
+    def _jobs(self) -> Iterator[KnownJob]:
         """The jobs in the background that this shell has started."""
         return (job for job in known_jobs() if job.record.starter == self._own and job.record.console)

@@ -114,8 +114,8 @@ class _After:
 
 def _through(command: list[str], text: str, environ: Mapping[str, str]) -> bool:
     """Give a text to the pager and wait for its end; False when it cannot be started. One that is left early is no error."""
-    # Those who set LESS mean it; without it, colours are to be shown as colours.
-    environ = {"LESS": "R", **environ}
+    # Those who set LESS mean it; without it, colours are shown as colours, and what was read stays above the next prompt.
+    environ = {"LESS": "RX", **environ}
     with _ctrl_c_is_the_pagers():
         try:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environ, bufsize=0)  # noqa: S603 - the user's own pager

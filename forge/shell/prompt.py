@@ -12,6 +12,7 @@ from prompt_toolkit.filters import completion_is_selected
 from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.vi_state import InputMode
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.shortcuts import PromptSession
 
 from forge.base.errors import ForgeError
@@ -26,7 +27,7 @@ from forge.shell.settings import Settings, shell_settings
 from forge.shell.state import Choice
 from forge.shell.style import STYLE
 from forge.shell.suggest import OPEN_ENDS, suggest
-from forge.shell.toolbar import Facts, toolbar
+from forge.shell.toolbar import ToolbarFacts, toolbar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Prompt", "make_prompt", "read_line"]
 
 _RECENT: Final = 300
+_CYCLING: Final = (Keys.Tab, Keys.BackTab)
 _MODES: Final = {"emacs": EditingMode.EMACS, "vi": EditingMode.VI}
 
 
@@ -120,7 +122,7 @@ class Prompt:
         """The line at the bottom, as it is now."""
         return self.complaints.guarded("the toolbar failed", lambda: toolbar(self._facts()), [])
 
-    def _facts(self) -> Facts:
+    def _facts(self) -> ToolbarFacts:
         refresher, session = self.refresher, self.session
         keys, width, unicode = "emacs", 80, True
         if session is not None:
@@ -128,7 +130,7 @@ class Prompt:
             width, unicode = app.output.get_size().columns, app.output.encoding().lower().startswith("utf")
             if app.editing_mode == EditingMode.VI:
                 keys = "vi" if app.vi_state.input_mode == InputMode.INSERT else "vi, normal mode"
-        return Facts(
+        return ToolbarFacts(
             self._project,
             self._config,
             refresher.snapshot.state,
@@ -218,10 +220,12 @@ def _keys() -> KeyBindings:
 
     @keys.add("enter", filter=completion_is_selected)
     def take(event: KeyPressEvent) -> None:
-        """Take the chosen completion and go on; the line runs with the next Enter."""
+        """Take the chosen completion; a whole one that Tab has put into the line is part of it already, and the line runs."""
         buffer = event.current_buffer
         buffer.complete_state = None
         if buffer.document.text_before_cursor.endswith(OPEN_ENDS):
             buffer.start_completion()  # there is more of it
+        elif event.previous_key_sequence[-1].key in _CYCLING:
+            buffer.validate_and_handle()
 
     return keys

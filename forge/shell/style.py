@@ -53,7 +53,7 @@ STYLE: Final = Style.from_dict(
         "kind.choice": "ansigreen",
         "kind.value": "ansigreen",
         "scrollbar.background": "bg:default",
-        "scrollbar.button": "reverse",
+        "scrollbar.button": "bg:#777777",
         "auto-suggestion": "#777777",
         # Brackets that belong together.
         "matching-bracket.other": "bg:default fg:default bold underline",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from forge.cli.known import Known
     from forge.shell.rank import Ranker
 
-__all__ = ["OPEN_ENDS", "LineKnowledge", "Suggestion", "quoted", "suggest"]
+__all__ = ["OPEN_ENDS", "LineKnowledge", "Suggestion", "quoted_word", "suggest"]
 
 OPEN_ENDS: Final = ("=", ".", "/")
 """A word that ends in one of these goes on."""
@@ -129,7 +129,7 @@ def _in_folder(folder: str) -> str:
 
 
 def _suggestion(one: Candidate, here: Word) -> Suggestion:
-    text = quoted(one.text, here.open_quote, ended=not one.text.endswith(OPEN_ENDS))
+    text = quoted_word(one.text, here.open_quote, ended=not one.text.endswith(OPEN_ENDS))
     return Suggestion(text, here.start, _shown(one, here.text), " ".join(one.meaning.split()), one.kind)
 
 
@@ -140,7 +140,7 @@ def _shown(one: Candidate, word: str) -> str:
     return one.text[cut:] if one.text[:cut] == word[:cut] and len(one.text) > cut else one.text
 
 
-def quoted(text: str, quote: str = "", *, ended: bool = True) -> str:
+def quoted_word(text: str, quote: str = "", *, ended: bool = True) -> str:
     """A word as the line reads it back, in the quote that is open already if there is one; not ``ended`` leaves it open."""
     if not quote and not _SPECIAL.search(text):
         return text

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     from forge.shell.refresh import CheckState
 
-__all__ = ["Facts", "toolbar"]
+__all__ = ["ToolbarFacts", "toolbar"]
 
 
-class Facts(NamedTuple):
+class ToolbarFacts(NamedTuple):
     """What the toolbar shows."""
 
     project: str
@@ -29,7 +29,7 @@ class Facts(NamedTuple):
     unicode: bool = True
 
 
-def toolbar(facts: Facts) -> StyleAndTextTuples:
+def toolbar(facts: ToolbarFacts) -> StyleAndTextTuples:
     """The toolbar as prompt_toolkit takes it: pairs of a style and a text, cut to the width."""
     left = [("class:toolbar.project", facts.project or "no project")]
     if facts.config:
@@ -41,11 +41,9 @@ def toolbar(facts: Facts) -> StyleAndTextTuples:
         left.append(("class:toolbar.jobs", _counted(facts.jobs, "job")))
     if facts.complaint:
         left.append(("class:toolbar.complaint", facts.complaint))
-    parts: StyleAndTextTuples = [("class:toolbar", " ")]
-    for number, part in enumerate(left):
-        if number:
-            parts.append(("class:toolbar.mark", " · " if facts.unicode else " | "))
-        parts.append(part)
+    parts = _joined(left, facts)
+    if facts.config and fragment_list_width(parts) >= facts.width:
+        parts = _joined(left[1:], facts)  # the project stands in the prompt, and what was found nowhere else
     hints = _hints(facts)
     gap = facts.width - fragment_list_width(parts) - len(hints) - 1
     if gap >= 2:  # noqa: PLR2004 - closer than that, the hints would read as a part of the facts
@@ -53,7 +51,16 @@ def toolbar(facts: Facts) -> StyleAndTextTuples:
     return _cut(parts, facts.width - 1)
 
 
-def _checked(facts: Facts) -> tuple[str, str]:
+def _joined(facts_shown: list[tuple[str, str]], facts: ToolbarFacts) -> StyleAndTextTuples:
+    parts: StyleAndTextTuples = [("class:toolbar", " ")]
+    for number, part in enumerate(facts_shown):
+        if number:
+            parts.append(("class:toolbar.mark", " · " if facts.unicode else " | "))
+        parts.append(part)
+    return parts
+
+
+def _checked(facts: ToolbarFacts) -> tuple[str, str]:
     """The state of the check; what was found last is not shown while it may no longer be true."""
     state = facts.state
     if facts.checking:
@@ -70,7 +77,7 @@ def _checked(facts: Facts) -> tuple[str, str]:
     return "class:toolbar.ok", good
 
 
-def _hints(facts: Facts) -> str:
+def _hints(facts: ToolbarFacts) -> str:
     check = "check: why  " if facts.state.status in {"errors", "broken"} and not facts.checking else ""
     return f"{check}Tab: complete  F4: {facts.keys}  Ctrl-D: leave"
 

@@ -1,22 +1,19 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from forge.base.errors import ConfigLimitError, FileError
 from forge.base.files import (
-    NewFile,
     add_hard_link,
-    claim,
+    add_line,
     force_to_disk,
     make_folder,
     make_new_folder,
@@ -199,147 +196,6 @@ def test_removing_what_is_gone_is_no_error(tmp_path: Path) -> None:
         remove_file(tmp_path)
 
 
-def test_a_new_file_knows_its_size_and_hash(tmp_path: Path) -> None:
-    pieces = [b"", b"abc", bytearray(b"x" * 100), memoryview(os.urandom(20 << 20)), *[b"y"] * 3000]
-    with NewFile(tmp_path / "a") as file:
-        for piece in pieces:
-            file.write(piece)
-    content = b"".join(map(bytes, pieces))
-    assert (tmp_path / "a").read_bytes() == content
-    assert (file.size, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
-    assert [thread.name for thread in threading.enumerate() if thread.name == "forge-sha256"] == []
-
-
-def test_a_new_file_takes_the_place_of_nothing_and_stays_only_when_it_is_whole(tmp_path: Path) -> None:
-    (tmp_path / "old").write_text("old")
-    with pytest.raises(FileError, match="File exists"):
-        NewFile(tmp_path / "old")
-    for size in (1, 20 << 20):
-        with pytest.raises(KeyboardInterrupt), NewFile(tmp_path / "new") as file:
-            interrupt_while_writing(file, size)
-    assert os.listdir(tmp_path) == ["old"]
-    assert (tmp_path / "old").read_text() == "old"
-    assert [thread.name for thread in threading.enumerate() if thread.name == "forge-sha256"] == []
-
-
-def interrupt_while_writing(file: NewFile, size: int) -> None:
-    file.write(b"x" * size)
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("call", ["writev", "fsync", "close"])
-def test_a_new_file_that_cannot_be_written_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    file = NewFile(tmp_path / "new")
-    file.write(b"x")
-    real = getattr(os, call)
-
-    def fail(handle: int, *rest: object) -> object:
-        if call == "close":
-            real(handle, *rest)
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, call, fail)
-    with pytest.raises(FileError, match="Input/output error"):
-        file.__exit__(None, None, None)
-    monkeypatch.undo()
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_write_that_takes_only_a_part_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writev = os.writev
-    monkeypatch.setattr(os, "writev", lambda handle, pieces: writev(handle, [pieces[0][:3]]))
-    with NewFile(tmp_path / "a") as file:
-        file.write(b"12345678")
-        file.write(b"9")
-    assert (tmp_path / "a").read_bytes() == b"123456789"
-
-
-def test_a_claim_has_one_owner_and_says_who(tmp_path: Path) -> None:
-    held = claim(tmp_path / "lock", "me")
-    assert held is not None
-    assert (tmp_path / "lock").read_text() == "me"
-    assert claim(tmp_path / "lock") is None
-    began = time.monotonic()
-    assert claim(tmp_path / "lock", wait=0.05) is None
-    assert 0.05 <= time.monotonic() - began < 5
-    held.release()
-    held.release()
-    again = claim(tmp_path / "lock", "it")
-    assert again is not None
-    assert (tmp_path / "lock").read_text() == "it"
-    again.release()
-
-
-def test_a_claim_ends_with_its_process_and_is_not_inherited(tmp_path: Path) -> None:
-    script = (
-        "import os, sys, time\n"
-        "from forge.base.files import claim\n"
-        "held = claim(sys.argv[1])\n"
-        "if os.fork():\n    time.sleep(0.5)\n    os._exit(0)\n"
-        "time.sleep(3)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "lock")])
-    assert process.wait(60) == 0
-    held = claim(tmp_path / "lock")
-    assert held is not None
-    held.release()
-
-
-def test_a_shared_claim_has_several_owners_and_none_alone(tmp_path: Path) -> None:
-    one, other = claim(tmp_path / "lock", "one", shared=True), claim(tmp_path / "lock", None, shared=True)
-    assert one is not None
-    assert other is not None
-    assert (tmp_path / "lock").read_text() == "one"
-    one.release()
-    assert claim(tmp_path / "lock") is None
-    other.release()
-    alone = claim(tmp_path / "lock", None)
-    assert alone is not None
-    assert claim(tmp_path / "lock", shared=True) is None
-    alone.release()
-
-
-def test_a_lock_file_that_its_owner_removes_is_not_taken_for_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "lock"
-    owner = claim(path)
-    assert owner is not None
-    waits: list[float] = []
-
-    def remove_it(seconds: float) -> None:
-        waits.append(seconds)
-        path.unlink()
-        owner.release()
-
-    monkeypatch.setattr(time, "sleep", remove_it)
-    held = claim(path, wait=5)
-    assert held is not None
-    assert len(waits) == 1
-    assert claim(path) is None  # the file that is there now is the one that is held
-    held.release()
-
-
-def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("elsewhere")
-    for name in ("missing/lock", "link", "nul\0"):
-        with pytest.raises(FileError, match="cannot write"):
-            claim(tmp_path / name)
-    assert not (tmp_path / "elsewhere").exists()
-
-
-def test_a_lock_file_on_a_full_disk_is_a_lock_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "write", fail)
-    held = claim(tmp_path / "lock", "me")
-    assert held is not None
-    held.release()
-
-
 def test_a_durable_folder_is_forced_to_disk_with_those_above_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,3 +261,33 @@ def test_files_and_folders_are_forced_to_disk(tmp_path: Path) -> None:
     force_to_disk(tmp_path)
     with pytest.raises(FileError, match="cannot write"):
         force_to_disk(tmp_path / "b")
+
+
+def test_lines_are_added_whole_and_the_older_half_goes_when_there_are_too_many(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    for number in range(100):
+        assert add_line(path, f"line {number:03}", most_bytes=200)
+    lines = path.read_text().splitlines()
+    assert lines == [f"line {number:03}" for number in range(100 - len(lines), 100)]
+    assert 10 <= len(lines) <= 25
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_line_behind_a_torn_one_begins_on_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"one\ntor")
+    assert add_line(path, "two", most_bytes=1000)
+    assert path.read_bytes() == b"one\ntor\ntwo\n"
+
+
+def test_a_file_that_stays_locked_is_given_up(tmp_path: Path) -> None:
+    import fcntl
+
+    path = tmp_path / "lines"
+    path.touch()
+    with path.open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert not add_line(path, "two", most_bytes=1000, wait=0.02)
+    assert add_line(path, "two", most_bytes=1000)
+    with pytest.raises(FileError, match="cannot write"):
+        add_line(tmp_path / "nosuch" / "lines", "x", most_bytes=1000)

@@ -77,7 +77,7 @@ def texts(line: str, known: Fixed | None = None) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("s", ["show"]),
+        ("sho", ["show"]),
         ("-", ["--project", "--config", "--interactive", "--commands", "--debug", "--version", "--help"]),
         ("-p ", ["pydoc", "samantha"]),
         ("-t t", ["tiny"]),
@@ -128,7 +128,7 @@ def test_a_file_is_left_to_the_shell() -> None:
 
 def test_candidates_carry_their_meaning_and_kind() -> None:
     found = {one.text: one for one in complete(["show", "model="], 1, Fixed())}
-    assert found["model=small"] == Candidate("model=small", "Two layers.", "choice")
+    assert found["model=small"] == Candidate("model=small", "now, Two layers.", "choice")
     assert Candidate("model=", "group, now small", "group") in complete(["show", "mo"], 1, Fixed())
     assert complete(["show", "mode"], 1, Fixed())[-1:] == [Candidate("mode=", "fast, fast | slow", "key")]
     assert {one.kind for one in complete([""], 0, Fixed())} == {"verb"}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.control.jobs import Job, find_job
-from forge.control.processes import family
+from forge.control.jobs import KnownJob, find_job
+from forge.control.processes import end_family
 from forge.control.record import read_record
 from forge.control.register import register
 from forge.launch.supervise import console_log, start_supervised
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
-    Start: TypeAlias = Callable[..., Job]
+    Start: TypeAlias = Callable[..., KnownJob]
 
 # Takes steps as a trainer does: prints them, looks for STOP, ends with the trainer's codes.
 STEPS = """
@@ -70,7 +69,7 @@ def begin(tmp_path: Path) -> Iterator[Start]:
     """Starts a program with its words as a job in the background, and returns the job; whatever is left is killed at the end."""
     started: list[str] = []
 
-    def start(*words: str, config: str = "pretrain/tiny", program: str = STEPS) -> Job:
+    def start(*words: str, config: str = "pretrain/tiny", program: str = STEPS) -> KnownJob:
         folder = tmp_path / f"run-{len(started)}"
         folder.mkdir()
         command = [sys.executable, "-c", program, str(folder), *words]
@@ -85,13 +84,6 @@ def begin(tmp_path: Path) -> Iterator[Start]:
     yield start
     for id_ in started:
         record = read_record(id_)
-        if record is not None:
-            _kill([who for who in (record.keeper, record.process) if who is not None and who.pid != os.getpid()])
-
-
-def _kill(roots: list) -> None:
-    for who in family(roots):
-        try:
-            os.kill(who.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+        for who in (record.process, record.keeper) if record is not None else ():
+            if who is not None and who.pid != os.getpid():
+                end_family(who, 0)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.control import follow as follow_module
-from forge.control.follow import follow, last_lines
+from forge.control.follow import follow_log, last_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def test_a_line_in_the_making_is_left_to_who_follows(log: Path) -> None:
     log.write_bytes(b"one\ntw")
     lines, place = last_lines(str(log), 5)
     assert (lines, place) == (["one"], 4)
-    assert list(follow(str(log), place, lambda: True)) == ["tw"]
+    assert list(follow_log(str(log), place, lambda: True)) == ["tw"]
     log.write_bytes(b"")
     assert last_lines(str(log), 5) == ([], 0)
 
@@ -50,9 +50,9 @@ def test_following_ends_with_the_job_and_misses_nothing(log: Path) -> None:
             file.write(texts.pop(0))
         return not texts
 
-    assert list(follow(str(log), 0, over, pause=0)) == ["one", None, "two", None, None, "three", "last"]
+    assert list(follow_log(str(log), 0, over, pause=0)) == ["one", None, "two", None, None, "three", "last"]
 
 
 def test_following_starts_at_its_place(log: Path) -> None:
     log.write_bytes(b"old\nnew\n")
-    assert list(follow(str(log), 4, lambda: True)) == ["new"]
+    assert list(follow_log(str(log), 4, lambda: True)) == ["new"]

@@ -21,7 +21,7 @@ from forge.control.jobs import (
     cleanup,
     find_job,
     known_jobs,
-    save,
+    save_now,
     spoken_time,
     stop,
     tell,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from conftest import Start
 
-    from forge.control.jobs import Job
+    from forge.control.jobs import KnownJob
 
     Until = Callable[..., None]
 
@@ -61,7 +61,7 @@ for step in range(3000):
 """
 
 
-def steps_of(job: Job) -> bool:
+def steps_of(job: KnownJob) -> bool:
     """Whether the job has taken a step, and so has started all that it starts."""
     return (Path(job.record.run) / "progress.json").is_file()
 
@@ -287,7 +287,7 @@ def test_a_job_that_is_forgotten_while_one_waits_has_ended() -> None:
 
 def test_fifty_saves_in_a_row_are_answered_each_by_its_own_checkpoint(begin: Start) -> None:
     job = begin(program=SAVES)
-    answers = [save(job) for _ in range(50)]
+    answers = [save_now(job) for _ in range(50)]
     assert [answer.step for answer in answers] == sorted({answer.step for answer in answers})
     assert len(json.loads((Path(job.record.run) / "saved.json").read_text())) == 50
 
@@ -295,7 +295,7 @@ def test_fifty_saves_in_a_row_are_answered_each_by_its_own_checkpoint(begin: Sta
 def test_everybody_who_asks_at_once_is_answered(begin: Start) -> None:
     job = begin(program=SAVES)
     answers: list[SaveAnswer] = []
-    askers = [threading.Thread(target=lambda: answers.extend(save(job) for _ in range(5))) for _ in range(4)]
+    askers = [threading.Thread(target=lambda: answers.extend(save_now(job) for _ in range(5))) for _ in range(4)]
     for asker in askers:
         asker.start()
     for asker in askers:
@@ -306,15 +306,15 @@ def test_everybody_who_asks_at_once_is_answered(begin: Start) -> None:
 def test_a_save_that_comes_to_nothing_says_why(begin: Start) -> None:
     job = begin("full", program=SAVES)
     with pytest.raises(ToolError, match="tiny-1 saved nothing: no room"):
-        save(job)
+        save_now(job)
 
 
 def test_a_job_that_ends_before_it_saves_does_not_hang_who_asks(begin: Start) -> None:
     job = begin("short", "0")
     with pytest.raises(ToolError, match=r"tiny-1 finished after .* before it saw the request"):
-        save(job)
+        save_now(job)
     write_answers(job.record.run, [SaveAnswer((Path(job.record.run) / "SAVE").read_text(), 7, "/c")])
-    assert save(job).step == 7  # the last thing that it did
+    assert save_now(job).step == 7  # the last thing that it did
 
 
 def test_a_job_that_is_only_starting_cannot_be_aborted() -> None:

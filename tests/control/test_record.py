@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from forge.base.errors import FileError
-from forge.base.files import claim
+from forge.base.locks import claim
 from forge.control import record as record_module
 from forge.control.processes import Identity
 from forge.control.record import (
     JobRecord,
     add_record,
     change_record,
+    job_records,
     jobs_folder,
     moment,
     read_record,
-    read_records,
     remove_records,
 )
 
@@ -56,7 +56,7 @@ def test_a_record_comes_back_as_it_was_written() -> None:
     added = add_record(full)
     assert added == replace(full, id="tiny-1")
     assert read_record("tiny-1") == added
-    assert read_records() == [added]
+    assert job_records() == [added]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_change_is_seen_at_once_and_keeps_the_rest() -> None:
 
 
 def test_what_is_not_there_or_not_a_record_is_no_job() -> None:
-    assert read_records() == []
+    assert job_records() == []
     assert read_record("tiny-1") is None
     add_record(MADE)
     folder = Path(jobs_folder())
@@ -118,13 +118,13 @@ def test_what_is_not_there_or_not_a_record_is_no_job() -> None:
         )
     ):
         (folder / f"bad-{number}.json").write_text(text)
-    assert [record.id for record in read_records()] == ["tiny-1"]
+    assert [record.id for record in job_records()] == ["tiny-1"]
     remove_records(["tiny-1", "tiny-1"])
     assert change_record("tiny-1", code=1) is None
     assert read_record("../jobs/tiny-1") is None
     assert read_record("a\0b") is None
     (folder / "new-1.json").write_text(json.dumps({**WHOLE, "added_later": 1}))
-    assert [record.id for record in read_records()] == ["new-1"]
+    assert [record.id for record in job_records()] == ["new-1"]
 
 
 def test_several_shells_lose_nothing_of_each_other() -> None:
@@ -134,7 +134,7 @@ def test_several_shells_lose_nothing_of_each_other() -> None:
     shared = read_record("shared-1")
     assert shared is not None
     assert (shared.code, shared.asked) == (9, "9")
-    assert {record.id for record in read_records()} == {"shared-1"} | {f"tiny-{number + 1}" for number in range(20)}
+    assert {record.id for record in job_records()} == {"shared-1"} | {f"tiny-{number + 1}" for number in range(20)}
     assert min(os.listdir(jobs_folder())) == ".lock"
     assert not [name for name in os.listdir(jobs_folder()) if name.endswith(".tmp")]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from forge.base.secrets import MASK
 from forge.control.processes import identity
-from forge.control.record import read_record, read_records
+from forge.control.record import job_records, read_record
 from forge.control.register import Registration, register, this_host
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def test_a_run_that_cannot_be_registered_is_told_of_and_goes_on(
     assert job.id == ""
     assert len(said) == 1
     assert said[0].startswith("this run is not in the list of jobs: cannot write")
-    assert read_records() == []
+    assert job_records() == []
 
 
 def test_a_disk_that_is_full_is_told_of_at_every_change(

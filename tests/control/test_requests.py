@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.base.errors import FileError
-from forge.base.files import claim
+from forge.base.locks import claim
 from forge.control import requests
 from forge.control.requests import (
     ABORT_FILE,
     SAVE_FILE,
     STOP_FILE,
     SaveAnswer,
-    answer_to,
     ask_to_abort,
     ask_to_save,
     ask_to_stop,
+    save_answer,
     write_answers,
 )
 
@@ -56,14 +56,14 @@ def test_a_file_made_by_hand_gets_a_token(tmp_path: Path) -> None:
 
 def test_an_answer_is_found_by_its_token(tmp_path: Path) -> None:
     folder = str(tmp_path)
-    assert answer_to(folder, "a") is None
+    assert save_answer(folder, "a") is None
     given = [SaveAnswer(str(number), number, f"/c/{number}") for number in range(300)]
     write_answers(folder, given)
-    assert answer_to(folder, "299") == given[-1]
-    assert answer_to(folder, "200") == given[200]
-    assert answer_to(folder, "199") is None  # nobody waits that long with reading
+    assert save_answer(folder, "299") == given[-1]
+    assert save_answer(folder, "200") == given[200]
+    assert save_answer(folder, "199") is None  # nobody waits that long with reading
     (tmp_path / "saved.json").write_text("[")
-    assert answer_to(folder, "299") is None
+    assert save_answer(folder, "299") is None
 
 
 def test_no_request_is_lost_between_many_who_ask_and_one_who_takes(tmp_path: Path) -> None:

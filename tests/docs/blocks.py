@@ -21,6 +21,9 @@ ROOT = Path(__file__).parents[2]
 RUNNABLE = ("bash", "sh", "console", "python")
 LEFT_OUT = {".git", ".venv", ".hypothesis", "dist", "build-out", "output", "demo", "tests"}  # at the top
 LONGEST = 300
+FULL = bool(os.environ.get("FORGE_FULL"))
+PART_OF_PYDOC = 1 if FULL else 8
+"""The pages run on the text of every eighth module that the project pydoc reads: other figures, and the same in all else."""
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,}|~{3,})\s*(?P<language>[\w+-]*)")
 _NOTE = re.compile(r"<!--\s*(?P<kind>not run|fails):(?P<reason>(?:(?!-->).)*)-->\s*\Z", re.DOTALL)
@@ -174,7 +177,10 @@ def _run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 def scratch(folder: Path) -> Path:
     """A copy of the checkout, without what is not shown in it, to run a page in."""
-    return Path(shutil.copytree(ROOT, folder / "forge", ignore=_left_out, symlinks=True))
+    copied = Path(shutil.copytree(ROOT, folder / "forge", ignore=_left_out, symlinks=True))
+    with open(copied / "projects" / "pydoc" / "src" / "pydoc_text" / "modules.py", "a", encoding="utf-8") as modules:
+        modules.write(f"\nMODULES = MODULES[::{PART_OF_PYDOC}]\n")
+    return copied
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.base.errors import ToolError
-from forge.control.jobs import Job, find_job, wait_for_end
-from forge.control.processes import family, identity, is_alive
+from forge.control.jobs import KnownJob, find_job, wait_for_end
+from forge.control.processes import end_family, identity, is_alive
 from forge.control.register import Registration, register
 from forge.launch.supervise import console_log, start_supervised
 
@@ -55,11 +55,11 @@ def folder(tmp_path: Path) -> Callable[..., str]:
 
 
 @pytest.fixture
-def begin() -> Iterator[Callable[[str], Job]]:
+def begin() -> Iterator[Callable[[str], KnownJob]]:
     """Starts the run of a folder; what is left of it at the end is killed."""
-    begun: list[Job] = []
+    begun: list[KnownJob] = []
 
-    def start(run: str) -> Job:
+    def start(run: str) -> KnownJob:
         job = register(config="tiny", project="demo", overrides=[], run_folder=run, console=console_log(run))
         started = start_supervised(run, job)
         begun.append(find_job(started.id))
@@ -68,8 +68,8 @@ def begin() -> Iterator[Callable[[str], Job]]:
 
     yield start
     for job in begun:
-        for who in family([job.record.process, job.record.keeper]):
-            os.kill(who.pid, signal.SIGKILL)
+        for who in (job.record.process, job.record.keeper):
+            end_family(who, 0)
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -79,7 +79,7 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_its_output_and_its_end_are_kept(folder: Callable[..., str], begin: Callable[[str], Job]) -> None:
+def test_its_output_and_its_end_are_kept(folder: Callable[..., str], begin: Callable[[str], KnownJob]) -> None:
     run = folder(
         "import os, sys; print(os.environ['A'], os.getsid(0) == os.getpid()); sys.stderr.write('bad\\n'); sys.exit(5)",
         A="b",
@@ -107,14 +107,16 @@ def test_it_outlives_the_shell_that_started_it(folder: Callable[..., str]) -> No
     assert wait_for_end(job).how == "failed by SIGKILL"
 
 
-def test_who_asks_the_supervisor_to_end_asks_the_job(folder: Callable[..., str], begin: Callable[[str], Job]) -> None:
+def test_who_asks_the_supervisor_to_end_asks_the_job(
+    folder: Callable[..., str], begin: Callable[[str], KnownJob]
+) -> None:
     job = begin(folder(f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); {NAP}"))
     wait_until(lambda: "begun" in Path(job.record.console).read_text())
     os.kill(job.record.keeper.pid, signal.SIGTERM)
     assert wait_for_end(job).state == "stopped"
 
 
-def test_it_is_small_and_leaves_torch_alone(folder: Callable[..., str], begin: Callable[[str], Job]) -> None:
+def test_it_is_small_and_leaves_torch_alone(folder: Callable[..., str], begin: Callable[[str], KnownJob]) -> None:
     job = begin(folder(NAP))
     maps = Path(f"/proc/{job.record.keeper.pid}/maps")
     if maps.exists():
@@ -122,7 +124,7 @@ def test_it_is_small_and_leaves_torch_alone(folder: Callable[..., str], begin: C
         assert not any(name in loaded for name in ("libtorch", "numpy", "hydra"))
 
 
-def test_what_cannot_be_started_is_told(folder: Callable[..., str], begin: Callable[[str], Job]) -> None:
+def test_what_cannot_be_started_is_told(folder: Callable[..., str], begin: Callable[[str], KnownJob]) -> None:
     run = folder("")
     Path(run, "launch.json").write_text(json.dumps({"command": ["/no/such/program"], "environment": {}}))
     with pytest.raises(ToolError, match="could not be started"):

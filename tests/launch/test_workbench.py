@@ -154,7 +154,9 @@ def test_what_is_no_answer_ends_the_process(make: Callable[[str], Worker], heard
 
 
 def test_ctrl_c_ends_the_request_and_not_the_process(make: Callable[[str], Worker], heard: Heard) -> None:
-    worker = make("if 'interrupt' in message:\n    answer(message['interrupt'], code=130)\nelse:\n    say('working\\n')")
+    worker = make(
+        "if 'interrupt' in message:\n    answer(message['interrupt'], code=130)\nelse:\n    say('working\\n')"
+    )
     pressing = interrupt_at_first_news(heard)
     with pytest.raises(KeyboardInterrupt):
         worker.ask(REQUEST, heard)

@@ -40,6 +40,8 @@ WORDS = {
     "data": [["data", "show", "--help"]],
     "model": [["model", "show", "--help"]],
     "eval": [["eval", "--help"]],
+    "peek": [["peek", "--help"]],
+    "step": [["step", "--help"]],
     "tb": [["tb", "--help"]],
     # Without a terminal it would wait for an editor; tests/lsp speak with it.
     "lsp": [["lsp", "--help"]],

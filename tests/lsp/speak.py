@@ -6,11 +6,13 @@ import json
 import queue
 import subprocess
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
 TIMEOUT = 60.0
@@ -45,7 +47,7 @@ class Client:
         self._errors: list[bytes] = []
         self._readers = [threading.Thread(target=self._read), threading.Thread(target=self._drain)]
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         for reader in self._readers:
             reader.start()
         self.capabilities = self.request(

@@ -20,17 +20,17 @@ pytest.importorskip("torch")
 from small_run import make_project  # noqa: E402 - torch may be missing
 
 import forge  # noqa: E402 - as above
-from forge.control.jobs import abort, find_job, save, stop, wait_for_end  # noqa: E402 - as above
-from forge.control.processes import family, is_alive  # noqa: E402 - as above
-from forge.control.record import read_records  # noqa: E402 - as above
+from forge.control.jobs import abort, find_job, save_now, stop, wait_for_end  # noqa: E402 - as above
+from forge.control.processes import end_family, family, is_alive  # noqa: E402 - as above
+from forge.control.record import job_records  # noqa: E402 - as above
 from forge.ml.checkpoint.store import Store  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from forge.control.jobs import Job
+    from forge.control.jobs import KnownJob
 
-    Start = Callable[..., Job]
+    Start = Callable[..., KnownJob]
 
 LONG = (
     "trainer.max_steps=1000000",
@@ -38,7 +38,7 @@ LONG = (
     "trainer.save_steps=1000000",
     "trainer.save_total_limit=3",
 )
-KILLS = 20 if os.environ.get("FORGE_FULL") else 2
+KILLS, SAVES = (20, 50) if os.environ.get("FORGE_FULL") else (1, 10)
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +52,18 @@ def begin(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("FORGE_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    def start(*overrides: str) -> Job:
+    def start(*overrides: str) -> KnownJob:
         config = forge.open(project).config("run", *LONG, f"trainer.output_dir={tmp_path}/out", *overrides)
         return find_job(config.plan_run("cpu").start_detached().id)
 
     yield start
-    for record in read_records():
-        for who in family(
-            [one for one in (record.process, record.keeper) if one is not None and one.pid != os.getpid()]
-        ):
-            os.kill(who.pid, signal.SIGKILL)
+    for record in job_records():
+        for who in (record.process, record.keeper):
+            if who is not None and who.pid != os.getpid():
+                end_family(who, 0)
 
 
-def log(job: Job) -> str:
+def log(job: KnownJob) -> str:
     return Path(job.record.console).read_text()
 
 
@@ -83,7 +82,7 @@ def whole(tmp_path: Path) -> list[int]:
 def test_what_was_answered_is_there_after_a_kill(begin: Start, tmp_path: Path) -> None:
     for number in range(KILLS):
         job = begin(f"trainer.resume_from_checkpoint={'auto' if number else 'null'}")
-        answers = [save(job) for _ in range(50 if number == 0 else 1)]
+        answers = [save_now(job) for _ in range(SAVES if number == 0 else 1)]
         os.kill(job.record.process.pid, signal.SIGKILL)
         assert wait_for_end(job).how == "failed by SIGKILL"
         steps = [answer.step for answer in answers]
@@ -94,8 +93,9 @@ def test_what_was_answered_is_there_after_a_kill(begin: Start, tmp_path: Path) -
 
 def test_save_and_stop_at_once_and_abort(begin: Start, tmp_path: Path) -> None:
     job = begin()
+    until(lambda: "step " in log(job))
     answers = []
-    asker = threading.Thread(target=lambda: answers.append(save(job)))
+    asker = threading.Thread(target=lambda: answers.append(save_now(job)))
     asker.start()
     until(lambda: os.path.exists(os.path.join(job.record.run, "SAVE")))
     stop(job)
@@ -118,7 +118,7 @@ def test_save_and_stop_at_once_and_abort(begin: Start, tmp_path: Path) -> None:
 
 
 def test_abort_while_a_run_is_set_up(begin: Start) -> None:
-    job = begin()
+    job = begin()  # torch is being imported now
     began = time.monotonic()
     assert abort(job).state == "aborted"
     assert time.monotonic() - began < 10

@@ -46,7 +46,8 @@ def never() -> Iterator[threading.Event]:
 
 def test_suggestions_become_completions(ask: Callable[[ShellCompleter, str], list[Completion]]) -> None:
     found = ask(
-        ShellCompleter(lambda text, cursor: [Suggestion(text + "w", cursor - 3, "w", "it", "verb")], Complaints()), "sho"
+        ShellCompleter(lambda text, cursor: [Suggestion(text + "w", cursor - 3, "w", "it", "verb")], Complaints()),
+        "sho",
     )
     assert [(one.text, one.start_position, one.display_text, one.display_meta_text) for one in found] == [
         ("show", -3, "w", "it")

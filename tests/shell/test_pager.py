@@ -216,7 +216,7 @@ def test_less_is_taken_when_nothing_is_named_and_its_variable_is_the_users(scree
     for more in ({}, {"LESS": "-FX"}, {"PAGER": "less"}):
         with paged(screen.output, {"PATH": path, "TERM": "xterm", **more}) as output:
             output.write(TALL)
-    assert (tmp_path / "called").read_text().splitlines() == ["-R R", "-R -FX", "R"]
+    assert (tmp_path / "called").read_text().splitlines() == ["-R RX", "-R -FX", "RX"]
 
 
 # ---- a real terminal

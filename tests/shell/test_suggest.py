@@ -10,7 +10,7 @@ from forge.cli.known import Flag, Value
 from forge.cli.words import scan
 from forge.shell.rank import Ranker
 from forge.shell.state import SHELL_VERBS
-from forge.shell.suggest import Suggestion, quoted, suggest
+from forge.shell.suggest import Suggestion, quoted_word, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +104,7 @@ def test_a_suggestion_replaces_the_word_and_shows_the_step_that_is_typed() -> No
     first, *_ = found("show; show trainer.seed")
     assert first == Suggestion("trainer.seed=", 11, "seed=", "1", "key")
     choice = next(one for one in found("show model=sm"))
-    assert (choice.start, choice.shown, choice.meaning) == (5, "small", "Two layers.")
+    assert (choice.start, choice.shown, choice.meaning) == (5, "small", "now, Two layers.")
 
 
 def test_the_flags_before_the_verb_and_the_overrides_choose_what_is_known() -> None:
@@ -134,7 +134,7 @@ def test_files_are_looked_up_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @given(st.text(alphabet="ab;#& '\"\\\n=", min_size=1, max_size=12), st.sampled_from(["", "'", '"']))
 def test_what_is_quoted_is_read_back(text: str, quote: str) -> None:
-    assert [word.text for word in scan(quoted(text, quote))] == [text]
+    assert [word.text for word in scan(quoted_word(text, quote))] == [text]
 
 
 @given(st.text(alphabet="sh ow;#'\"\\\n=.-!&tr", max_size=20))

@@ -6,13 +6,13 @@ from prompt_toolkit.styles import default_ui_style, merge_styles
 
 from forge.shell.refresh import CheckState
 from forge.shell.style import STYLE
-from forge.shell.toolbar import Facts, toolbar
+from forge.shell.toolbar import ToolbarFacts, toolbar
 
 OK = CheckState("ok")
-DEMO = Facts("demo", "tiny", OK)
+DEMO = ToolbarFacts("demo", "tiny", OK)
 
 
-def text(facts: Facts) -> str:
+def text(facts: ToolbarFacts) -> str:
     return fragment_list_to_text(toolbar(facts))
 
 
@@ -28,12 +28,18 @@ def text(facts: Facts) -> str:
         (DEMO._replace(state=CheckState("ok", warnings=2)), " demo · tiny · ✓ 2 warnings"),
         (DEMO._replace(state=CheckState("broken", 1)), " demo · tiny · ✗ does not compose"),
         (DEMO._replace(state=CheckState()), " demo · tiny · not checked"),
-        (Facts("", "", CheckState("none")), " no project · no config"),
+        (ToolbarFacts("", "", CheckState("none")), " no project · no config"),
         (DEMO._replace(complaint="completion failed: x"), " demo · tiny · ✓ · completion failed: x"),
     ],
 )
-def test_the_facts_stand_at_the_left(facts: Facts, expected: str) -> None:
+def test_the_facts_stand_at_the_left(facts: ToolbarFacts, expected: str) -> None:
     assert text(facts._replace(width=40)).startswith(expected)
+
+
+def test_where_it_is_narrow_the_project_gives_way_since_the_prompt_has_it() -> None:
+    facts = ToolbarFacts("samantha", "llama2_7b/1gpu_packed", OK, pending=2)
+    assert text(facts._replace(width=60)).startswith(" samantha · llama2_7b/1gpu_packed · 2 pending · ✓")
+    assert text(facts._replace(width=40)) == " llama2_7b/1gpu_packed · 2 pending · ✓"
 
 
 @pytest.mark.parametrize("width", [0, 1, 5, 20, 40, 80, 200])

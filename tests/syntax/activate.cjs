@@ -25,6 +25,7 @@ function anything(name) {
 const nothing = { dispose() {} };
 const editor = anything("vscode");
 editor.version = "1.95.0";
+editor.env = { appName: "editor", language: "en" };
 editor.EventEmitter = class {
   listeners = [];
   event = (listener) => (this.listeners.push(listener), nothing);

@@ -76,10 +76,10 @@ def test_a_config_is_known_by_its_place_or_its_keys(edit: Edit, work: Path) -> N
     }
 
 
-def gf(edit: Edit, file: Path, line: int, column: int) -> str:
+def gf(edit: Edit, scratch: Path, file: Path, line: int, column: int) -> str:
     """The file that `gf` leads to from a place, counted from 1."""
     commands = f"edit {file}\ncall cursor({line}, {column})\nnormal! gf\ncall add(g:said, expand('%:p'))"
-    return ask(edit, file.parent, commands)[0]
+    return ask(edit, scratch, commands)[0]
 
 
 # The cursor is at the letter behind the bar.
@@ -110,7 +110,7 @@ def test_gf_opens_what_a_line_names(edit: Edit, work: Path, text: str) -> None:
     before = text.partition("|")[0].split("\n")
     file = work / "one" / "configs" / "run" / "here.yaml"
     file.write_text(f"defaults:\n{text.replace('|', '')}\n")
-    assert gf(edit, file, 1 + len(before), 1 + len(before[-1])) == str(work / GF[text])
+    assert gf(edit, work, file, 1 + len(before), 1 + len(before[-1])) == str(work / GF[text])
 
 
 def place(file: Path, text: str) -> tuple[Path, int, int]:
@@ -120,13 +120,13 @@ def place(file: Path, text: str) -> tuple[Path, int, int]:
     return file, number + 1, lines[number].index(text) + 1
 
 
-def test_gf_finds_what_is_part_of_forge(edit: Edit) -> None:
+def test_gf_finds_what_is_part_of_forge(edit: Edit, tmp_path: Path) -> None:
     lora, text = PYDOC / "chat" / "lora.yaml", PYDOC / "dataset" / "pydoc_text.yaml"
-    assert gf(edit, *place(lora, "full")) == str(PYDOC / "chat" / "full.yaml")
-    assert gf(edit, *place(lora, "lora")) == str(LIBRARY / "adapter" / "lora.yaml")
-    assert gf(edit, *place(text, "forge.ml")).startswith(str(ROOT / "forge" / "ml" / "data" / "corpus"))
+    assert gf(edit, tmp_path, *place(lora, "full")) == str(PYDOC / "chat" / "full.yaml")
+    assert gf(edit, tmp_path, *place(lora, "lora")) == str(LIBRARY / "adapter" / "lora.yaml")
+    assert gf(edit, tmp_path, *place(text, "forge.ml")).startswith(str(ROOT / "forge" / "ml" / "data" / "corpus"))
     own = ROOT / "projects" / "pydoc" / "src" / "pydoc_text" / "__init__.py"
-    assert gf(edit, *place(text, "pydoc_text.documents")) == str(own)
+    assert gf(edit, tmp_path, *place(text, "pydoc_text.documents")) == str(own)
 
 
 def test_an_installed_forge_is_found_from_its_program(edit: Edit, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,8 +137,8 @@ def test_an_installed_forge_is_found_from_its_program(edit: Edit, work: Path, mo
     (work / "venv" / "bin" / "forge").chmod(0o755)
     monkeypatch.setenv("PATH", str(work / "venv" / "bin"), prepend=os.pathsep)
     file = work / "other" / "here.yaml"
-    assert gf(edit, *place(file, "rms")) == str(packages / "forge/library/configs/norm/rms.yaml")
-    assert gf(edit, *place(file, "torchy")) == str(packages / "torchy/optim/__init__.py")
+    assert gf(edit, work, *place(file, "rms")) == str(packages / "forge/library/configs/norm/rms.yaml")
+    assert gf(edit, work, *place(file, "torchy")) == str(packages / "torchy/optim/__init__.py")
 
 
 INDENTED = """\

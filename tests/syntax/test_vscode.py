@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -15,7 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-EXTENSION = Path(__file__).parents[2] / "syntax" / "vscode"
+ROOT = Path(__file__).parents[2]
+EXTENSION = ROOT / "syntax" / "vscode"
 PACKAGE = json.loads((EXTENSION / "package.json").read_text(encoding="utf-8"))
 CLIENT_PACKAGES = {
     "balanced-match",
@@ -124,6 +126,18 @@ def test_the_client_speaks_with_the_forge_on_path(unpacked: Path, activate: Call
     found = activate(unpacked, path=f"{forge.parent}{os.pathsep}{os.environ['PATH']}")
     assert found == {"said": [], "boxes": [], "loaded": True}
     assert heard.read_text().splitlines() == ["['lsp']", "initialize", "initialized", "shutdown", "exit"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("pygls") is None, reason="pygls, of the extra lsp, is not installed")
+def test_the_client_and_forges_own_server_understand_each_other(
+    unpacked: Path, activate: Callable[..., Any], tmp_path: Path
+) -> None:
+    forge = tmp_path / "forge"
+    forge.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m forge "$@"\n')
+    forge.chmod(0o755)
+    found = activate(unpacked, path=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert found == {"said": [], "boxes": [], "loaded": True}
 
 
 @pytest.mark.slow

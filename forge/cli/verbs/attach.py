@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from forge.cli.session import Context
-    from forge.control.jobs import Job
+    from forge.control.jobs import KnownJob
 
     _View: TypeAlias = "tuple[Callable[[str], None], Callable[[], None]]"
 
@@ -37,9 +37,9 @@ def _run(context: Context) -> int:
     return 1 if ended.record.code is None else ended.record.code
 
 
-def _watch(context: Context, job: Job) -> None:
+def _watch(context: Context, job: KnownJob) -> None:
     """Print what the job prints, above a bar when this is a terminal."""
-    from forge.control.follow import follow, last_lines
+    from forge.control.follow import follow_log, last_lines
     from forge.control.jobs import find_job
 
     console = job.record.console if os.path.isfile(job.record.console) else os.devnull
@@ -49,7 +49,7 @@ def _watch(context: Context, job: Job) -> None:
     with _bar(context, job) if job.running and context.output.stream.isatty() else _plain(context) as (say, update):
         for line in lines:
             say(line)
-        for text in follow(console, place, lambda: find_job(job.id).over):
+        for text in follow_log(console, place, lambda: find_job(job.id).over):
             if text is None:
                 update()
             else:
@@ -64,7 +64,7 @@ def _plain(context: Context) -> Iterator[_View]:
 
 
 @contextmanager
-def _bar(context: Context, job: Job) -> Iterator[_View]:
+def _bar(context: Context, job: KnownJob) -> Iterator[_View]:
     """The lines, and below them how far the job is."""
     from rich.console import Console  # only on a terminal
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from forge.base.errors import UsageError
@@ -40,7 +41,8 @@ def _show(context: Context, difference: Difference) -> None:
     elif form == "overrides":
         text = _shell_line(difference.overrides())
     else:
-        text = difference.text(color=context.output.colour and context.to_terminal)
+        columns = get_terminal_size().columns if context.to_terminal else None
+        text = difference.text(color=context.output.colour and context.to_terminal, width=columns)
     if text or context.options.output:
         context.emit(text, "diff", _SUFFIXES[form])
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forge.cli.session import Context
-    from forge.control.jobs import Job
+    from forge.control.jobs import KnownJob
 
 __all__ = ["VERB"]
 
@@ -39,7 +39,7 @@ def _run(context: Context) -> int:
     return 0
 
 
-def _row(job: Job) -> Sequence[str]:
+def _row(job: KnownJob) -> Sequence[str]:
     from forge.base.origin import shown_path
     from forge.control.jobs import spoken_time
     from forge.control.progress import progress_of
@@ -55,7 +55,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def _data(job: Job) -> dict[str, Any]:
+def _data(job: KnownJob) -> dict[str, Any]:
     from forge.control.progress import progress_of
 
     record = asdict(job.record)

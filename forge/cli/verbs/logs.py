@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from forge.cli.session import Context
-    from forge.control.jobs import Job
+    from forge.control.jobs import KnownJob
 
 __all__ = ["VERB"]
 
@@ -41,13 +41,13 @@ def _run(context: Context) -> int:
     return 0
 
 
-def _follow(context: Context, job: Job, lines: Iterable[str], place: int) -> int:
+def _follow(context: Context, job: KnownJob, lines: Iterable[str], place: int) -> int:
     """Print each line as it comes, until the job has ended."""
-    from forge.control.follow import follow
+    from forge.control.follow import follow_log
     from forge.control.jobs import find_job, tell
 
     try:
-        for line in chain(lines, follow(job.record.console, place, lambda: find_job(job.id).over)):
+        for line in chain(lines, follow_log(job.record.console, place, lambda: find_job(job.id).over)):
             if line is not None:
                 context.output.write(line)
                 context.output.flush()

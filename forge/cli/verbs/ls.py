@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import shutil
+import textwrap
+from typing import TYPE_CHECKING, Final
 
 from forge.cli.options import EDIT, JSON, OUTPUT, RECURSIVE
 from forge.cli.registry import Verb
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VERB", "projects_of"]
 
+_LEAST: Final = 20
+
 
 def _run(context: Context) -> int:
     projects = projects_of(context)
@@ -22,7 +26,8 @@ def _run(context: Context) -> int:
     if context.options.json:
         context.emit_json([_data(project, configs) for project, configs in listed], "configs")
     else:
-        context.emit("\n\n".join(_text(project, configs) for project, configs in listed), "configs", ".txt")
+        columns = shutil.get_terminal_size().columns if context.to_terminal else None
+        context.emit("\n\n".join(_text(project, configs, columns) for project, configs in listed), "configs", ".txt")
     return 0
 
 
@@ -38,7 +43,7 @@ def projects_of(context: Context) -> list[ProjectHandle]:
     return all_projects(chosen if os.path.isdir(chosen) else context.project.folder)
 
 
-def _text(project: ProjectHandle, configs: list[ConfigInfo]) -> str:
+def _text(project: ProjectHandle, configs: list[ConfigInfo], columns: int | None) -> str:
     from forge.base.origin import shown_path
 
     title = f"{project.name}: {project.description}" if project.description else project.name
@@ -47,10 +52,20 @@ def _text(project: ProjectHandle, configs: list[ConfigInfo]) -> str:
     for config in configs:
         mark = "*" if config.default else " "
         meaning = f"broken: {config.problem}" if config.problem else config.description
-        lines.append(f" {mark} {config.name:<{width}}  {meaning}".rstrip())
+        name = f" {mark} {config.name:<{width}}  "
+        lines += [name.rstrip()] if not meaning else _beside(name, meaning, columns)
     if not configs:
         lines.append("   no configs yet; `forge new config NAME` makes one")
     return "\n".join(lines)
+
+
+def _beside(name: str, meaning: str, columns: int | None) -> list[str]:
+    """A name with its meaning beside it, in as many lines as a screen of these columns needs; programs get one."""
+    if columns is None:
+        return [name + meaning]
+    room = max(columns - len(name), _LEAST)
+    first, *more = textwrap.wrap(meaning, room)
+    return [name + first, *(" " * len(name) + line for line in more)]
 
 
 def _data(project: ProjectHandle, configs: list[ConfigInfo]) -> dict[str, object]:

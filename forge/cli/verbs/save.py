@@ -15,11 +15,11 @@ __all__ = ["VERB"]
 
 def _run(context: Context) -> int:
     from forge.base.origin import shown_path  # `forge --help` asks for no job
-    from forge.control.jobs import find_job, save
+    from forge.control.jobs import find_job, save_now
 
     job = find_job(*context.words, running=True)
     try:
-        answer = save(job)
+        answer = save_now(job)
     except KeyboardInterrupt:
         context.output.note(f"{job.id} will save after its step all the same")
         return 0

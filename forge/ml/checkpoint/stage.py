@@ -9,7 +9,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, final
 
 from forge.base.errors import CheckpointError, FileError
-from forge.base.files import NewFile, force_to_disk, make_folder, make_new_folder, move_folder, remove_tree
+from forge.base.files import force_to_disk, make_folder, make_new_folder, move_folder, remove_tree
+from forge.base.new_file import NewFile
 from forge.ml.checkpoint.manifest import MANIFEST, Entry, Manifest, Score, check_name
 from forge.ml.checkpoint.tensors import write_tensors
 from forge.ml.checkpoint.verify import file_sha256

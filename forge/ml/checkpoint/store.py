@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import CheckpointError, FileError, ResumeError
-from forge.base.files import claim, force_to_disk, make_folder, move_folder, remove_file, remove_tree
+from forge.base.files import force_to_disk, make_folder, move_folder, remove_file, remove_tree
+from forge.base.locks import claim
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
 from forge.ml.checkpoint.manifest import Manifest, Score, read_manifest
@@ -19,7 +20,7 @@ from forge.ml.checkpoint.verify import CHECKPOINT, problems_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from forge.base.files import Claim
+    from forge.base.locks import Claim
 
 __all__ = ["LINKED", "Checkpoint", "Store", "open_checkpoint"]
 

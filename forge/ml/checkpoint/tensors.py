@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from forge.base.files import NewFile
+    from forge.base.new_file import NewFile
     from forge.ml.checkpoint.manifest import Entry
 
 __all__ = ["Raw", "as_tensor", "raw_of", "read_tensors", "total_bytes", "write_tensors"]

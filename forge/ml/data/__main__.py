@@ -92,10 +92,10 @@ def _cache(given: argparse.Namespace) -> str:
 
     from forge.base.origin import shown_path
     from forge.base.sizes import shown_size
-    from forge.ml.data.entries import DAYS, LARGEST, cache_folder, entries, prune
+    from forge.ml.data.entries import DAYS, LARGEST, cache_entries, cache_folder, prune
 
     gone = prune() if given.prune else ()
-    found = entries()
+    found = cache_entries()
     if given.format == "json":
         return _json(
             {

@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from forge.base.errors import FileError
-from forge.base.files import claim, make_private_folder, move_folder, remove_file, remove_tree
+from forge.base.files import make_private_folder, move_folder, remove_file, remove_tree
+from forge.base.locks import claim
 from forge.base.places import user_cache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forge.base.files import Claim
+    from forge.base.locks import Claim
 
-__all__ = ["DAYS", "LARGEST", "Entry", "cache_folder", "entries", "entry_folder", "prune", "use"]
+__all__ = ["DAYS", "LARGEST", "CacheEntry", "cache_entries", "cache_folder", "entry_folder", "prune", "use"]
 
 DAYS: Final = 30
 """After so many days without use an entry goes."""
@@ -38,7 +39,7 @@ _USED: Final[dict[str, Claim]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CacheEntry:
     """An entry as it is on disk: its bytes, when it was last used (seconds since 1970), and whether it is in use now."""
 
     key: str
@@ -71,18 +72,18 @@ def use(key: str) -> None:
             _USED[lock] = held
 
 
-def entries() -> list[Entry]:
+def cache_entries() -> list[CacheEntry]:
     """All entries, the one that was used last first."""
     found = [_looked_at(key) for key in _keys()]
     return sorted(found, key=lambda one: -one.used)
 
 
-def prune(largest: int = LARGEST, days: float = DAYS) -> Sequence[Entry]:
+def prune(largest: int = LARGEST, days: float = DAYS) -> Sequence[CacheEntry]:
     """Remove what was not used for so long, and of what is too large together the least used; an entry in use stays."""
     for name in _names(cache_folder()):
         if name.startswith(_TRASH):  # a process was killed while it removed this
             remove_tree(os.path.join(cache_folder(), name))
-    found = entries()
+    found = cache_entries()
     whole, oldest = sum(one.size for one in found), time.time() - days * _DAY
     gone = []
     for one in reversed(found):
@@ -113,17 +114,17 @@ def _remove(key: str) -> bool:
     return True
 
 
-def _looked_at(key: str) -> Entry:
+def _looked_at(key: str) -> CacheEntry:
     folder = entry_folder(key)
     lock, size = _lock(key), _size(folder)
     if not os.path.exists(lock):  # made before there were locks
-        return Entry(key, size, _time(folder))
+        return CacheEntry(key, size, _time(folder))
     used = _time(lock)
     held = claim(lock, None)
     if held is None:
-        return Entry(key, size, used, in_use=True)
+        return CacheEntry(key, size, used, in_use=True)
     held.release()
-    return Entry(key, size, used)
+    return CacheEntry(key, size, used)
 
 
 def _keys() -> list[str]:

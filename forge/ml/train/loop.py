@@ -92,10 +92,8 @@ def _evaluation_due(run: Run) -> bool:
     settings, counts = run.settings, run.counts
     if not run.evaluations or run.interrupted:
         return False
-    if run.step == 0:
+    if run.step == counts.evaluated_step:  # 0 also when there was no evaluation yet
         return settings.eval_on_start and counts.evaluated_loss is None
-    if run.step == counts.evaluated_step:
-        return False
     return _due(run, settings.eval_strategy, settings.eval_steps, counts.evaluated_epochs)
 
 

@@ -25,9 +25,7 @@ _ACTIONS: Final = {
     "peek": ("forge.ml.workbench.peek", "peek_batch"),
     "step": ("forge.ml.workbench.steps", "try_steps"),
 }
-_LESS_MEMORY: Final = (
-    "\n  try a smaller trainer.per_device_train_batch_size or dataset.max_length, or trainer.gradient_checkpointing=true"
-)
+_LESS_MEMORY: Final = "\n  try a smaller trainer.per_device_train_batch_size or dataset.max_length, or trainer.gradient_checkpointing=true"
 
 
 class Outcome(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from forge.base.errors import ForgeError
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["build_part"]
 
 
-def build_part(progress: Callable[[str], None], *, run: str, key: str, as_json: bool, debug: bool) -> Outcome:
+def build_part(_: Callable[[str], None], *, run: str, key: str, as_json: bool, debug: bool) -> Outcome:
     """Build what the frozen graph describes. What the objects print on the way is handed over with the answer."""
     frozen = thaw(run)
     printed = io.StringIO()
@@ -28,7 +27,7 @@ def build_part(progress: Callable[[str], None], *, run: str, key: str, as_json: 
             found = describe_built(key, frozen.build_whole())
     except (ForgeError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - the config's own objects may raise anything: a failed job, not a bug of forge
+    except Exception as error:  # the config's own objects may raise anything: a failed job, not a bug of forge
         if debug:
             raise
         return Outcome(code=1, printed=printed.getvalue(), error=failure_text(key, error))

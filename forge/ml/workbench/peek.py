@@ -89,9 +89,7 @@ def _shape(batch: Batch, documents: int) -> str:
     rows, width = batch.input_ids.shape
     padding = rows * width - batch.tokens
     filled = f", {padding:,} of padding" if padding else ""
-    return (
-        f"{rows:,} x {width:,} tokens{filled}: {documents:,} document{'s' * (documents != 1)}, {batch.trained:,} learned"
-    )
+    return f"{rows:,} x {width:,} tokens{filled}: {documents:,} document{'s' * (documents != 1)}, {batch.trained:,} learned"
 
 
 def _plain(batch: Batch) -> dict[str, Any]:

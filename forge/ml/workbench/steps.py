@@ -31,6 +31,9 @@ __all__ = ["try_steps"]
 
 _PARTS: Final = ("data", "forward", "backward", "optimizer", "other")
 _FAILED: Final = 1
+_UNITS: Final = ((1, "s"), (60, "min"), (3600, "h"))
+_DAYS: Final = (86400, "days")
+_MANY: Final = 100  # of a unit, from which on the next one says enough
 
 
 def try_steps(progress: Callable[[str], None], *, run: str, count: int, as_json: bool) -> Outcome:
@@ -82,7 +85,9 @@ def _found(run: Run, records: Sequence[dict[str, Any]], *, whole: bool) -> dict[
         "total_steps": run.total_steps,
         "steps": list(records),
         "peak_memory": run.peak_memory(),
-        "peak_of": "tensors on the GPU" if on_gpu else f"the whole process with its libraries{'' if whole else ', since it began'}",
+        "peak_of": "tensors on the GPU"
+        if on_gpu
+        else f"the whole process with its libraries{'' if whole else ', since it began'}",
     }
 
 
@@ -118,10 +123,8 @@ def _outlook(found: dict[str, Any]) -> str:
 
 
 def _duration(seconds: float) -> str:
-    minutes, hours, days = round(seconds / 60), round(seconds / 3600), round(seconds / 86400)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{hours} h" if hours < 100 else f"{days} days"
+    unit, name = next((one for one in _UNITS if seconds < _MANY * one[0]), _DAYS)
+    return f"{seconds / unit:,.0f} {name}"
 
 
 def _forget_peak() -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from forge.compose.heading import heading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from forge.render.schema.seen import Seen
     from forge.render.schema.values import Fragment
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["choices_schema", "defaults_schema", "pick_name"]
 
 _REFERENCE: Final[Fragment] = {"type": "string", "pattern": r"\$\{"}
+_ANYWHERE: Final = "default"
 _SPECIAL: Final = frozenset(".^$*+?()[]{}|\\")
 
 
@@ -24,8 +25,9 @@ def pick_name(group: str) -> str:
 
 
 def choices_schema(seen: Seen) -> dict[str, Fragment]:
-    """A definition for each group: one choice, a list of them, none, or a reference to another choice."""
-    return {pick_name(group): _choices(seen, group, names) for group, names in seen.groups.items()}
+    """What defaults lists are made of: a line that holds anywhere; for each group one choice, a list, none, a reference."""
+    picks = {pick_name(group): _choices(seen, group, names) for group, names in seen.groups.items()}
+    return {_ANYWHERE: _anywhere(seen), **picks}
 
 
 def _choices(seen: Seen, group: str, names: tuple[str, ...]) -> Fragment:
@@ -45,40 +47,43 @@ def _choices(seen: Seen, group: str, names: tuple[str, ...]) -> Fragment:
 def defaults_schema(seen: Seen, bases: Iterable[str]) -> Fragment:
     """A defaults list in files of some folders, from which names without a slash in front are looked up."""
     folders = sorted(set(bases))
+    files = [own for name in seen.files for own in _relative(name, folders)]
+    groups = {group: spellings for group in seen.groups if (spellings := list(_relative(group, folders)))}
+    own = ([{"enum": list(dict.fromkeys(files))}] if files else []) + ([_groups(groups)] if groups else [])
     return {
         "description": "The files this one is made of, in order; a later one wins.",
         "type": "array",
-        "items": {"anyOf": [{"type": "string", **_files(seen, folders)}, _groups(seen, folders)]},
+        "items": {"anyOf": [{"$ref": f"#/definitions/{_ANYWHERE}"}, *own]},
     }
 
 
-def _files(seen: Seen, folders: list[str]) -> Fragment:
-    """``_self_`` and the names of files; what is put under a package of its own is not looked into."""
-    if seen.open_ended:
-        return {}
-    names = dict.fromkeys(["_self_", *(f"/{name}" for name in seen.files)])
-    names |= dict.fromkeys(own for name in seen.files for own in _relative(name, folders))
-    return {"anyOf": [{"enum": list(names)}, {"pattern": r"@|\$\{"}]}
-
-
-def _groups(seen: Seen, folders: list[str]) -> Fragment:
-    """``group: choice`` with its keywords and package."""
-    patterns: dict[str, Any] = {
+def _anywhere(seen: Seen) -> Fragment:
+    """A line of a defaults list that means the same in every folder."""
+    names: Fragment = {"enum": ["_self_", *(f"/{name}" for name in seen.files)]}
+    # What is put under a package of its own, and what is computed, is not looked into.
+    texts: list[Fragment] = [names, {"type": "string", **({} if seen.open_ended else {"pattern": r"@|\$\{"})}]
+    groups = _groups({group: [f"/{group}"] for group in seen.groups})
+    groups["patternProperties"] |= {
         "^(?:override )?/?hydra/": {},  # Hydra's own run-time, which forge does not have
         "^(?:override optional|optional override|optional) ": {},  # what is optional need not be there
     }
+    return {"anyOf": [*texts, {**groups, "additionalProperties": seen.open_ended}]}
+
+
+def _groups(groups: Mapping[str, list[str]]) -> Fragment:
+    """``group: choice`` with its keywords and package, for groups in some spellings."""
     common: dict[str, Fragment] = {}
-    for group in seen.groups:
+    patterns: dict[str, Fragment] = {}
+    for group, spellings in groups.items():
         pick: Fragment = {"$ref": f"#/definitions/{pick_name(group)}"}
-        spellings = [f"/{group}", *_relative(group, folders)]
-        inner = "|".join(map(_escaped, spellings))
-        patterns[f"^(?:override )?(?:{inner})(?:@[^ ]+)?$"] = pick
-        common |= {f"/{group}": pick, f"override /{group}": pick}
+        # Editors offer what is spelled out, and match what is a pattern.
+        common |= {f"{keyword}{name}": pick for name in spellings for keyword in ("", "override ")}
+        patterns[f"^(?:override )?(?:{'|'.join(map(_escaped, spellings))})(?:@[^ ]+)?$"] = pick
     return {
         "type": "object",
         "properties": common,
         "patternProperties": patterns,
-        "additionalProperties": seen.open_ended,
+        "additionalProperties": False,
         "minProperties": 1,
         "maxProperties": 1,
     }

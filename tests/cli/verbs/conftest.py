@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.control.jobs import known_jobs
-from forge.control.processes import family
+from forge.control.processes import end_family
 from forge.control.progress import RunProgress, write_progress
-from forge.control.record import change_record, read_records
+from forge.control.record import change_record, job_records
 from forge.control.register import register
 from forge.launch.supervise import console_log, start_supervised
 
@@ -90,8 +89,7 @@ def begin(project: Path, environment: dict[str, str]) -> Iterator[Begin]:
         return folder
 
     yield start
-    for record in read_records():
-        for who in family(
-            [one for one in (record.process, record.keeper) if one is not None and one.pid != os.getpid()]
-        ):
-            os.kill(who.pid, signal.SIGKILL)
+    for record in job_records():
+        for who in (record.process, record.keeper):
+            if who is not None and who.pid != os.getpid():
+                end_family(who, 0)

@@ -37,6 +37,10 @@ def test_a_part_is_built_with_the_changes_of_the_line(run: Run) -> None:
     assert run("build", "--target", "size", "size=large").out == "size: dict\n{'dim': 800, 'layers': 20}\n"
 
 
+def test_a_part_may_be_named_without_a_flag(run: Run) -> None:
+    assert run("build", "size", "size=large") == run("build", "--target", "size", "size=large")
+
+
 def test_what_was_built_is_described_for_programs(run: Run) -> None:
     found = json.loads(run("build", "--json", "--target", "size").out)
     assert found == {"target": "size", "type": "dict", "repr": "{'dim': 8, 'layers': 2}"}
@@ -103,7 +107,8 @@ def test_what_cannot_be_built_is_the_users_mistake(run: Run, project: Path, text
         (["--target", "nosuch"], "there is no 'nosuch'"),
         (["--target="], "--target needs KEY"),
         (["-x"], "build has no flag '-x'"),
-        (["trainer"], "forge -t trainer build"),
+        (["nosuch"], "there is no 'nosuch'"),
+        (["size", "--target", "trainer"], "two parts, size and trainer"),
     ],
 )
 def test_a_mistake_on_the_line_is_named(run: Run, words: list[str], message: str) -> None:

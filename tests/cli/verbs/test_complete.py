@@ -77,7 +77,7 @@ def test_bash_gives_the_line_and_gets_what_it_will_put_at_the_cursor(run: Run, l
 
 
 def test_a_meaning_stands_behind_a_tab_in_one_line(run: Run) -> None:
-    assert "size=small\tTwo layers." in run("__complete", "zsh", "--", "1", "show", "size=").out.splitlines()
+    assert "size=small\tnow, Two layers." in run("__complete", "zsh", "--", "1", "show", "size=").out.splitlines()
 
 
 def test_a_file_is_left_to_the_shell(run: Run) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forge.base.errors import CheckpointError
-from forge.base.files import NewFile
+from forge.base.new_file import NewFile
 from forge.ml.checkpoint.manifest import Entry
 from forge.ml.checkpoint.tensors import Raw, as_tensor, raw_of, read_tensors, total_bytes, write_tensors
 

@@ -62,11 +62,11 @@ def user(own_cache: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
 
 def _there() -> list[str]:
-    return [one.key for one in entries.entries()]
+    return [one.key for one in entries.cache_entries()]
 
 
 def test_no_cache_has_no_entries(own_cache: Path) -> None:
-    assert entries.entries() == []
+    assert entries.cache_entries() == []
     assert entries.prune() == []
     assert not own_cache.exists()
 
@@ -75,8 +75,8 @@ def test_entries_stand_in_the_order_of_their_use(make: Callable[..., None]) -> N
     for key, days in zip(KEYS, (3, 1, 2), strict=True):
         make(key, 10, days)
     assert _there() == [KEYS[1], KEYS[2], KEYS[0]]
-    assert [one.size for one in entries.entries()] == [10, 10, 10]
-    assert not any(one.in_use for one in entries.entries())
+    assert [one.size for one in entries.cache_entries()] == [10, 10, 10]
+    assert not any(one.in_use for one in entries.cache_entries())
 
 
 def test_what_was_not_used_for_long_goes(make: Callable[..., None], own_cache: Path) -> None:
@@ -101,7 +101,7 @@ def test_what_another_process_uses_stays(
     for key in KEYS[:2]:
         make(key, 10, 400)
     one, other = user(KEYS[0]), user(KEYS[0])
-    assert {found.key: found.in_use for found in entries.entries()} == {KEYS[0]: True, KEYS[1]: False}
+    assert {found.key: found.in_use for found in entries.cache_entries()} == {KEYS[0]: True, KEYS[1]: False}
     assert [found.key for found in entries.prune(largest=0, days=0)] == [KEYS[1]]
     one.communicate(timeout=20)
     assert entries.prune(largest=0, days=0) == []
@@ -113,12 +113,12 @@ def test_a_use_is_remembered(make: Callable[..., None], user: Callable[[str], su
     make(KEYS[0], 10, 400)
     user(KEYS[0]).communicate(timeout=20)
     assert entries.prune() == []
-    assert entries.entries()[0].used == pytest.approx(time.time(), abs=60)
+    assert entries.cache_entries()[0].used == pytest.approx(time.time(), abs=60)
 
 
 def test_looking_is_no_use(make: Callable[..., None]) -> None:
     make(KEYS[0], 10, 3)
-    first, again = entries.entries(), entries.entries()
+    first, again = entries.cache_entries(), entries.cache_entries()
     assert first == again
     assert again[0].used < time.time() - 2 * DAY
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.torch
 pytest.importorskip("torch")
 
 from forge.control.progress import RunProgress, progress_of  # noqa: E402 - as above
-from forge.control.requests import SAVE_FILE, SaveAnswer, answer_to, ask_to_save, ask_to_stop  # noqa: E402 - torch may be missing
+from forge.control.requests import SAVE_FILE, SaveAnswer, ask_to_save, ask_to_stop, save_answer  # noqa: E402 - torch may be missing
 from forge.ml.checkpoint.store import Store  # noqa: E402 - as above
 from forge.ml.train import steering  # noqa: E402 - as above
 from forge.ml.train.callback import Callback  # noqa: E402 - as above
@@ -41,7 +41,7 @@ class AskAt(Callback):
                 ask_to_stop(run.folder)
 
     def answers(self, run: Run) -> list[SaveAnswer]:
-        found = [answer_to(run.folder, token) for token in self.tokens]
+        found = [save_answer(run.folder, token) for token in self.tokens]
         assert None not in found
         return found
 
@@ -91,11 +91,11 @@ def test_an_answer_comes_only_when_the_checkpoint_is_on_disk(carried: Carried, m
 
         def before_step(self, run: Run) -> None:
             if run.step == 2:
-                self.answers = (answer_to(run.folder, ask.tokens[0]),)
+                self.answers = (save_answer(run.folder, ask.tokens[0]),)
                 free.set()
                 run.saver.wait()
             if run.step == 3:
-                self.answers += (answer_to(run.folder, ask.tokens[0]),)
+                self.answers += (save_answer(run.folder, ask.tokens[0]),)
 
     monkeypatch.setattr(Saver, "_write_nicely", slowly)
     ask, look = AskAt(1), Look()
@@ -131,7 +131,7 @@ def test_a_request_after_the_last_step_is_answered_with_its_checkpoint(carried: 
 
     ask = AskAfter()
     run = carried(callbacks=(ask,))
-    assert answer_to(run.folder, ask.token).step == 4
+    assert save_answer(run.folder, ask.token).step == 4
 
 
 def test_a_run_says_how_far_it_is(carried: Carried, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_a_file_made_by_hand_is_a_request(freeze: Callable[..., str], ended: Cal
     folder = freeze(NOT_BESIDE)
     Path(folder, SAVE_FILE).touch()
     assert ended(folder)[0] == 0
-    assert answer_to(folder, "").step == 1
+    assert save_answer(folder, "").step == 1
 
 
 def test_a_run_that_saves_nothing_says_so(carried: Carried) -> None:
@@ -195,7 +195,7 @@ def test_a_run_that_fails_answers_before_it_is_gone(freeze: Callable[..., str]) 
     ask = AskAt(2)
     with pytest.raises(RuntimeError, match="the sky fell"):
         carry_out(folder, ask, FailAt())
-    assert answer_to(folder, ask.tokens[0]).step == 2
+    assert save_answer(folder, ask.tokens[0]).step == 2
 
 
 def test_a_request_on_a_resumed_run_waits_for_something_new(carried: Carried, freeze: Callable[..., str]) -> None:
@@ -205,11 +205,11 @@ def test_a_request_on_a_resumed_run_waits_for_something_new(carried: Carried, fr
     folder = freeze(NOT_BESIDE, "trainer.resume_from_checkpoint=auto")
     Path(folder, SAVE_FILE).write_text("mine")
     run = carry_out(folder)
-    assert answer_to(folder, "mine").step == 3
+    assert save_answer(folder, "mine").step == 3
     again = freeze(NOT_BESIDE, "trainer.resume_from_checkpoint=auto")
     Path(again, SAVE_FILE).write_text("mine")
     assert carry_out(again).step == run.step == 4
-    assert answer_to(again, "mine").error == "the checkpoint of step 4 was not written"  # it was there already
+    assert save_answer(again, "mine").error == "the checkpoint of step 4 was not written"  # it was there already
 
 
 def test_a_request_that_cannot_be_taken_is_told_of_once_and_the_run_goes_on(

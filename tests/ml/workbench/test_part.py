@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,7 +34,11 @@ def build(run: str, **changes: bool):  # noqa: ANN201
 
 def test_a_part_is_built_and_told(frozen: str) -> None:
     assert build(f"{frozen}/good").text == "trainer.size: int\n12"
-    assert json.loads(build(f"{frozen}/good", as_json=True).text) == {"target": "trainer.size", "type": "int", "repr": "12"}
+    assert json.loads(build(f"{frozen}/good", as_json=True).text) == {
+        "target": "trainer.size",
+        "type": "int",
+        "repr": "12",
+    }
 
 
 def test_an_object_that_fails_is_a_failed_job(frozen: str) -> None:
@@ -46,7 +51,7 @@ def test_an_object_that_fails_is_a_failed_job(frozen: str) -> None:
 
 
 def test_what_objects_print_is_handed_over(frozen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forge.build.frozen.Frozen.build_whole", lambda _: print("hello"))
+    monkeypatch.setattr("forge.build.frozen.Frozen.build_whole", lambda _: sys.stdout.write("hello\n"))
     assert build(f"{frozen}/good").printed == "hello\n"
 
 

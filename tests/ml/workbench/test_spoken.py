@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("rich")
 
-from forge.ml.workbench import spoken  # noqa: E402 - rich may be missing
-from forge.ml.workbench.spoken import SpokenConsole  # noqa: E402 - as above
+from forge.ml.workbench import spoken
+from forge.ml.workbench.spoken import SpokenConsole
 
 
 def test_lines_are_printed_and_a_status_is_handed_on(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from jsonschema import Draft7Validator
@@ -11,6 +11,9 @@ from forge.compose.document import parse_document
 from forge.compose.project import find_project
 from forge.render.schema.descriptions import ARGS, META, project_schema
 from forge.render.schema.seen import seen
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(

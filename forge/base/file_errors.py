@@ -1,0 +1,36 @@
+"""What the operating system says of a file, as an error of forge with what to do about it."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from forge.base.errors import FileError
+from forge.base.origin import shown_path
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["reason_of", "unwritable"]
+
+_HINTS: Final = (
+    ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "the disk is full: free some space, or write to another place"),
+    (
+        {errno.EACCES, errno.EPERM, errno.EROFS},
+        "you may not write there: choose another place",
+    ),
+    ({errno.ENOENT, errno.ENOTDIR}, "the folder is not there: create it first"),
+    ({errno.ENAMETOOLONG}, "choose a shorter name"),
+)
+
+
+def unwritable(path: str | os.PathLike[str], error: OSError | ValueError) -> FileError:
+    """The error for a file that cannot be written."""
+    number = error.errno if isinstance(error, OSError) else None
+    hint = next((text for numbers, text in _HINTS if number in numbers), None)
+    return FileError(f"cannot write {shown_path(path)}: {reason_of(error)}", hint=hint)
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """The operating system's own words, in one line and without the path, which the message already names."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
