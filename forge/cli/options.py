@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["DEPTH", "EDIT", "JOB", "JSON", "ORIGINS", "OUTPUT", "RECURSIVE", "TARGET", "Completes", "Option", "Positional"]
+__all__ = [
+    "DEPTH",
+    "EDIT",
+    "JOB",
+    "JSON",
+    "ORIGINS",
+    "OUTPUT",
+    "RECURSIVE",
+    "TARGET",
+    "Completes",
+    "Option",
+    "Positional",
+]
 
 Completes: TypeAlias = Literal[
     "", "config", "file", "folder", "job", "key", "node", "override", "project", "shell", "source", "target", "verb"

@@ -147,12 +147,7 @@ def _type_findings(call: Call, edge: Edge, parameter: Parameter, targets: Target
             message = f"{parameter.name!r} of {label} is a number ({shown}), and {given.shown} is a yes or no"
             yield Finding(origin, key, message, "", "warning", "bool-for-number")
         return
-    if (
-        given.kind == "float"
-        and "int" in wants.kinds
-        and isinstance(given.value, float)
-        and given.value.is_integer()
-    ):
+    if given.kind == "float" and "int" in wants.kinds and isinstance(given.value, float) and given.value.is_integer():
         message = f"{parameter.name!r} of {label} is a whole number, and {given.shown} is not written as one"
         yield Finding(origin, key, message, f"write {int(given.value)}", "warning", "float-for-int")
         return

@@ -42,17 +42,19 @@ def text(changes: Sequence[Change], *, color: bool = False, width: int | None = 
     """
     rows = [_row(change) for change in changes]
     first = min(_WIDEST_PATH, max((len(row[1]) for row in rows), default=0))
-    second = min(_WIDEST_WHAT, max((len(row[2]) for row in rows), default=0))
+    third = max((len(str(row[3] or "")) for row in rows), default=0)
+    room = _WIDEST_WHAT if width is None else min(_WIDEST_WHAT, max(0, width - first - third - 7))
+    second = min(room, max((len(row[2]) for row in rows), default=0))
     lines: list[str] = []
     group = object()
     for change, (sign, path, what, origin) in zip(changes, rows, strict=True):
         if lines and change.path[:1] != group:
             lines.append("")
         group = change.path[:1]
-        line = f"{sign} {path:<{first}}  {what:<{second}}   {origin or ''}".rstrip()
-        if width is not None and len(line) > width:
-            line = f"{sign} {path:<{first}}  {what}\n{'':{first + 4}}{origin or ''}".rstrip()
-        lines.append(f"\x1b[{_COLORS[sign]}m{line}\x1b[0m" if color else line)
+        found = [f"{sign} {path:<{first}}  {what:<{second}}   {origin or ''}".rstrip()]
+        if width is not None and len(found[0]) > width:
+            found = [f"{sign} {path:<{first}}  {what}", *([f"{'':{first + 4}}{origin}"] if origin else [])]
+        lines += [f"\x1b[{_COLORS[sign]}m{line}\x1b[0m" if color else line for line in found]
     return "\n".join(lines)
 
 

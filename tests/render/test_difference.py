@@ -187,6 +187,18 @@ def test_color_is_added_only_when_asked() -> None:
     assert text([change], color=True) == "\x1b[33m~ a  1 → 2\x1b[0m"
 
 
+def test_where_a_line_would_be_too_wide_the_place_stands_below() -> None:
+    place = Origin("configs/optimizer/adamw.yaml", 5, "library")
+    changes = [Set(("a",), 1, 2, (None, place)), Set(("b",), "x" * 30, "y", (None, place))]
+    assert text(changes, width=60).splitlines() == [
+        "~ a  1 → 2                  configs/optimizer/adamw.yaml:5",
+        f"~ b  {'x' * 30} → y",
+        "     configs/optimizer/adamw.yaml:5",
+    ]
+    assert [len(line) > 60 for line in text(changes).splitlines()] == [True, True]
+    assert text(changes, width=60, color=True).count("\x1b[33m") == 3
+
+
 @given(st.text())
 def test_a_hostile_value_stays_on_its_line_and_sends_nothing_to_the_terminal(value: str) -> None:
     shown = text([Add((value, "k"), value), Set(("k",), value, value + "x"), Retarget(("t",), value, "m.B")])

@@ -3,6 +3,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import forge
+from forge.cli.verbs.ls import _text
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,6 +18,15 @@ def test_every_config_has_a_line_with_its_description(run: Run) -> None:
     first, *lines = done.out.splitlines()
     assert first.startswith("demo: A small project.  (")
     assert lines == ["   other  Another config.", " * tiny   A tiny config."]
+
+
+def test_a_long_description_stays_beside_its_name_on_a_screen(project: Path) -> None:
+    (project / "configs" / "tiny.yaml").write_text(f"meta: {{description: {'word ' * 30}}}\n")
+    handle = forge.open(project)
+    shown = _text(handle, handle.configs(), 60).splitlines()[2:]
+    assert [line[:11] for line in shown] == [" * tiny   w", *["          w"] * 2]
+    assert max(map(len, shown)) <= 60
+    assert len(_text(handle, handle.configs(), None).splitlines()) == 3
 
 
 def test_what_is_broken_is_marked_with_its_place(run: Run, project: Path) -> None:

@@ -97,11 +97,22 @@ def _look(cell: object) -> tuple[str, str, bool, bool, bool]:
     ground = "" if bg == "default" else "text" if bg == "default-reversed" else bg
     if getattr(cell, "reverse", False) and bg == "default":
         ground = "default"
-    return fg, ground, bool(getattr(cell, "bold", 0)), bool(getattr(cell, "italics", 0)), bool(getattr(cell, "underscore", 0))
+    return (
+        fg,
+        ground,
+        bool(getattr(cell, "bold", 0)),
+        bool(getattr(cell, "italics", 0)),
+        bool(getattr(cell, "underscore", 0)),
+    )
 
 
 def draw(
-    frames: Sequence[Frame], title: str, columns: int, lines: int, palette: Mapping[str, str] = DARK, only: int | None = None
+    frames: Sequence[Frame],
+    title: str,
+    columns: int,
+    lines: int,
+    palette: Mapping[str, str] = DARK,
+    only: int | None = None,
 ) -> str:
     """The picture; ``only`` draws one frame of it, standing still."""
     width, height = columns * WIDTH + 2 * _MARGIN, lines * HEIGHT + _BAR + _MARGIN

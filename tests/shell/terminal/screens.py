@@ -174,7 +174,9 @@ class Terminal:
         end = time.monotonic() + seconds
         while not self._is(condition):
             if not self._read(end - time.monotonic()) and not self._is(condition):
-                shown = condition if isinstance(condition, str) else getattr(condition, "pattern", "what was waited for")
+                shown = (
+                    condition if isinstance(condition, str) else getattr(condition, "pattern", "what was waited for")
+                )
                 raise AssertionError(f"{shown!r} did not come; the screen was\n{self.framed()}")
         return self
 
