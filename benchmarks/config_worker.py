@@ -166,7 +166,9 @@ class _Known:
 
     def __init__(self, graph: Graph) -> None:
         from forge.cli.known import Value
+        from forge.cli.registry import VERBS
 
+        self.verbs = VERBS
         groups = [edge.node.items for edge in graph.root.items if hasattr(edge.node, "items")]
         self.keys = {f"{edge.node.name.replace('.', '_')}": Value("", inner=True) for items in groups for edge in items}
 

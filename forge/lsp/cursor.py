@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from forge.base.paths import Path
-    from forge.lsp.outline import Entry, Outline
+    from forge.lsp.outline import OutlineEntry, Outline
 
 __all__ = ["Cursor", "cursor_at"]
 
@@ -113,7 +113,7 @@ def _open_part(before: str) -> tuple[str, str, str]:
     return before[: start + spaces], segment[spaces:], "".join(reversed(stack))
 
 
-def _probed(lines: list[str]) -> tuple[Entry, Outline] | None:
+def _probed(lines: list[str]) -> tuple[OutlineEntry, Outline] | None:
     """The value that holds the probe as its key or text, in the outline of a text."""
     read = outline("\n".join(lines))
     for entry in read.entries:

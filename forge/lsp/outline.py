@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from forge.base.paths import Path
 
-__all__ = ["Entry", "Outline", "Span", "outline"]
+__all__ = ["OutlineEntry", "Outline", "Span", "outline"]
 
 _PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_REPAIRS: Final = 40
@@ -39,7 +39,7 @@ class Span(NamedTuple):
         return (self.line, self.column) <= (line, column) <= (self.end_line, self.end_column)
 
 
-class Entry(NamedTuple):
+class OutlineEntry(NamedTuple):
     """A value of the text: its path in this file, where its key stands (None in a list), where it stands itself."""
 
     path: Path
@@ -52,9 +52,9 @@ class Entry(NamedTuple):
 class Outline(NamedTuple):
     """All values in the order of the text, containers before what is in them."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[OutlineEntry, ...]
 
-    def at(self, line: int, column: int) -> Entry | None:
+    def at(self, line: int, column: int) -> OutlineEntry | None:
         """The innermost value whose key or text is at a position."""
         found = None
         for entry in self.entries:
@@ -63,11 +63,11 @@ class Outline(NamedTuple):
                 found = entry
         return found
 
-    def find(self, path: Path) -> Entry | None:
+    def find(self, path: Path) -> OutlineEntry | None:
         """The value at a path of this file."""
         return next((entry for entry in self.entries if entry.path == path), None)
 
-    def children(self, path: Path) -> Iterator[Entry]:
+    def children(self, path: Path) -> Iterator[OutlineEntry]:
         """The values right below a path."""
         return (entry for entry in self.entries if len(entry.path) == len(path) + 1 and entry.path[:-1] == path)
 
@@ -116,7 +116,7 @@ class _Open(NamedTuple):
 
 class _Reader:
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[OutlineEntry] = []
         self.stack: list[_Open] = []
         self.counts: list[int] = []
         self.key: tuple[Any, Span] | None = None
@@ -185,7 +185,7 @@ class _Reader:
             name, key = self.key or ("", span)
             path = (*self.stack[-1].path, name)
             self.key = None
-        self.entries.append(Entry(path, key, span, kind, text))
+        self.entries.append(OutlineEntry(path, key, span, kind, text))
         return path
 
 

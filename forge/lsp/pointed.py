@@ -14,7 +14,7 @@ from forge.lsp.outline import Span
 if TYPE_CHECKING:
     from forge.base.paths import Path
     from forge.lsp.desk import Sheet
-    from forge.lsp.outline import Entry, Outline
+    from forge.lsp.outline import OutlineEntry, Outline
 
 __all__ = ["Pointed", "chosen_config", "owner_target", "pointed_at", "reference_place"]
 
@@ -50,7 +50,7 @@ def pointed_at(text: str, read: Outline, sheet: Sheet, line: int, column: int) -
     return Pointed("key" if on_key else "value", str(last), entry.path, span)
 
 
-def chosen_config(entry: Entry, sheet: Sheet) -> str | None:
+def chosen_config(entry: OutlineEntry, sheet: Sheet) -> str | None:
     """The config that a line of the defaults list takes; None for ``_self_``, null and what is open."""
     choice = entry.text
     if entry.kind != "scalar" or not choice or choice in {"_self_", "null", "~"} or "${" in choice:

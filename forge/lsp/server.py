@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from forge.lsp.diagnostics import Problem
     from forge.lsp.symbols import Symbol
 
-__all__ = ["PAUSE", "ConfigServer", "make_server", "serve"]
+__all__ = ["PAUSE", "ConfigServer", "make_server", "serve_editor"]
 
 _Answer = TypeVar("_Answer")
 
@@ -254,6 +254,6 @@ def _add_questions(server: ConfigServer) -> None:
         return [_symbol(document, symbol) for symbol in found]
 
 
-def serve() -> None:
+def serve_editor() -> None:
     """Speak the protocol on stdin and stdout until the editor ends it."""
     make_server().start_io()

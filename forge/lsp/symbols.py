@@ -8,7 +8,7 @@ from forge.lsp.outline import Span, outline
 
 if TYPE_CHECKING:
     from forge.base.paths import Path
-    from forge.lsp.outline import Entry
+    from forge.lsp.outline import OutlineEntry
 
 __all__ = ["Symbol", "symbols_of"]
 
@@ -26,7 +26,7 @@ class Symbol(NamedTuple):
 
 def symbols_of(text: str) -> tuple[Symbol, ...]:
     """The symbols of a text, as far as it can be read."""
-    below: dict[Path, list[Entry]] = {}
+    below: dict[Path, list[OutlineEntry]] = {}
     targets: dict[Path, str] = {}
     for entry in outline(text).entries:
         if entry.path:
@@ -36,7 +36,7 @@ def symbols_of(text: str) -> tuple[Symbol, ...]:
     return _symbols(below, targets, ())
 
 
-def _symbols(below: dict[Path, list[Entry]], targets: dict[Path, str], path: Path) -> tuple[Symbol, ...]:
+def _symbols(below: dict[Path, list[OutlineEntry]], targets: dict[Path, str], path: Path) -> tuple[Symbol, ...]:
     found = []
     for entry in below.get(path, ()):
         key = entry.key or entry.value

@@ -131,6 +131,11 @@ class Client:
         self._until(lambda: uri in self.diagnostics, f"diagnostics of {file}")
         return self.diagnostics[uri]
 
+    def told(self, file: Path, text: str) -> None:
+        """Wait until a diagnostic of a file has this text; judgements of how things were before may come first."""
+        uri = file.as_uri()
+        self._until(lambda: any(text in one["message"] for one in self.diagnostics.get(uri, ())), f"{text!r} of {file}")
+
     def at(self, method: str, file: Path, line: int, character: int) -> Any:
         """A request about a position, counted from 0."""
         place = {"textDocument": {"uri": file.as_uri()}, "position": {"line": line, "character": character}}

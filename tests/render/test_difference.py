@@ -191,11 +191,12 @@ def test_where_a_line_would_be_too_wide_the_place_stands_below() -> None:
     place = Origin("configs/optimizer/adamw.yaml", 5, "library")
     changes = [Set(("a",), 1, 2, (None, place)), Set(("b",), "x" * 30, "y", (None, place))]
     assert text(changes, width=60).splitlines() == [
-        "~ a  1 → 2                  configs/optimizer/adamw.yaml:5",
+        "~ a  1 → 2                    configs/optimizer/adamw.yaml:5",
+        "",
         f"~ b  {'x' * 30} → y",
         "     configs/optimizer/adamw.yaml:5",
     ]
-    assert [len(line) > 60 for line in text(changes).splitlines()] == [True, True]
+    assert [len(line) > 60 for line in text(changes).splitlines()] == [True, False, True]
     assert text(changes, width=60, color=True).count("\x1b[33m") == 3
 
 

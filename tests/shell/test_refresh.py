@@ -95,7 +95,7 @@ def test_a_line_that_chooses_otherwise_is_answered_otherwise(here: Choice) -> No
     assert snapshot.of_line(None, "other", ()) is snapshot.of_line(None, "other", ())
     for number in range(100):
         snapshot.of_line(None, "other", (f"mode={number}",))
-    assert snapshot.of_line("pydoc", None, ()).configs().get("pretrain/tiny") == "default"
+    assert snapshot.of_line("pydoc", None, ()).configs()["pretrain/tiny"].startswith("default, ")
 
 
 def test_what_is_known_is_there_before_the_check_is_through(watched: Watched) -> None:

@@ -24,10 +24,10 @@ def _run(context: Context) -> int:
             "the language server speaks to an editor, not to a terminal",
             hint="let your editor start it: docs/editors.md says how",
         )
-    from forge.lsp.server import serve
+    from forge.lsp.server import serve_editor
 
     context.output.flush()
-    serve()
+    serve_editor()
     return 0
 
 

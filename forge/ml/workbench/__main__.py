@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 
-from forge.ml.workbench.answer import INTERRUPTED, Outcome, answer_to
+from forge.ml.workbench.answer import ENDED_BY_CTRL_C, Outcome, answer_to
 from forge.ml.workbench.channel import Channel
 
 __all__ = ["main"]
@@ -27,10 +27,10 @@ def main() -> int:
             with channel.working_on(number):
                 outcome = answer_to(request, channel.progress)
         except KeyboardInterrupt:
-            outcome = Outcome(code=INTERRUPTED)
+            outcome = Outcome(code=ENDED_BY_CTRL_C)
         _tidy_up()
         # An interrupted import may leave half a library, which is not imported again.
-        last = outcome.code == INTERRUPTED and len(sys.modules) != before
+        last = outcome.code == ENDED_BY_CTRL_C and len(sys.modules) != before
         channel.send({"number": number, **outcome._asdict(), "last": last})
         if last:
             break

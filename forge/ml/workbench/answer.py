@@ -12,9 +12,9 @@ from forge.base.errors import ForgeError, ToolError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["INTERRUPTED", "Outcome", "answer_to"]
+__all__ = ["ENDED_BY_CTRL_C", "Outcome", "answer_to"]
 
-INTERRUPTED: Final = 130
+ENDED_BY_CTRL_C: Final = 130
 """The exit code of a request that was interrupted."""
 
 _FAILED: Final = 1

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from forge.ml.data.batch import Batch
     from forge.ml.data.display import Style
 
-__all__ = ["Document", "documents_of", "drawn_documents"]
+__all__ = ["Passage", "documents_of", "drawn_documents"]
 
 _FEW_DOCUMENTS: Final = 4
 _FEW_LINES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class Passage:
     """Tokens of a batch between two bounds that attention does not cross, from a place in a row on.
 
     ``learned`` says of each token whether the one before it is to predict it. ``follows`` is what the last one is to predict, where
@@ -50,7 +50,7 @@ class _Cell(NamedTuple):
         return max(cells(self.text), len(self.number))
 
 
-def documents_of(batch: Batch, pad_id: int) -> list[Document]:
+def documents_of(batch: Batch, pad_id: int) -> list[Passage]:
     """The documents of a batch in their order; padding is left out."""
     rows, width = batch.input_ids.shape
     ids, targets = batch.input_ids.flatten().tolist(), batch.targets.flatten().tolist()
@@ -72,13 +72,13 @@ def _used(ids: Sequence[int], targets: Sequence[int], pad_id: int) -> int:
     return next((n for n in places if ids[n - 1] != pad_id or (n > 1 and targets[n - 2] != IGNORED)), 0)
 
 
-def _document(ids: list[int], targets: list[int], place: tuple[int, int], source: tuple[int, int]) -> Document:
+def _document(ids: list[int], targets: list[int], place: tuple[int, int], source: tuple[int, int]) -> Passage:
     learned = [False, *(target != IGNORED for target in targets[:-1])]
-    return Document(*place, ids, learned, None if targets[-1] == IGNORED else targets[-1], source)
+    return Passage(*place, ids, learned, None if targets[-1] == IGNORED else targets[-1], source)
 
 
 def drawn_documents(
-    documents: Sequence[Document], tokenizer: Any, *, width: int, colour: bool, whole: bool
+    documents: Sequence[Passage], tokenizer: Any, *, width: int, colour: bool, whole: bool
 ) -> Iterator[str]:
     """The lines that show documents; without ``whole``, the first ones and their beginnings."""
     shown = documents if whole else documents[:_FEW_DOCUMENTS]
@@ -90,7 +90,7 @@ def drawn_documents(
         yield painted([(f"… {len(documents) - len(shown):,} more documents, --all shows them", "dim")], colour=colour)
 
 
-def _heading(document: Document) -> str:
+def _heading(document: Passage) -> str:
     source, row = document.source
     of = f" of dataset {source}" if source else ""
     place = f"row {document.row}" + (f" from token {document.start:,} on" if document.start else "")
@@ -99,7 +99,7 @@ def _heading(document: Document) -> str:
 
 
 def _tokens(
-    document: Document, tokenizer: Any, special: set[int], *, width: int, colour: bool, whole: bool
+    document: Passage, tokenizer: Any, special: set[int], *, width: int, colour: bool, whole: bool
 ) -> Iterator[str]:
     """Lines of tokens, each with a line of their numbers below."""
     most = len(document.ids) if whole else width * _FEW_LINES  # no more fit
@@ -116,7 +116,7 @@ def _tokens(
         left -= len(line)
 
 
-def _cells(document: Document, tokenizer: Any, special: set[int], most: int, *, marks: bool) -> Iterator[_Cell]:
+def _cells(document: Passage, tokenizer: Any, special: set[int], most: int, *, marks: bool) -> Iterator[_Cell]:
     ids, learned = [*document.ids[:most]], [*document.learned[:most]]
     goes_on = document.follows is not None and len(ids) == len(document.ids)
     if goes_on:

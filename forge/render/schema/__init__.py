@@ -22,7 +22,7 @@ from forge.render.schema.values import SHARED, Fragment, any_of, flag_rule
 if TYPE_CHECKING:
     from forge.compose.project import Project
     from forge.graph.static.signature import Signature
-    from forge.render.schema.seen import Place, Seen
+    from forge.render.schema.seen import Branch, Seen
 
 __all__ = ["CONFIG_SCHEMA", "schema_files", "schemas"]
 
@@ -138,7 +138,7 @@ class _Writer:
             return _VALUE
         return {"$ref": f"#/definitions/at.{package}"}
 
-    def _place(self, place: Place, path: tuple[str, ...]) -> Fragment:
+    def _place(self, place: Branch, path: tuple[str, ...]) -> Fragment:
         """What stands at one place; a mapping with a target of its own is judged by that target alone."""
         rules = self.seen.rules.get(".".join(path), ())
         rule = any_of(flag_rule(argument) for argument in rules)
@@ -156,7 +156,7 @@ class _Writer:
         }
         return {"$ref": f"#/definitions/{name}"}
 
-    def _keys(self, place: Place, path: tuple[str, ...]) -> Fragment:
+    def _keys(self, place: Branch, path: tuple[str, ...]) -> Fragment:
         """The keys of a mapping whose target, if it has one, is named in another file."""
         found = [self.signatures[target] for target in sorted(place.targets) if target in self.signatures]
         every_one_known = len(found) == len(place.targets) and not place.plain

@@ -26,37 +26,37 @@ if TYPE_CHECKING:
     from forge.compose.composed import Composed
     from forge.compose.project import Project
 
-__all__ = ["Named", "Place", "Seen", "seen"]
+__all__ = ["Named", "Branch", "Seen", "seen"]
 
 # Other keys have no plain spelling in a schema's own paths; what stands below them is left unsaid.
 _PLAIN_KEY: Final = re.compile(r"[\w-]+\Z", re.ASCII)
 
 
 @dataclass(slots=True)
-class Place:
+class Branch:
     """One path of the tree: the targets seen there, whether it was seen as a plain mapping too, and the keys below."""
 
     targets: set[str] = field(default_factory=set)
     plain: bool = False
-    children: dict[str, Place] = field(default_factory=dict)
+    children: dict[str, Branch] = field(default_factory=dict)
 
-    def at(self, path: Iterable[str]) -> Place:
+    def at(self, path: Iterable[str]) -> Branch:
         """The place at a path below, made when it is not there yet."""
         place = self
         for key in path:
-            place = place.children.setdefault(key, Place())
+            place = place.children.setdefault(key, Branch())
         return place
 
-    def find(self, path: Iterable[Any]) -> Place | None:
+    def find(self, path: Iterable[Any]) -> Branch | None:
         """The place at a path below, None when nothing was seen there."""
-        place: Place | None = self
+        place: Branch | None = self
         for key in path:
             place = place.children.get(str(key)) if place is not None else None
         return place
 
     def add(self, value: Any) -> None:
         """Take in what a config has here."""
-        stack: list[tuple[Place, Any]] = [(self, value)]
+        stack: list[tuple[Branch, Any]] = [(self, value)]
         while stack:
             place, found = stack.pop()
             if not isinstance(found, dict):
@@ -87,7 +87,7 @@ class Seen:
     files: dict[str, str]
     groups: dict[str, tuple[str, ...]]
     packages: dict[str, tuple[str, ...]]
-    root: Place
+    root: Branch
     targets: tuple[str, ...]
     symbols: tuple[str, ...]
     rules: dict[str, tuple[Argument, ...]]
@@ -173,9 +173,9 @@ def _groups(files: dict[str, str]) -> dict[str, tuple[str, ...]]:
     return {group: tuple(sorted(names)) for group, names in sorted(found.items())}
 
 
-def _places(composed: list[Composed], choices: dict[str, Composed]) -> tuple[Place, dict[str, tuple[str, ...]]]:
+def _places(composed: list[Composed], choices: dict[str, Composed]) -> tuple[Branch, dict[str, tuple[str, ...]]]:
     """What stands where, and where the choices of each group lie by themselves."""
-    root = Place()
+    root = Branch()
     used_at: dict[str, set[str]] = {}
     for one in (*composed, *choices.values()):
         root.add({key: value for key, value in one.tree.items() if key not in NOT_OBJECTS})

@@ -54,7 +54,7 @@ def test_with_r_every_config_of_every_project_is_checked(run: Run, project: Path
     found = json.loads(done.out)
     assert any(one["config"] == "bad" and one["line"] == 1 and "small" in str(one) for one in found)
     text = run("check", "-r").out.splitlines()
-    assert text[-1].startswith("6 configs: 1 error")
+    assert text[-1].startswith("22 configs: 1 error")
     assert len(text) == len(set(text))
 
 

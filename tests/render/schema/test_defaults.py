@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from jsonschema import Draft7Validator
 
 from forge.render.schema.defaults import choices_schema, defaults_schema, pick_name
-from forge.render.schema.seen import Place, Seen
+from forge.render.schema.seen import Branch, Seen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def seen(tmp_path: Path, *, open_ended: bool = False) -> Seen:
             "chat/size": ("small",),
         },
         packages={},
-        root=Place(),
+        root=Branch(),
         targets=(),
         symbols=(),
         rules={},

@@ -3,14 +3,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forge.compose.project import find_project
-from forge.render.schema.seen import Named, Place, seen
+from forge.render.schema.seen import Named, Branch, seen
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_a_place_keeps_what_was_seen_there() -> None:
-    place = Place()
+    place = Branch()
     place.add({"a": {"_target_": "x.y", "b": {"c": 1}}, "odd key": {"d": 1}, 3: 4})
     place.add({"a": {"plain": 1}})
     found = place.find(("a",))
@@ -22,7 +22,7 @@ def test_a_place_keeps_what_was_seen_there() -> None:
 
 
 def test_plain_data_inside_an_object_is_not_looked_into() -> None:
-    place = Place()
+    place = Branch()
     place.add({"a": {"_target_": "x.y", "_recursive_": False, "b": {"_target_": "p.q"}}})
     inner = place.find(("a", "b"))
     assert inner is not None
@@ -30,7 +30,7 @@ def test_plain_data_inside_an_object_is_not_looked_into() -> None:
 
 
 def test_a_target_that_is_computed_is_not_known() -> None:
-    place = Place()
+    place = Branch()
     place.add({"_target_": "${x}"})
     assert (place.targets, place.plain) == (set(), True)
 

@@ -21,8 +21,8 @@ def test_a_project_is_chosen_by_name_without_going_there(say: Say, shell: ShellS
 
 def test_without_a_name_they_are_listed(say: Say) -> None:
     lines = say("project")[1].splitlines()
-    assert " * demo   A small project." in lines
-    assert any(line.startswith("   pydoc  ") for line in lines)
+    assert " * demo      A small project." in lines
+    assert any(line.startswith("   pydoc     ") for line in lines)
 
 
 def test_a_project_stays_chosen_when_the_folder_changes(
