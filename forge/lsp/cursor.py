@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from forge.base.paths import Path
-    from forge.lsp.outline import OutlineEntry, Outline
+    from forge.lsp.outline import Outline, OutlineEntry
 
 __all__ = ["Cursor", "cursor_at"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from forge.base.paths import Path
 
-__all__ = ["OutlineEntry", "Outline", "Span", "outline"]
+__all__ = ["Outline", "OutlineEntry", "Span", "outline"]
 
 _PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_REPAIRS: Final = 40

@@ -14,7 +14,7 @@ from forge.lsp.outline import Span
 if TYPE_CHECKING:
     from forge.base.paths import Path
     from forge.lsp.desk import Sheet
-    from forge.lsp.outline import OutlineEntry, Outline
+    from forge.lsp.outline import Outline, OutlineEntry
 
 __all__ = ["Pointed", "chosen_config", "owner_target", "pointed_at", "reference_place"]
 

@@ -255,5 +255,11 @@ def _add_questions(server: ConfigServer) -> None:
 
 
 def serve_editor() -> None:
-    """Speak the protocol on stdin and stdout until the editor ends it."""
-    make_server().start_io()
+    """Speak the protocol on stdin and stdout until the editor ends it.
+
+    The server closes what it speaks on, so it gets ends of its own; whatever else prints then does so to stderr.
+    """
+    sys.stdout.flush()
+    editor = os.fdopen(os.dup(sys.stdin.fileno()), "rb"), os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    with contextlib.redirect_stdout(sys.stderr):
+        make_server().start_io(*editor)

@@ -64,6 +64,20 @@ def test_an_editor_gets_its_answers(client: Client, demo: Path, spot: Callable[[
     assert not [line for line in client.errors.splitlines() if line.split("|")[-1].strip() in HEAVY]
 
 
+def test_it_ends_well_when_the_editor_says_so_and_when_the_editor_is_gone(
+    demo: Path, environment: dict[str, str]
+) -> None:
+    command = [sys.executable, "-m", "forge", "lsp"]
+    with Client(command, demo, environment=environment) as told:
+        pass
+    assert (told.process.returncode, told.errors) == (0, "")
+    with Client(command, demo, environment=environment) as left:
+        assert left.process.stdin is not None
+        left.process.stdin.close()
+        left.process.wait(20)
+    assert "internal error" not in left.errors
+
+
 def test_text_that_is_not_saved_is_judged(client: Client, demo: Path) -> None:
     run = demo / "configs" / "run.yaml"
     client.open(run)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from forge.compose.composed import Composed
     from forge.compose.project import Project
 
-__all__ = ["Named", "Branch", "Seen", "seen"]
+__all__ = ["Branch", "Named", "Seen", "seen"]
 
 # Other keys have no plain spelling in a schema's own paths; what stands below them is left unsaid.
 _PLAIN_KEY: Final = re.compile(r"[\w-]+\Z", re.ASCII)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forge.compose.project import find_project
-from forge.render.schema.seen import Named, Branch, seen
+from forge.render.schema.seen import Branch, Named, seen
 
 if TYPE_CHECKING:
     from pathlib import Path
