@@ -190,7 +190,8 @@ print(json.dumps([memory("VmHWM") - before, sum(p.nbytes for p in model.paramete
 @pytest.mark.parametrize("saved", ["safetensors", "bin"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_peak_is_the_weights_and_one_shard_at_most(saved: str, dtype: str, tmp_path: Path) -> None:
-    shard = 40 * MEGABYTE
+    # The largest weight has 25 MB: the C library may keep twice as much that was freed, which a shard has to be larger than.
+    shard = 64 * MEGABYTE
     sizes = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 9, "vocab_size": 8192, "head_dim": 64}
     config = transformers.LlamaConfig(**sizes, num_attention_heads=12, num_key_value_heads=12)
     with torch.device("meta"):
