@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import time
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TextIO
 
 from forge.base.errors import ConfigLimitError, FileError
 from forge.base.file_errors import reason_of, unwritable
@@ -20,6 +20,7 @@ from forge.base.origin import Origin, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import IO
 
 __all__ = [
     "add_hard_link",
@@ -30,6 +31,7 @@ __all__ = [
     "make_private_folder",
     "move_folder",
     "open_append",
+    "open_second",
     "read_bounded",
     "remove_file",
     "remove_tree",
@@ -67,6 +69,11 @@ def write_through(path: str | os.PathLike[str], text: str) -> None:
             device.write(text)
     except (OSError, ValueError) as error:
         raise unwritable(path, error) from error
+
+
+def open_second(stream: IO[Any], mode: Literal["rb", "wb"]) -> BinaryIO:
+    """A second way to what a stream reads or writes, which may be closed while the stream stays open."""
+    return os.fdopen(os.dup(stream.fileno()), mode)
 
 
 def open_append(path: str | os.PathLike[str]) -> TextIO:

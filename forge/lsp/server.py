@@ -20,6 +20,7 @@ from pygls.uris import from_fs_path, to_fs_path
 from pygls.workspace.position_codec import ServerTextPosition, ServerTextRange
 
 from forge import __version__
+from forge.base.files import open_second
 from forge.lsp.completion import completions_at
 from forge.lsp.definition import definition_at
 from forge.lsp.desk import Desk
@@ -260,6 +261,6 @@ def serve_editor() -> None:
     The server closes what it speaks on, so it gets ends of its own; whatever else prints then does so to stderr.
     """
     sys.stdout.flush()
-    editor = os.fdopen(os.dup(sys.stdin.fileno()), "rb"), os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    editor = open_second(sys.stdin, "rb"), open_second(sys.stdout, "wb")
     with contextlib.redirect_stdout(sys.stderr):
         make_server().start_io(*editor)

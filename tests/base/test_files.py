@@ -19,6 +19,7 @@ from forge.base.files import (
     make_new_folder,
     make_private_folder,
     move_folder,
+    open_second,
     read_bounded,
     remove_file,
     remove_tree,
@@ -291,3 +292,12 @@ def test_a_file_that_stays_locked_is_given_up(tmp_path: Path) -> None:
     assert add_line(path, "two", most_bytes=1000)
     with pytest.raises(FileError, match="cannot write"):
         add_line(tmp_path / "nosuch" / "lines", "x", most_bytes=1000)
+
+
+def test_a_second_way_is_closed_and_the_stream_stays_open(tmp_path: Path) -> None:
+    with (tmp_path / "x").open("w") as stream:
+        with open_second(stream, "wb") as second:
+            second.write(b"a")
+        stream.write("b")
+    with (tmp_path / "x").open() as stream, open_second(stream, "rb") as second:
+        assert second.read() == b"ab"

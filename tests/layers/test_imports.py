@@ -18,6 +18,7 @@ TIERS = {
     "compose": 1,
     "graph": 2,
     "render": 3,
+    "plan": 3,
     "build": 3,
     "launch": 4,
     "control": 4,
@@ -30,7 +31,7 @@ TIERS = {
 # what controls.
 BESIDE = {("launch", "control"), ("cli", "api"), ("cli", "lsp"), ("shell", "api"), ("shell", "cli")}
 # `ml` stands beside the tiers: nothing imports it, and it may use these.
-ML_MAY_USE = ("base", "graph", "build", "control", "launch.topology")
+ML_MAY_USE = ("base", "graph", "build", "plan", "control", "launch.topology")
 # The package itself and `python -m forge` hand on to the entry points, inside functions or as the command.
 ENTRY_POINTS = {
     ("forge", "forge.api"),
