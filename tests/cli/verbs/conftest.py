@@ -51,6 +51,11 @@ def _until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def _ends_a_line(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read().endswith(b"\n")
+
+
 @pytest.fixture
 def until() -> Until:
     """Waits until something is so."""
@@ -85,7 +90,7 @@ def begin(project: Path, environment: dict[str, str]) -> Iterator[Begin]:
         console = console_log(str(folder))
         job = register(config="tiny", project="demo", overrides=["a=1"], run_folder=str(folder), console=console)
         start_supervised(str(folder), job)
-        _until(lambda: os.path.getsize(console))
+        _until(lambda: _ends_a_line(console))
         return folder
 
     yield start
