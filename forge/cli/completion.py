@@ -106,6 +106,8 @@ class _Offer:
             return self._keys(word, ends=("", "."))
         if kind in {"target", "node"}:
             return self._targets(word)
+        if kind == "source":
+            return [*self.matching(self.known.sources(), word, kind), FILES]
         if kind == "verb":
             return self.matching(
                 {verb.name: verb.summary for verb in self.known.verbs.all if not verb.hidden}, word, kind
@@ -114,7 +116,6 @@ class _Offer:
             "config": self.known.configs,
             "project": self.known.projects,
             "override": self.known.overrides,
-            "source": self.known.sources,
             "job": self.known.jobs,
         }.get(kind)
         return self.matching(names(), word, kind) if names is not None else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from forge.cli.session import Session
     from forge.compose.arguments import Argument
 
-__all__ = ["argument_help", "overview", "verb_help", "verb_table"]
+__all__ = ["argument_help", "overview", "verb_help", "verb_table", "without_program"]
 
 _GLOBAL_FLAGS: Final = (
     ("-p, --project PROJECT", "a project's folder or name; by default the one around the current folder"),
@@ -28,6 +29,11 @@ _GLOBAL_FLAGS: Final = (
     ("--version", "print the version"),
     ("-h, --help", "show this help; `forge VERB --help` explains a verb"),
 )
+_FLAGS_OF_A_LINE: Final = (
+    ("-p, --project PROJECT", "a project's folder or name, for this line"),
+    ("-t, --config CONFIG", "a config of the project, for this line"),
+    ("--debug", "show a traceback with every error of this line"),
+)
 _WIDEST: Final = 100
 _LEFT: Final = 30
 
@@ -35,17 +41,26 @@ _LEFT: Final = 30
 def overview(verbs: Registry = VERBS) -> str:
     """All verbs in a line each, and the flags that stand before a verb."""
     own = [verb for verb in verbs.all if verb not in VERBS.all]
+    in_shell = verbs is not VERBS
     return "\n".join(
         [
-            "usage: forge [-p PROJECT] [-t CONFIG] VERB ...",
+            f"usage: {'' if in_shell else 'forge '}[-p PROJECT] [-t CONFIG] VERB ...",
             "",
             *(verb_table("what only the shell has", own) if own else ()),
             *([""] if own else ()),
             *verb_table("verbs", VERBS.all),
             "",
-            *_table("flags before the verb", _GLOBAL_FLAGS),
+            *_table("flags before the verb", _FLAGS_OF_A_LINE if in_shell else _GLOBAL_FLAGS),
         ]
     )
+
+
+def without_program(text: str, verbs: Registry) -> str:
+    """A text in which ``forge VERB`` and ``forge -t CONFIG VERB`` stand as they are typed in the shell."""
+    if "forge " not in text:
+        return text
+    names = "|".join(re.escape(name) for verb in verbs.all for name in (verb.name, *verb.aliases))
+    return re.sub(rf"\bforge (?=(?:{names})\b|\[?--?[a-z])", "", text)
 
 
 def verb_table(title: str, verbs: Iterable[Verb]) -> list[str]:
@@ -63,7 +78,8 @@ def verb_help(session: Session, verb: Verb) -> str:
     lines += ["", *_table("flags", [*rows, ("-h, --help", "show this help")])]
     if verb.takes_config:
         lines += ["", *_config_part(session, verb)]
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    return text if session.verbs is VERBS else without_program(text, session.verbs)
 
 
 def _usage(verb: Verb) -> str:

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ForgeError
-from forge.base.origin import shown_path
 from forge.base.paths import dotted
 from forge.base.secrets import is_secret_name
 from forge.cli.known import Flag, Value
@@ -88,10 +87,12 @@ class Knowledge:
             return {}
 
     def sources(self) -> Mapping[str, str]:
-        """The files behind the config, each with the layer it belongs to."""
+        """The files behind the config as `edit` takes them, each with the group it belongs to."""
         if self._config is None:
             return {}
-        return {shown_path(used.file): used.layer for used in self._config.composed.files}
+        from forge.cli.behind import files_behind  # only `edit` asks
+
+        return {behind.name: behind.group for behind in files_behind(self._config)}
 
     def prepare(self) -> None:
         """Look up now what the first questions will need."""

@@ -20,6 +20,23 @@ if TYPE_CHECKING:
 __all__ = ["Output", "drop_stream", "standard_output"]
 
 _LEXERS: Final = {".yaml": "YamlLexer", ".py": "PythonLexer", ".json": "JsonLexer", ".diff": "DiffLexer"}
+# Each can be read on light and on dark: neither yellow nor blue, nor what is bright.
+_COLOURS: Final = {
+    "": "",
+    "Keyword": "magenta",
+    "Operator.Word": "magenta",
+    "Name.Tag": "cyan",
+    "Name.Builtin": "cyan",
+    "Name.Class": "*cyan*",
+    "Name.Function": "*cyan*",
+    "Name.Variable": "magenta",
+    "Literal.String": "green",
+    "Literal.Number": "magenta",
+    "Generic.Heading": "**",
+    "Generic.Inserted": "green",
+    "Generic.Deleted": "red",
+    "Error": "red",
+}
 _RED: Final = "\x1b[31m"
 _PLAIN: Final = "\x1b[0m"
 # What a terminal would act on, in place of showing it; the sequences that only change colours may stay.
@@ -111,6 +128,8 @@ def _shortened(line: str) -> str:
 def _coloured(text: str, suffix: str) -> str:
     from pygments import highlight, lexers  # only a terminal needs colours
     from pygments.formatters.terminal import TerminalFormatter
+    from pygments.token import string_to_tokentype
 
     lexer = getattr(lexers, _LEXERS[suffix])(stripnl=False, ensurenl=False)
-    return str(highlight(text, lexer, TerminalFormatter()))
+    scheme = {string_to_tokentype(kind): (colour, colour) for kind, colour in _COLOURS.items()}
+    return str(highlight(text, lexer, TerminalFormatter(colorscheme=scheme)))

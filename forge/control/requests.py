@@ -2,7 +2,7 @@
 
 ``STOP``: end after this step, with a last checkpoint. ``ABORT``: TERM means at once, and nothing is saved. ``SAVE``: make a
 checkpoint now and go on. Who asks for one puts a token into the file and finds it again in ``saved.json`` when that checkpoint
-is on disk; a bare file without a token is a request too.
+is on disk; a bare file without a token is a request too. ``ending.json`` says how a run of several processes ended.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABORT_FILE",
+    "ENDING_FILE",
     "SAVE_FILE",
     "STOP_FILE",
     "SaveAnswer",
@@ -35,6 +36,7 @@ __all__ = [
 STOP_FILE: Final = "STOP"
 ABORT_FILE: Final = "ABORT"
 SAVE_FILE: Final = "SAVE"
+ENDING_FILE: Final = "ending.json"
 _ANSWERS: Final = "saved.json"
 _LOCK: Final = ".save.lock"
 _KEPT: Final = 100  # answers; who asked reads its own within a fraction of a second

@@ -88,6 +88,7 @@ FORGE: Final[tuple[str, ...]] = (
     "forge.ml.**.<Class>",
     *(f"forge.ml.{part}.**" for part in ("chat", "data", "models", "optim", "parallel")),
     "forge.launch.topology.<name>",
+    "forge.ml.parallel.Layout",  # defined in forge.plan, where no torch is needed to look at it
 )
 
 

@@ -30,6 +30,15 @@ _BELONGS_TO: Final[Mapping[str, tuple[str, ...]]] = {
     "constraint": ("slurm",),
     "setup": ("ssh", "slurm"),
     "requeue": ("slurm",),
+    "mail": ("slurm",),
+    "exclusive": ("slurm",),
+    "array": ("slurm",),
+    "tmp_dir": ("ssh", "slurm"),
+    "log_folder": ("slurm",),
+    "sbatch": ("slurm",),
+    "trainer_version": ("k8s_trainjob",),
+    "node_selector": _KUBERNETES,
+    "python": ("ssh", "slurm", *_KUBERNETES),
     "time": ("slurm", *_KUBERNETES),
     "image": _KUBERNETES,
     "namespace": _KUBERNETES,
@@ -40,6 +49,9 @@ _BELONGS_TO: Final[Mapping[str, tuple[str, ...]]] = {
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DNS_LABEL: Final = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _TIME: Final = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
+_ARRAY: Final = re.compile(r"\d+-\d+%1")
+_DIRECTIVE: Final = re.compile(r"[a-z][a-z-]*")
+_ONE_LINE: Final = ("partition", "account", "qos", "constraint", "mail", "memory_per_node", "log_folder", "job_name")
 _ENDPOINT: Final = re.compile(r"[^\s:/]+(:\d{1,5})?")
 
 
@@ -64,7 +76,8 @@ class Topology:
 
     `nodes` counts machines and `nproc_per_node` the processes on each. An elastic run has `min_nodes` and `max_nodes`.
     `signal_seconds` is how long before its end a job is told to save, `time` is written ``hours:minutes:seconds``, and `env` holds
-    plain variables only: secrets stay in the environment or in the cluster's own store.
+    plain variables only: secrets stay in the environment or in the cluster's own store. `setup` are lines of shell before
+    the run, `sbatch` further options of sbatch, `python` the interpreter on the nodes, and `hosts` may say ``host:processes``.
     """
 
     kind: Kind = "local"
@@ -91,11 +104,20 @@ class Topology:
     qos: str | None = None
     constraint: str | None = None
     requeue: bool = False
+    mail: str | None = None
+    exclusive: bool = False
+    array: str | None = None
+    tmp_dir: str | None = None
+    log_folder: str | None = None
+    sbatch: Mapping[str, str] = field(default_factory=dict)
+    python: str | None = None
     image: str | None = None
     namespace: str | None = None
     mounts: tuple[Mount, ...] = ()
     queue: str | None = None
     runtime: str | None = None
+    trainer_version: Literal["2.1", "2.2"] = "2.2"
+    node_selector: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
@@ -108,11 +130,30 @@ class Topology:
         self._check_elastic()
         self._check_rendezvous()
         self._check_names()
+        self._check_slurm()
 
     @property
     def ranks(self) -> int:
         """The number of processes of the whole run."""
-        return self.nodes * self.nproc_per_node
+        return sum(count for _, count in self.counted_hosts) or self.nodes * self.nproc_per_node
+
+    @property
+    def counted_hosts(self) -> tuple[tuple[str, int], ...]:
+        """The hosts, each with the number of its processes: ``a:4`` has 4, and ``a`` as many as `nproc_per_node` says."""
+        found = [(name, count) for host in self.hosts for name, _, count in [host.rpartition(":")]]
+        return tuple(
+            (name, int(count)) if name and count.isdecimal() else (host, self.nproc_per_node)
+            for host, (name, count) in zip(self.hosts, found, strict=True)
+        )
+
+    @property
+    def seconds(self) -> int | None:
+        """The time limit in seconds; None for none."""
+        if self.time is None:
+            return None
+        days, _, clock = self.time.rpartition("-")
+        hours, minutes, seconds = map(int, clock.split(":"))
+        return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
     @property
     def elastic(self) -> bool:
@@ -122,7 +163,7 @@ class Topology:
     def _check_belonging(self) -> None:
         defaults = {entry.name: entry.default for entry in fields(self)}
         for name, kinds in _BELONGS_TO.items():
-            if self.kind not in kinds and getattr(self, name) != defaults[name]:
+            if self.kind not in kinds and getattr(self, name) not in (defaults[name], {}):
                 raise ValueError(f"{name} belongs to {', '.join(kinds)}; it means nothing to {self.kind}")
 
     def _check_numbers(self) -> None:
@@ -161,6 +202,20 @@ class Topology:
             raise ValueError(f"ssh needs one host for each of {self.nodes} nodes, and hosts has {len(self.hosts)}")
         if any(not host or host.startswith("-") or any(mark.isspace() for mark in host) for host in self.hosts):
             raise ValueError("a host is a name without spaces that does not begin with a dash")
+        if any(count < 1 for _, count in self.counted_hosts):
+            raise ValueError("a host has at least one process: host:1")
+
+    def _check_slurm(self) -> None:
+        if self.array is not None and not _ARRAY.fullmatch(self.array):
+            raise ValueError(
+                f"the jobs of an array continue the run one after another: array is written 0-7%1, not {self.array!r}"
+            )
+        for name, value in self.sbatch.items():
+            if not _DIRECTIVE.fullmatch(name) or "\n" in str(value):
+                raise ValueError(f"sbatch.{name} is a long option of sbatch with a value on one line")
+        for name in _ONE_LINE:
+            if "\n" in (getattr(self, name) or ""):
+                raise ValueError(f"{name} is written on one line")
 
     def _check_names(self) -> None:
         if self.kind in _KUBERNETES and not self.image:

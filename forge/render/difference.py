@@ -29,7 +29,7 @@ __all__ = ["bridge", "marked", "overlay", "overrides", "shortest", "text"]
 _ROUNDS: Final = 3  # of 2,500 generated pairs of configs none needed more than two
 _WIDEST_PATH: Final = 48
 _WIDEST_WHAT: Final = 56
-_COLORS: Final = {"+": "32", "-": "31", "~": "33", ">": "36", "=": "36"}
+_COLORS: Final = {"+": "32", "-": "31", "~": "35", ">": "36", "=": "36"}
 
 
 # ---- text

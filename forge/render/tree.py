@@ -21,7 +21,7 @@ _STYLES: Final = {
     "type": "1",
     "value": "",
     "ref": "35",
-    "mark": "33",
+    "mark": "32",
     "missing": "31;1",
     "line": "2",
     "dim": "2",

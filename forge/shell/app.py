@@ -19,6 +19,7 @@ from forge.cli.main import INTERRUPTED, MISTAKE, OK, read_global_flags, run_line
 from forge.cli.session import Session
 from forge.shell.line import split_commands
 from forge.shell.state import ShellSession
+from forge.shell.wording import ShellOutput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,9 @@ _WELCOME: Final = f"forge {__version__}: `help` lists the verbs, Tab completes, 
 
 def run_shell(session: Session, script: str | None = None) -> int:
     """Run the script, or what stands on standard input, or a prompt; return the exit code."""
-    shell = ShellSession(session.project, session.config, session.overrides, session.debug, session.output)
+    streams = session.output
+    output = ShellOutput(streams.stream, streams.errors, streams.colour, streams.error_colour)
+    shell = ShellSession(session.project, session.config, session.overrides, session.debug, output)
     try:
         shell.settle()
     except ForgeError as error:
@@ -90,8 +93,10 @@ def _converse(shell: ShellSession, parts: ExitStack) -> int:
         except EOFError:
             break
         with paged(output) as shell.output:
-            run_text(shell, text)
+            code = run_text(shell, text)
         shell.output = output
+        if code == INTERRUPTED:
+            output.note("")  # the terminal has written ^C, and the prompt begins a line
     return OK
 
 

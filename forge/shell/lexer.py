@@ -11,7 +11,7 @@ from forge.cli.parse import is_override
 from forge.cli.words import Word, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from prompt_toolkit.document import Document
     from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -26,7 +26,7 @@ _VALUED: Final = frozenset(name for option in GLOBAL_OPTIONS if option.value for
 class ShellLexer(Lexer):
     """Colours each line; ``verbs`` names those there are, None while they are not known."""
 
-    def __init__(self, verbs: Callable[[], Container[str] | None], complaints: Complaints) -> None:
+    def __init__(self, verbs: Callable[[], Collection[str] | None], complaints: Complaints) -> None:
         self._verbs = verbs
         self._complaints = complaints
 
@@ -45,7 +45,7 @@ class ShellLexer(Lexer):
         return line
 
 
-def coloured_line(line: str, verbs: Container[str] | None) -> StyleAndTextTuples:
+def coloured_line(line: str, verbs: Collection[str] | None) -> StyleAndTextTuples:
     """The parts of a line, each with its style; together they are the line."""
     if line.lstrip().startswith("!"):
         return [("class:line.system", line)]
@@ -62,7 +62,7 @@ def coloured_line(line: str, verbs: Container[str] | None) -> StyleAndTextTuples
     return parts
 
 
-def _parts(line: str, verbs: Container[str] | None) -> Iterator[tuple[int, str, str]]:
+def _parts(line: str, verbs: Collection[str] | None) -> Iterator[tuple[int, str, str]]:
     """Start, text and style of everything but the blanks between."""
     at_verb, flag_waits = True, False
     for word in scan(line):
@@ -78,10 +78,16 @@ def _parts(line: str, verbs: Container[str] | None) -> Iterator[tuple[int, str, 
             flag_waits = not flag_waits and word.text in _VALUED
         elif at_verb:
             at_verb = False
-            known = verbs is None or word.text in verbs
-            yield word.start, text, "class:line.verb" if known else "class:line.unknown"
+            yield word.start, text, _verb_style(word.text, verbs, unfinished=word.end == len(line))
         else:
             yield from _word(word, text)
+
+
+def _verb_style(name: str, verbs: Collection[str] | None, *, unfinished: bool) -> str:
+    """The colour of a verb; the beginning of one, while it is typed, is no mistake yet."""
+    if verbs is None or name in verbs:
+        return "class:line.verb"
+    return "" if unfinished and any(verb.startswith(name) for verb in verbs) else "class:line.unknown"
 
 
 def _word(word: Word, text: str) -> Iterator[tuple[int, str, str]]:

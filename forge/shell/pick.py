@@ -12,6 +12,9 @@ from prompt_toolkit.layout import BufferControl, FormattedTextControl, HSplit, L
 from prompt_toolkit.layout.dimension import Dimension
 from prompt_toolkit.styles import Style
 
+from forge.base.errors import UsageError
+from forge.cli.menu import is_numbers, positions
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,11 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["fuzzy", "pick"]
 
-_HELP: Final = "type to filter · Space marks · Ctrl-A marks all · Enter opens · Esc leaves"
+_HELP: Final = "type to filter, or numbers like 1-3,7 · Space marks · Ctrl-A marks all · Enter opens · Esc leaves"
 _ESCAPE_SECONDS: Final = 0.05  # how long a lone Esc may turn out to be the start of an arrow key
 _HEIGHT: Final = 20
 _STYLE: Final = Style.from_dict(
-    {"group": "bold", "here": "reverse", "marked": "ansigreen bold", "help": "ansibrightblack"}
+    {"group": "bold", "here": "reverse", "marked": "ansigreen bold", "help": "#777777"}
 )
 
 
@@ -61,13 +64,22 @@ class _Picker:
 
     @property
     def shown(self) -> list[int]:
-        """The positions of the items that the filter lets through."""
-        return [position for position, item in enumerate(self.items) if fuzzy(self.buffer.text, item)]
+        """The positions of the items that the filter names by their numbers or lets through."""
+        return self.numbered or [position for position, item in enumerate(self.items) if fuzzy(self.buffer.text, item)]
+
+    @property
+    def numbered(self) -> list[int]:
+        """The positions that the filter names by their numbers, as in ``1-3,7``."""
+        words = self.buffer.text.strip()
+        try:
+            return positions(words, len(self.items)) if is_numbers(words) else []
+        except UsageError:  # no number of this list: a part of a name, then
+            return []
 
     @property
     def taken(self) -> list[int]:
-        """What Enter takes: the marked items, or the one under the cursor where none is marked."""
-        return sorted(self.marked) or self.shown[self.at : self.at + 1]
+        """What Enter takes: the marked items, without any those that numbers name, or the one under the cursor."""
+        return sorted(self.marked) or self.numbered or self.shown[self.at : self.at + 1]
 
     def _filtered(self, _buffer: Buffer) -> None:
         """Stand on the first item that has the words as they were typed, when one has."""
@@ -122,6 +134,7 @@ class _Picker:
     def _rows(self) -> StyleAndTextTuples:
         found: StyleAndTextTuples = []
         group = None
+        width = len(str(len(self.items)))
         for row, position in enumerate(self.shown):
             item = self.items[position]
             if item.group != group:
@@ -129,7 +142,7 @@ class _Picker:
                 found.append(("class:group", f"{group}\n"))
             marked = position in self.marked
             style = "class:here" if row == self.at else "class:marked" if marked else ""
-            found.append((style, f"{'>' if row == self.at else ' '}{'x' if marked else ' '} {item.text}\n"))
+            found.append((style, f"{'>' if row == self.at else ' '}{'x' if marked else ' '} {position + 1:>{width}}  {item.text}\n"))
         return found or [("class:help", "nothing is called so\n")]
 
     def _cursor(self) -> Point:

@@ -6,9 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final, final
 
+from prompt_toolkit.application import get_app
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.enums import EditingMode
-from prompt_toolkit.filters import completion_is_selected
+from prompt_toolkit.filters import Condition, completion_is_selected, is_searching
 from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.vi_state import InputMode
@@ -32,6 +33,7 @@ from forge.shell.toolbar import ToolbarFacts, toolbar
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
 
+    from prompt_toolkit.buffer import Buffer
     from prompt_toolkit.formatted_text import StyleAndTextTuples
     from prompt_toolkit.input import Input
     from prompt_toolkit.key_binding import KeyPressEvent
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["Prompt", "make_prompt", "read_line"]
 
 _RECENT: Final = 300
-_CYCLING: Final = (Keys.Tab, Keys.BackTab)
 _MODES: Final = {"emacs": EditingMode.EMACS, "vi": EditingMode.VI}
 
 
@@ -81,7 +82,7 @@ class Prompt:
             return self._read_plain()
         self._ranker = None
         self.refresher.request(self._choice())
-        return self.session.prompt([("class:prompt", self.shell.prompt)])
+        return self.session.prompt(_coloured(self.shell.prompt))
 
     def _read_plain(self) -> str:
         errors = self.shell.output.errors
@@ -205,6 +206,13 @@ def read_line(prompt: Prompt) -> str:
     return prompt.read()
 
 
+def _coloured(prompt: str) -> StyleAndTextTuples:
+    """The prompt with the config in a colour of its own."""
+    where, opening, config = prompt.partition(" [")
+    name, closing, end = config.rpartition("]")
+    return [("class:prompt", where + opening), ("class:prompt.config", name), ("class:prompt", closing + end)]
+
+
 def _can_draw(environ: Mapping[str, str]) -> bool:
     return environ.get("TERM", "") not in {"", "dumb"} and sys.stdout.isatty()
 
@@ -220,12 +228,40 @@ def _keys() -> KeyBindings:
 
     @keys.add("enter", filter=completion_is_selected)
     def take(event: KeyPressEvent) -> None:
-        """Take the chosen completion; a whole one that Tab has put into the line is part of it already, and the line runs."""
+        """Take the chosen completion; the line runs with the next Enter, so that nothing starts that was only looked at."""
+        _take_completion(event.current_buffer)
+
+    @keys.add("tab", filter=_has_one_completion)
+    def take_only(event: KeyPressEvent) -> None:
+        """Take the only completion there is: a list with one line would have to be closed first."""
         buffer = event.current_buffer
-        buffer.complete_state = None
-        if buffer.document.text_before_cursor.endswith(OPEN_ENDS):
-            buffer.start_completion()  # there is more of it
-        elif event.previous_key_sequence[-1].key in _CYCLING:
-            buffer.validate_and_handle()
+        buffer.go_to_completion(0)
+        _take_completion(buffer)
+
+    @keys.add("enter", filter=_lacks_a_value & ~is_searching & ~completion_is_selected)
+    def run_or_wait(event: KeyPressEvent) -> None:
+        """Run the line, unless Tab has just written a key that waits for its value."""
+        if event.previous_key_sequence[-1:] and event.previous_key_sequence[-1].key == Keys.Tab:
+            event.current_buffer.start_completion()
+        else:
+            event.current_buffer.validate_and_handle()
 
     return keys
+
+
+@Condition
+def _lacks_a_value() -> bool:
+    return get_app().current_buffer.document.text_before_cursor.endswith(("=", "."))
+
+
+@Condition
+def _has_one_completion() -> bool:
+    state = get_app().current_buffer.complete_state
+    return state is not None and len(state.completions) == 1 and state.complete_index is None
+
+
+def _take_completion(buffer: Buffer) -> None:
+    """Let what was put into the line stay there, and go on where there is more of it."""
+    buffer.complete_state = None
+    if buffer.document.text_before_cursor.endswith(OPEN_ENDS):
+        buffer.start_completion()

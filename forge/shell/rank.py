@@ -73,11 +73,12 @@ class Ranker:
         """Candidates in the order in which they are shown."""
         cut = max(word.rfind(mark) + 1 for mark in ".=")
 
-        def order(one: Candidate) -> tuple[tuple[int, int, int], int, int, str]:
+        def order(one: Candidate) -> tuple[tuple[int, int, int], int, int, bool, str]:
             return (
                 _quality_behind(word, one.text, cut),
                 _PRIORITY.get(one.kind, len(_KINDS)),
                 -self._usage.get(one.text, 0),
+                one.text.startswith("_", cut),  # `_target_` is for those who look for it
                 one.text,
             )
 

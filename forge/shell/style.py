@@ -16,6 +16,7 @@ __all__ = ["STYLE"]
 STYLE: Final = Style.from_dict(
     {
         "prompt": "bold",
+        "prompt.config": "nobold ansicyan",
         # The line that is typed.
         "line.verb": "bold ansigreen",
         "line.unknown": "ansired",
@@ -52,6 +53,14 @@ STYLE: Final = Style.from_dict(
         "kind.key": "ansimagenta",
         "kind.choice": "ansigreen",
         "kind.value": "ansigreen",
+        "kind.config": "ansicyan",
+        "kind.project": "ansicyan",
+        "kind.job": "ansicyan",
+        "kind.target": "ansimagenta",
+        "kind.override": "ansimagenta",
+        "kind.source": "bold",
+        "kind.file": "",
+        "kind.folder": "bold",
         "scrollbar.background": "bg:default",
         "scrollbar.button": "bg:#777777",
         "auto-suggestion": "#777777",

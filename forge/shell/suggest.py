@@ -11,6 +11,7 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from forge.base.sizes import shown_size
 from forge.cli.completion import complete, split_globals
 from forge.cli.known import FILES, FOLDERS, Candidate
 from forge.cli.parse import is_override
@@ -112,7 +113,15 @@ def _files(word: str, ranker: Ranker, *, folders_only: bool) -> Iterator[Candida
         return
     for name in ranker.select(last, names):
         is_folder = name.endswith("/")
-        yield Candidate(head + name, _in_folder(names[name]) if is_folder else "", "folder" if is_folder else "file")
+        meaning = _in_folder(names[name]) if is_folder else _size(names[name])
+        yield Candidate(head + name, meaning, "folder" if is_folder else "file")
+
+
+def _size(path: str) -> str:
+    try:
+        return shown_size(os.path.getsize(path))
+    except OSError:  # it is gone, or it leads nowhere
+        return ""
 
 
 def _in_folder(folder: str) -> str:

@@ -49,7 +49,7 @@ def test_a_message_goes_to_the_other_stream() -> None:
 @pytest.mark.parametrize("suffix", [".yaml", ".py", ".json", ".diff"])
 def test_colours_are_put_around_a_text_and_change_nothing_in_it(suffix: str) -> None:
     output = Output(Terminal(), io.StringIO(), colour=True)
-    text = "\n\na: [1, 'two']  # three\n\tb\n\n"
+    text = "\n\na: [1, 'two']  # three\n\tb\n\n+ c\n"
     output.write(text, suffix)
     assert re.sub(r"\x1b\[[\d;]*m", "", lines(output.stream)) == text
     assert "\x1b[" in lines(output.stream)

@@ -184,7 +184,7 @@ def test_no_changes_are_no_text() -> None:
 def test_color_is_added_only_when_asked() -> None:
     change = Set(("a",), 1, 2)
     assert "\x1b" not in text([change])
-    assert text([change], color=True) == "\x1b[33m~ a  1 → 2\x1b[0m"
+    assert text([change], color=True) == "\x1b[35m~ a  1 → 2\x1b[0m"
 
 
 def test_where_a_line_would_be_too_wide_the_place_stands_below() -> None:
@@ -197,7 +197,7 @@ def test_where_a_line_would_be_too_wide_the_place_stands_below() -> None:
         "     configs/optimizer/adamw.yaml:5",
     ]
     assert [len(line) > 60 for line in text(changes).splitlines()] == [True, False, True]
-    assert text(changes, width=60, color=True).count("\x1b[33m") == 3
+    assert text(changes, width=60, color=True).count("\x1b[35m") == 3
 
 
 @given(st.text())

@@ -20,6 +20,8 @@ def styles(line: str) -> dict[str, str]:
     ("line", "expected"),
     [
         ("show", {"show": "verb"}),
+        ("sho", {}),
+        ("sho x", {"sho": "unknown"}),
         ("shwo x", {"shwo": "unknown"}),
         ("show a.b=1 x", {"show": "verb", "a.b": "key", "=": "mark", "1": "value"}),
         ("show a.b=", {"show": "verb", "a.b": "key", "=": "mark"}),

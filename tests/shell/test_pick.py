@@ -54,6 +54,9 @@ def typing() -> Callable[[str], list[int]]:
         ("adw" + "\t" + "\x15" + "jin" + "\t" + ENTER, [2, 4]),
         ("af" + ENTER, [3]),
         ("fm" + ENTER, [0]),
+        ("1-2,5" + ENTER, [0, 1, 4]),
+        ("3" + " " + "\x15" + "1" + ENTER, [2]),
+        ("6" + ENTER, []),
         ("nosuch" + ENTER, []),
         ("nosuch" + " " + DOWN + ENTER, []),
         (" " + ESCAPE, []),
@@ -113,8 +116,8 @@ def test_the_list_shows_groups_marks_and_what_the_keys_do() -> None:
         "project",
         "library",
         "chat templates",
-        " x configs/pretrain/tiny.yaml",
-        ">  configs/pretrain/tiny.yaml",
+        " x 1  configs/pretrain/tiny.yaml",
+        ">  1  configs/pretrain/tiny.yaml",
         "Esc leaves",
     ):
         assert part in shown, part

@@ -85,9 +85,15 @@ def test_ctrl_c_gives_the_line_up_and_ctrl_d_leaves(at: Typed) -> None:
         at.line("\x04")
 
 
-def test_tab_completes_and_enter_takes_the_chosen_completion_before_it_runs_the_line(at: Typed) -> None:
-    assert at.after_list("show trainer.max", "\t\r\r") == "show trainer.max_steps="
-    assert at.after_list("show mo", "\t\r=slow\r").startswith("show mode=")
+def test_enter_takes_the_chosen_completion_and_only_the_next_one_runs_the_line(at: Typed) -> None:
+    assert at.after_list("show trainer.", "\t\r7\r") == "show trainer.max_steps=7"
+    assert at.after_list("config ", "\t\t\r\r") == "config tiny"
+
+
+def test_tab_takes_the_only_completion_and_enter_does_not_run_a_key_without_a_value(at: Typed) -> None:
+    assert at.after_list("config oth", "\t\r") == "config other"
+    assert at.after_list("show trainer.max", "\t\r7\r") == "show trainer.max_steps=7"
+    assert at.line("show mode=\r") == "show mode="  # typed so, it is meant so
 
 
 def test_a_completer_that_fails_stops_nobody(at: Typed, monkeypatch: pytest.MonkeyPatch) -> None:

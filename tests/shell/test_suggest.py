@@ -125,6 +125,7 @@ def test_files_are_looked_up_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [one.text for one in found("show -o ")] == ["here/", "notes.txt", "'out dir/"]
     assert [one.text for one in found("show -o .")] == [".hidden"]
     assert [one.text for one in found("show -o ntx")] == ["notes.txt"]
+    assert [one.meaning for one in found("show -o not")] == ["0 B"]
     assert [(one.text, one.shown, one.meaning) for one in found("cd he")] == [("here/", "here/", "project demo")]
     assert [one.text for one in found("cd ")] == ["here/", "'out dir/"]
     assert [(one.text, one.shown) for one in found("show -o here/p")] == [("here/project.yaml", "project.yaml")]

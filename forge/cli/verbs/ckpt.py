@@ -1,4 +1,4 @@
-"""``forge ckpt``: the checkpoints of a run: list, check, show as a model, remove."""
+"""``forge ckpt``: the checkpoints of a run: list, check, show as a model, finalize, remove."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ __all__ = ["VERB"]
 
 _MODULE: Final = "forge.ml.checkpoint"
 _CHECKPOINTS: Final = "checkpoints"
-_FLAGS: Final = {"json": ("ls", "verify", "link", "rm"), "quick": ("verify",), "force": ("link", "rm")}
+_FLAGS: Final = {
+    "json": ("ls", "verify", "link", "rm"),
+    "quick": ("verify",),
+    "force": ("link", "rm"),
+    "best": ("finalize",),
+}
 
 
 def _run(context: Context) -> int:
     from forge.launch.process import run_module  # `forge --help` starts nothing
 
     action, *paths = context.words
+    if action == "finalize":
+        return _finalize(context, paths)
     flags = _flags(context, action)
     if paths:
         _check_paths(context, action, paths)
@@ -40,6 +47,23 @@ def _run(context: Context) -> int:
     return run_module(
         _MODULE, [action, *flags, *(os.path.join(os.curdir, path) if path[0] == "-" else path for path in paths)]
     )
+
+
+def _finalize(context: Context, paths: Sequence[str]) -> int:
+    """As `forge export`, for the run that is named or that the config describes."""
+    from forge.launch.process import run_module  # as in _run
+
+    if not paths or len(paths) > 2:  # noqa: PLR2004 - a run and a new folder
+        raise UsageError("ckpt finalize takes a run and the folder to make", hint="forge ckpt finalize RUN NEW_MODEL")
+    *run, target = paths
+    if run:
+        _check_paths(context, "finalize", run)
+    if os.path.lexists(target):
+        raise UsageError(f"{target} is there already", hint="name a new folder, or move that one away")
+    flags = _flags(context, "finalize")
+    context.output.note("importing torch and transformers")  # which takes seconds
+    context.output.flush()
+    return run_module("forge.ml.convert", ["export", *flags, "--", *(run or [_folder(context)]), target])
 
 
 def _flags(context: Context, action: str) -> list[str]:
@@ -90,7 +114,7 @@ def _nothing(context: Context, folder: str) -> int:
 
 VERB = Verb(
     name="ckpt",
-    summary="list, check, link or remove the checkpoints of a run",
+    summary="list, check, link, finalize or remove the checkpoints of a run",
     help="""\
 Work on the checkpoints of a run. FOLDER is its output folder, a run's folder in that, or one checkpoint; without it, the
 current folder or the output folder of the chosen config is meant.
@@ -99,22 +123,31 @@ ls lists them: step, time, size, score, which is the newest, the best and the li
 names and sizes of its files. verify reads every byte of them (--quick: names and sizes), and its exit code is 1 when one is
 not whole. link shows the files of the newest whole checkpoint, or of the one that is named, at the root of the model folder, so that
 the folder itself loads as a model; files of its own are replaced with --force only, and kept. rm removes those that are named;
-the last valid one and the linked one with --force only.
+the last valid one and the linked one with --force only. finalize makes a model folder that stands on its own of the newest whole
+checkpoint (--best: of the best one), as `forge export` does.
 
   forge ckpt ls output/pydoc/pretrain/tiny
   forge -p projects/pydoc -t pretrain/tiny ckpt verify
   forge ckpt link MODEL_FOLDER
   forge ckpt rm MODEL_FOLDER/checkpoints/checkpoint-100
+  forge ckpt finalize MODEL_FOLDER NEW_MODEL --best
 """,
     run=_run,
     options=(
         JSON,
         Option(("--quick",), "verify: look at names and sizes only"),
         Option(("--force",), "link: replace the folder's own files; rm: remove the last one too"),
+        Option(("--best",), "finalize: take the checkpoint with the best score"),
     ),
     positionals=(
-        Positional("ACTION", "what to do", choices=("ls", "verify", "link", "rm")),
-        Positional("FOLDER", "an output folder, or a checkpoint", least=0, most=None, completes="file"),
+        Positional("ACTION", "what to do", choices=("ls", "verify", "link", "finalize", "rm")),
+        Positional(
+            "FOLDER",
+            "an output folder, or a checkpoint; finalize: and the folder to make",
+            least=0,
+            most=None,
+            completes="file",
+        ),
     ),
     takes_config=True,
 )

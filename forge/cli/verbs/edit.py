@@ -139,6 +139,6 @@ is made when you say so, or with --create: a config that stands on the chosen on
         Option(("--list",), "print the files in place of opening them"),
         Option(("--create",), "make a FILE that is not there, below the project's configs"),
     ),
-    positionals=(Positional("FILE", "a file by its number, path or name", least=0, most=None, completes="file"),),
+    positionals=(Positional("FILE", "a file by its number, path or name", least=0, most=None, completes="source"),),
     takes_config=True,
 )

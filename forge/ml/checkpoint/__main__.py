@@ -6,22 +6,20 @@ import argparse
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from forge.base.errors import ForgeError, UsageError
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
 from forge.ml.checkpoint.link import link
+from forge.ml.checkpoint.place import is_checkpoint, store_of
 from forge.ml.checkpoint.store import Checkpoint, Store
-from forge.ml.checkpoint.verify import CHECKPOINT, verify
+from forge.ml.checkpoint.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
-
-_CHECKPOINTS: Final = "checkpoints"
-_RUNS: Final = "runs"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(options: argparse.Namespace) -> int:
-    store = _store(_one(options))
+    store = store_of(_one(options))
     found = store.list()
     if options.json:
         _print_json([_data(one) for one in found])
@@ -61,7 +59,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     path = _one(options)
-    paths = [path] if _is_checkpoint(path) else [found.path for found in _store(path).list()]
+    paths = [path] if is_checkpoint(path) else [found.path for found in store_of(path).list()]
     problems = {one: verify(one, quick=options.quick) for one in paths}
     if options.json:
         _print_json([{"path": one, "valid": not found, "problems": found} for one, found in problems.items()])
@@ -74,8 +72,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _link(options: argparse.Namespace) -> int:
     path = _one(options)
-    store = _store(path)
-    found = link(store, path if _is_checkpoint(path) else None, force=options.force)
+    store = store_of(path)
+    found = link(store, path if is_checkpoint(path) else None, force=options.force)
     root = os.path.dirname(store.folder)
     if options.json:
         _print_json({"folder": root, "linked": found.path})
@@ -88,7 +86,7 @@ def _remove(options: argparse.Namespace) -> int:
     if not options.paths:
         raise UsageError("name the checkpoints to remove", hint="forge ckpt rm OUTPUT/checkpoints/checkpoint-100")
     for path in options.paths:
-        if not _is_checkpoint(path):
+        if not is_checkpoint(path):
             raise UsageError(f"{path} is not a checkpoint", hint="`forge ckpt ls` lists them")
     stores = {os.path.dirname(os.path.abspath(path)) for path in options.paths}
     if len(stores) > 1:
@@ -106,28 +104,6 @@ def _one(options: argparse.Namespace) -> str:
     if len(options.paths) > 1:
         raise UsageError(f"ckpt {options.action} takes one folder, not {len(options.paths)}")
     return str(options.paths[0]) if options.paths else os.curdir
-
-
-def _store(path: str) -> Store:
-    """The checkpoints that belong to an output folder, to a run's folder in it, or to one of themselves."""
-    path = os.path.abspath(path)
-    above = os.path.dirname(path)
-    places = [os.path.join(path, _CHECKPOINTS)]
-    if os.path.basename(path) == _CHECKPOINTS:
-        places.append(path)
-    if os.path.basename(above) == _RUNS:
-        places.append(os.path.join(os.path.dirname(above), _CHECKPOINTS))
-    if _is_checkpoint(path):
-        places.append(above)
-    found = next((place for place in places if os.path.isdir(place)), None)
-    if found is None:
-        what = "there are no checkpoints in" if os.path.isdir(path) else "there is no folder"
-        raise UsageError(f"{what} {shown_path(path)}", hint="name a run's output folder, or one of its checkpoints")
-    return Store(found)
-
-
-def _is_checkpoint(path: str) -> bool:
-    return CHECKPOINT.fullmatch(os.path.basename(os.path.abspath(path))) is not None and os.path.isdir(path)
 
 
 def _row(found: Checkpoint) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from forge.ml.checkpoint.manifest import Score
     from forge.ml.checkpoint.store import Store
 
-__all__ = ["OnError", "Saver"]
+__all__ = ["Bystander", "OnError", "Saver"]
 
 OnError = Literal["fail", "warn"]
 _NICENESS: Final = 10
@@ -147,6 +147,26 @@ class Saver:
             self._say(f"warning: {found}")
         else:
             self._error = found
+
+
+class Bystander:
+    """What a process has in place of a `Saver` where another one saves for all."""
+
+    busy = False
+    path: str | None = None
+    requested = False
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def request(self) -> None:
+        """Nobody asks a bystander."""
+
+    def save(self, *_: Any, **__: Any) -> None:
+        """The other process does."""
+
+    def wait(self) -> None:
+        """Nothing is being written here."""
 
 
 _File = tuple[str, "Mapping[str, torch.Tensor] | bytes"]

@@ -15,29 +15,38 @@ if TYPE_CHECKING:
     from forge.ml.data.batch import Batch
     from forge.ml.loss import CausalLoss
     from forge.ml.memory.precision import Precision
+    from forge.ml.parallel.world import World
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    loss: CausalLoss, batches: Iterable[Batch], device: torch.device | str, precision: Precision
+    loss: CausalLoss,
+    batches: Iterable[Batch],
+    device: torch.device | str,
+    precision: Precision,
+    world: World | None = None,
 ) -> dict[str, Any]:
     """The mean loss over all learned tokens, each weighing the same however they are cut into batches.
 
-    `tokens` is their number; without any, the loss is not a number.
+    `tokens` is their number; without any, the loss is not a number. The processes of a ``world`` each have batches of their own,
+    the same number of them, and all get the same answer.
     """
+    together = world is not None and not world.alone
     sums: list[torch.Tensor] = []
     tokens = 0
     with evaluation_mode(loss.model):
         for batch in batches:
-            if batch.trained:
+            if batch.trained or together:
                 with precision.autocast():
                     sums.append(loss.total(batch.to(device)))
                 tokens += batch.trained
     # One wait for the device at the end. Sums of sums are taken in double: the more data, the more digits they need.
     total = float(torch.stack(sums).cpu().double().sum()) if sums else 0.0
+    if world is not None:
+        (tokens,), (total,) = world.sum([tokens], "data"), world.sum([total], "loss")
     mean = total / tokens if tokens else math.nan
-    return {"eval_loss": mean, "perplexity": _exp(mean), "tokens": tokens}
+    return {"eval_loss": mean, "perplexity": _exp(mean), "tokens": int(tokens)}
 
 
 def _exp(value: float) -> float:

@@ -85,7 +85,8 @@ def _rounded(batch: Batch) -> Batch:
     extra = -batch.input_ids.shape[1] % _ROUND
     if batch.lengths is None or len(batch.input_ids) > 1 or not extra:
         return batch
-    positions = torch.arange(extra, dtype=batch.position_ids.dtype)
+    # No further than others go: a model may know no more positions than that.
+    positions = torch.arange(extra, dtype=batch.position_ids.dtype).clamp(max=batch.position_ids.max())
     return replace(
         batch,
         input_ids=functional.pad(batch.input_ids, (0, extra)),

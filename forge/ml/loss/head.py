@@ -136,7 +136,7 @@ class Head:
 
         def whole(*args: Any, **kwargs: Any) -> torch.Tensor:
             forward(*args, **kwargs)
-            return answers.pop().reshape(())
+            return answers.pop().sum()  # of one number; a view of it would lose the hooks that hang on the model
 
         try:
             with _replaced(self.module, head), _replaced(self.model, whole):

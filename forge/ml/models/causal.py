@@ -19,8 +19,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from forge.base.errors import ModelError
 from forge.ml.models.adapter_folder import refuse_adapter
+from forge.ml.models.filling import Slots
 from forge.ml.models.vocabulary import grow_vocabulary
 from forge.ml.models.weights import read_weights
+from forge.ml.parallel.pieces import piece_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel
 
-__all__ = ["causal_lm", "deferred_weights", "materialise"]
+__all__ = ["causal_lm", "deferred_weights", "materialise", "materialise_spread"]
 
 _LONGEST_REASON: Final = 160
 _deferred: Final[ContextVar[bool]] = ContextVar("deferred", default=False)
@@ -100,10 +102,85 @@ def materialise(model: nn.Module, device: torch.device | str = "cpu") -> nn.Modu
         del model.unfilled
         if recipe.adapter is None:
             return model
-        # peft takes seconds to import, and most configs have no adapter.
-        from forge.ml.models.adapter import put_adapter
+        torch.manual_seed(recipe.seed)  # the same adapter whatever was made up before it
+        return _with_adapter(model, recipe.adapter)
 
-        return put_adapter(model, recipe.adapter)
+
+def materialise_spread(
+    model: nn.Module, device: torch.device, look: Callable[[nn.Module], None], spread: Callable[[nn.Module], None]
+) -> nn.Module:
+    """Fill a model that was made inside `deferred_weights`, each process with its own pieces.
+
+    First its adapter is put on. ``look`` may then run parts of the model, whose weights mean nothing and take no memory, and
+    ``spread`` cuts the empty model up.
+    """
+    recipe = model.unfilled
+    _refuse_adapter_that_looks_at_weights(recipe.adapter)
+    slots = Slots.of(model)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(recipe.seed)
+        with _stand_ins(slots):
+            whole = model if recipe.adapter is None else _with_adapter(model, recipe.adapter)
+            look(whole)
+        spread(whole)
+        torch.manual_seed(recipe.seed)
+        if recipe.path is None:
+            _initialise_spread(model, slots, device)
+        else:
+            _read(model, recipe, device, slots)
+    del model.unfilled
+    return whole
+
+
+def _refuse_adapter_that_looks_at_weights(adapter: PeftConfig | None) -> None:
+    if adapter is None:
+        return
+    wrong = {
+        "use_dora=true": getattr(adapter, "use_dora", False),
+        f"init_lora_weights={getattr(adapter, 'init_lora_weights', True)}": adapter.init_lora_weights is not True,
+        "modules_to_save": adapter.modules_to_save,
+        "four bits (qlora)": _bits_wanted(adapter),
+    }
+    for what, there in wrong.items():
+        if there:
+            raise ModelError(
+                f"an adapter with {what} begins from whole weights, which no process of a layout has",
+                hint="train it in one process (parallel=single), or choose adapter=lora without it",
+            )
+
+
+@contextmanager
+def _stand_ins(slots: Slots) -> Iterator[None]:
+    """Inside, empty weights are tensors with numbers in them, all rows of which are one and the same in memory."""
+    empty = {name: getattr(*owner) for name, owner in slots.owners.items()}
+    made: dict[int, Tensor] = {}
+    for name, (module, leaf) in slots.owners.items():
+        tensor = empty[name]
+        if id(tensor) not in made:  # what is tied stays so
+            # One number for each dimension but the last: a few of them are alike, and nothing more is asked of them.
+            row = torch.randn(tensor.shape[-1:]).abs().add(0.5).to(tensor.dtype)
+            made[id(tensor)] = _kind_of(tensor, row.expand(tensor.shape))
+        _put(module, leaf, made[id(tensor)])
+    yield
+    for name, (module, leaf) in slots.owners.items():
+        empty[name].requires_grad_(getattr(module, leaf).requires_grad)  # an adapter freezes them
+        _put(module, leaf, empty[name])
+
+
+def _kind_of(like: Tensor, tensor: Tensor) -> Tensor:
+    return torch.nn.Parameter(tensor, like.requires_grad) if isinstance(like, torch.nn.Parameter) else tensor
+
+
+def _put(module: nn.Module, leaf: str, tensor: Tensor) -> None:
+    own = module._parameters if leaf in module._parameters else module._buffers  # noqa: SLF001 - to keep the object itself
+    own[leaf] = tensor
+
+
+def _with_adapter(model: nn.Module, adapter: PeftConfig) -> nn.Module:
+    # peft takes seconds to import, and most configs have no adapter.
+    from forge.ml.models.adapter import put_adapter
+
+    return put_adapter(model, adapter)
 
 
 def _without_weights(
@@ -167,12 +244,7 @@ def _initialise(model: PreTrainedModel, device: torch.device) -> None:
 
     They are made on the CPU, so that a seed means the same numbers on every device.
     """
-    config = model.config
-    made = AutoModelForCausalLM.from_config(
-        deepcopy(config),
-        dtype=config.dtype,
-        attn_implementation=config._attn_implementation,  # noqa: SLF001 - no public name
-    )
+    made = _initialised(model)
     moved: dict[int, Tensor] = {}
     for (_, empty), (_, full) in zip(model.named_modules(), made.named_modules(), strict=True):
         for own, theirs in ((empty._parameters, full._parameters), (empty._buffers, full._buffers)):  # noqa: SLF001 - to fill them
@@ -180,6 +252,29 @@ def _initialise(model: PreTrainedModel, device: torch.device) -> None:
                 own[name] = _moved(theirs[name], device, moved)
                 theirs[name] = None  # one weight after another leaves the CPU
     model.train(made.training)
+
+
+def _initialise_spread(model: PreTrainedModel, slots: Slots, device: torch.device) -> None:
+    """The same numbers for a model that is cut up: each process makes them all, and keeps its pieces."""
+    made = _initialised(model)
+    theirs = Slots.of(made)
+    moved: dict[int, Tensor] = {}
+    for name, (module, leaf) in slots.owners.items():
+        owner, own = theirs.owners[name]
+        tensor = getattr(owner, own)
+        if id(tensor) not in moved:
+            empty = getattr(module, leaf)
+            moved[id(tensor)] = _kind_of(empty, piece_of(tensor.detach(), empty, device))
+        _put(module, leaf, moved[id(tensor)])
+
+
+def _initialised(model: PreTrainedModel) -> PreTrainedModel:
+    config = model.config
+    return AutoModelForCausalLM.from_config(
+        deepcopy(config),
+        dtype=config.dtype,
+        attn_implementation=config._attn_implementation,  # noqa: SLF001 - no public name
+    )
 
 
 def _moved(tensor: Tensor | None, device: torch.device, moved: dict[int, Tensor]) -> Tensor | None:
@@ -194,9 +289,9 @@ def _moved(tensor: Tensor | None, device: torch.device, moved: dict[int, Tensor]
     return moved[id(tensor)]
 
 
-def _read(model: PreTrainedModel, recipe: _Recipe, device: torch.device) -> None:
+def _read(model: PreTrainedModel, recipe: _Recipe, device: torch.device, slots: Slots | None = None) -> None:
     path = recipe.path
-    read_weights(model, path, device, grown=recipe.grown, change=_change(model, recipe.adapter))
+    read_weights(model, path, device, grown=recipe.grown, change=_change(model, recipe.adapter), slots=slots)
     if recipe.grown:
         model.grown = recipe.grown  # an adapter has to be saved with the embeddings that its base model does not have
     if os.path.isfile(os.path.join(path, "generation_config.json")):

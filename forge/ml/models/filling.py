@@ -24,6 +24,7 @@ from transformers.core_model_loading import (
 )
 
 from forge.base.errors import ModelError
+from forge.ml.parallel.pieces import piece_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -34,9 +35,29 @@ if TYPE_CHECKING:
 
     from forge.ml.models.stored import Stored
 
-__all__ = ["fill"]
+__all__ = ["Slots", "fill"]
 
 _SHOWN: Final = 3
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where the weights of a model belong, by their names, also when an adapter has put layers of its own around them since."""
+
+    model: PreTrainedModel
+    owners: dict[str, tuple[nn.Module, str]]
+    temporary: frozenset[str]  # buffers that no file has
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> Slots:
+        """The slots of a model that has no adapter yet."""
+        temporary = frozenset(name for name, _ in model.named_non_persistent_buffers())
+        owners = {name: _owner(model, name) for name in (*model.state_dict(), *temporary)}
+        return cls(model, owners, temporary)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is in them now, but for the buffers that no file has."""
+        return {name: getattr(*owner) for name, owner in self.owners.items() if name not in self.temporary}
 
 
 def fill(
@@ -47,17 +68,19 @@ def fill(
     device: torch.device | str | None = None,
     grown: Collection[str] = (),
     change: Callable[[str, Tensor], Tensor] | None = None,
+    slots: Slots | None = None,
 ) -> None:
     """Read the weights of ``model`` one after another.
 
     Of a model that has none yet (on the meta device) each is put on ``device``; one that has weights keeps its tensors, and their
-    content is replaced. A parameter named in ``grown`` may have more rows than its file: the rows added are the mean of the others. ``change`` is asked
-    for what to keep of each weight when it is on the device.
+    content is replaced; of one that is spread over processes each gets its pieces. A parameter named in ``grown`` may have more rows than its file: the rows added are the mean of the others. ``change`` is asked
+    for what to keep of each weight when it is on the device. ``slots`` are needed where the names have changed.
     """
-    plan = _Plan(model, stored, frozenset(grown), folder)
+    slots = slots or Slots.of(model)
+    plan = _Plan(model, slots, stored, frozenset(grown), folder)
     plan.check()
     placing = _Placing(plan, torch.device(device or "cpu"), change)
-    empty = any(tensor.is_meta for tensor in model.state_dict().values())
+    empty = any(tensor.is_meta for tensor in slots.tensors().values())
     for target, transform in plan.steps.items():
         placing.put(target, transform)
     if empty:
@@ -69,6 +92,7 @@ class _Plan:
     """Which tensors of the files become which weights of the model."""
 
     model: PreTrainedModel
+    slots: Slots
     stored: Mapping[str, Stored]
     grown: frozenset[str]
     folder: str
@@ -80,7 +104,7 @@ class _Plan:
     own: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        expected = self.model.state_dict()
+        expected = self.slots.tensors()
         dtypes = _Dtypes(self.model)
         mapping = get_model_conversion_mapping(self.model)
         for name in sorted(self.stored, key=dot_natural_key):
@@ -144,7 +168,7 @@ class _Placing:
     def put(self, target: str, transform: WeightTransform) -> None:
         for name, value in self._converted(target, transform).items():
             tensor = value[0] if isinstance(value, list) else value
-            module, leaf = _owner(self.plan.model, name)
+            module, leaf = self.plan.slots.owners[name]
             expected = getattr(module, leaf).shape
             if name in self.plan.grown:
                 tensor = _with_mean_rows(tensor, expected[0])
@@ -154,10 +178,10 @@ class _Placing:
     @torch.no_grad()
     def _place(self, module: nn.Module, leaf: str, name: str, tensor: Tensor) -> None:
         current = getattr(module, leaf)
+        tensor = piece_of(tensor, current, self.device)
         if not current.is_meta:
             current.copy_(tensor)
             return
-        tensor = tensor.to(self.device)
         if self.change is not None:
             tensor = self.change(name, tensor)
         if leaf in module._parameters:  # noqa: SLF001 - the only way to tell a parameter from a buffer
@@ -176,15 +200,17 @@ class _Placing:
     @torch.no_grad()
     def finish(self) -> None:
         """Tie what is tied, and let the model compute what no file holds: its buffers."""
-        model = self.plan.model
+        model, slots = self.plan.model, self.plan.slots
         for name in model.all_tied_weights_keys:
-            getattr(*_owner(model, name))._is_hf_initialized = True  # noqa: SLF001 - as in _place
-        empty = {*self.plan.own, *(name for name, _ in model.named_non_persistent_buffers())}
-        for name in empty - set(model.all_tied_weights_keys):
-            self._make_room(*_owner(model, name))
+            getattr(*slots.owners[name])._is_hf_initialized = True  # noqa: SLF001 - as in _place
+        for name in {*self.plan.own, *slots.temporary} - set(model.all_tied_weights_keys):
+            self._make_room(*slots.owners[name])
+        for parameter in model.parameters():
+            if not parameter.is_meta:  # those of an adapter, which has made them itself
+                parameter._is_hf_initialized = True  # noqa: SLF001 - as in _place
         model.initialize_weights()
-        model.tie_weights(missing_keys=set(model.state_dict()) - self.plan.provided, recompute_mapping=False)
-        if left := [name for name, tensor in model.state_dict().items() if tensor.is_meta]:
+        model.tie_weights(missing_keys=set(slots.tensors()) - self.plan.provided, recompute_mapping=False)
+        if left := [name for name, tensor in slots.tensors().items() if tensor.is_meta]:
             raise self.plan.misfit(f"nothing in its files is for {_some(left)}")
 
     def _make_room(self, module: nn.Module, leaf: str) -> None:

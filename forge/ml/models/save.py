@@ -29,21 +29,28 @@ __all__ = ["config_files", "model_files"]
 _SHARD: Final = 5 << 30
 
 
-def model_files(model: nn.Module, max_shard_size: int = _SHARD) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def model_files(
+    model: nn.Module, max_shard_size: int = _SHARD, *, held: Mapping[str, Tensor] | None = None
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """The safetensors files of a model by name, one after another; with an adapter, those of the adapter alone.
 
-    The tensors are the model's own, not copies, under the names that others expect; what is tied is there once.
+    The tensors are the model's own, not copies, under the names that others expect; what is tied is there once. Of a model that
+    is spread over processes ``held`` is what its state dict would be if it were whole.
     """
-    stem, tensors = _tensors(model)
+    stem, tensors = _tensors(model, held)
     for name, names in _shards(stem, tensors, max_shard_size).items():
         yield name, {tensor: tensors[tensor].contiguous() for tensor in names}
 
 
 def config_files(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase | None = None, max_shard_size: int = _SHARD
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    max_shard_size: int = _SHARD,
+    *,
+    held: Mapping[str, Tensor] | None = None,
 ) -> dict[str, bytes]:
     """All other files of the folder by name: configs, the tokenizer with its chat template, the index of the shards."""
-    stem, tensors = _tensors(model)
+    stem, tensors = _tensors(model, held)
     shards = _shards(stem, tensors, max_shard_size)
     files = _adapter_config(model) if _has_adapter(model) else _model_config(model)
     if len(shards) > 1:
@@ -57,20 +64,19 @@ def _has_adapter(model: nn.Module) -> bool:
     return hasattr(model, "peft_config")
 
 
-def _tensors(model: nn.Module) -> tuple[str, dict[str, Tensor]]:
+def _tensors(model: nn.Module, held: Mapping[str, Tensor] | None) -> tuple[str, dict[str, Tensor]]:
     """The name that the files begin with, and the tensors to save."""
     if _has_adapter(model):
-        return "adapter_model", _adapter_tensors(model)
-    known, tensors = _known_form(model)
+        return "adapter_model", _adapter_tensors(model, held)
+    known, tensors = _known_form(model, dict(held or model.state_dict()))
     for name in known._keys_to_ignore_on_save or ():  # noqa: SLF001 - the models' own list, with no public name
         tensors.pop(name, None)
     tensors = remove_tied_weights_from_state_dict(tensors, known)
     return "model", revert_weight_conversion(known, tensors)
 
 
-def _known_form(model: PreTrainedModel) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+def _known_form(model: PreTrainedModel, tensors: dict[str, Tensor]) -> tuple[PreTrainedModel, dict[str, Tensor]]:
     """The model and its tensors; for an assembly that equals a known architecture, those of that architecture."""
-    tensors = dict(model.state_dict())
     family = as_family(model)
     if family is None:
         return model, tensors
@@ -80,11 +86,12 @@ def _known_form(model: PreTrainedModel) -> tuple[PreTrainedModel, dict[str, Tens
     return known, family.to_family(tensors)
 
 
-def _adapter_tensors(model: Any) -> dict[str, Tensor]:
+def _adapter_tensors(model: Any, held: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     from peft import get_peft_model_state_dict
 
     # New embeddings are in no file of the base model. (Left to itself, peft would look for that model on the Hub.)
-    tensors = get_peft_model_state_dict(model, save_embedding_layers=bool(getattr(model.get_base_model(), "grown", ())))
+    grown = bool(getattr(model.get_base_model(), "grown", ()))
+    tensors = get_peft_model_state_dict(model, state_dict=held, save_embedding_layers=grown)
     first = {(tensor.device, tensor.data_ptr()): name for name, tensor in reversed(tensors.items())}
     return {name: tensor for name, tensor in tensors.items() if first[tensor.device, tensor.data_ptr()] == name}
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import torch
+
 from forge.base.errors import ModelError
 from forge.ml.models.adapter_folder import ADAPTER_WEIGHTS
 from forge.ml.models.consolidated import as_llama
 from forge.ml.models.decoder.family import as_family
 from forge.ml.models.filling import fill
 from forge.ml.models.stored import Stored, open_weights
+from forge.ml.parallel.pieces import is_spread, piece_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    import torch
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
+    from forge.ml.models.filling import Slots
     from forge.ml.models.stored import Weights
 
 __all__ = ["load_weights", "read_weights"]
@@ -31,10 +34,12 @@ def read_weights(
     *,
     grown: Collection[str] = (),
     change: Callable[[str, Tensor], Tensor] | None = None,
+    slots: Slots | None = None,
 ) -> None:
     """Read the weights of a model folder into a model; see `fill` for one that has none yet."""
     with open_weights(folder) as weights:
-        fill(model, _as_the_model_has_them(model, weights), folder=folder, device=device, grown=grown, change=change)
+        stored = _as_the_model_has_them(model, weights)
+        fill(model, stored, folder=folder, device=device, grown=grown, change=change, slots=slots)
 
 
 def load_weights(model: nn.Module, folder: str) -> None:
@@ -80,4 +85,9 @@ def _load_adapter(model: nn.Module, folder: str) -> None:
             f"{path} does not fit the adapter: {len(wrong)} of its weights are absent or of another shape ({wrong[0]})",
             hint="use the adapter settings (r, target_modules) that it was saved with",
         )
+    if any(map(is_spread, own.values())):
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(piece_of(tensors[name], tensor))
+        return
     set_peft_model_state_dict(model, tensors)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from forge.ml.parallel.layout import Layout
+from forge.plan.layout import Layout
 
 __all__ = ["Layout"]

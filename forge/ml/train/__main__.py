@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import traceback
@@ -10,8 +11,10 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from forge.base.collector import collector_paused
-from forge.base.errors import ForgeError
-from forge.ml.train.stopping import Stopping
+from forge.base.errors import FileError, ForgeError
+from forge.base.files import write_atomic
+from forge.control.requests import ENDING_FILE
+from forge.ml.train.stopping import Stopping, among_others
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +43,20 @@ def main(arguments: Sequence[str]) -> int:
     stopping.folder = arguments[0]
     stopping.listen()  # before torch is imported, which takes seconds
     try:
-        return _run(arguments[0], stopping)
+        code = _run(arguments[0], stopping)
     except KeyboardInterrupt:
         _say("aborted: nothing was saved since the last checkpoint")
         return Ending.ABORTED
+    return _told(arguments[0], code, stopping.reason) if among_others() else code
+
+
+def _told(folder: str, code: int, reason: str) -> int:
+    """Under torchrun, for which anything but 0 is a process that failed: the ending is in a file, and the code says less."""
+    if os.environ.get("RANK") != "0":
+        return Ending.FINISHED if code in (Ending.FINISHED, Ending.STOPPED) else Ending.FAILED
+    with contextlib.suppress(FileError):
+        write_atomic(os.path.join(folder, ENDING_FILE), json.dumps({"code": int(code), "reason": reason}) + "\n")
+    return Ending.FAILED if code == Ending.FAILED else Ending.FINISHED
 
 
 def _run(folder: str, stopping: Stopping) -> int:
@@ -68,6 +81,7 @@ def _run(folder: str, stopping: Stopping) -> int:
         return Ending.FAILED
     finally:
         run.close()
+    run.world.leave()
     return _ended(run, stopping)
 
 

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from forge.base.errors import DataError
 from forge.ml.data.loader import Loader, evaluation_batches
 from forge.ml.data.prepare import prepare
+from forge.ml.parallel.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,9 +35,10 @@ class RunData:
     step_tokens: int
 
 
-def feed(settings: Trainer, *, flat: bool, console: Console) -> RunData:
+def feed(settings: Trainer, *, flat: bool, console: Console, world: World | None = None) -> RunData:
     """Prepare the data of a run; rows that cannot be used are told, data that cannot be learned from is an error."""
-    with console.status("preparing the data") as status:
+    world = world or World(torch.device("cpu"))
+    with console.status("preparing the data") as status, world.first_goes_first():
         prepared = prepare(
             settings.dataset,
             settings.tokenizer,
@@ -48,12 +52,22 @@ def feed(settings: Trainer, *, flat: bool, console: Console) -> RunData:
         batch_size=settings.per_device_train_batch_size,
         accumulation=settings.gradient_accumulation_steps,
         seed=settings.seed,
+        rank=world.data_rank,
+        world=world.data_size,
         pad_id=pad,
         flat=flat,
     )
     size = settings.per_device_eval_batch_size
     evaluations = {
-        name: partial(evaluation_batches, split, batch_size=size, pad_id=pad, flat=flat)
+        name: partial(
+            evaluation_batches,
+            split,
+            batch_size=size,
+            pad_id=pad,
+            flat=flat,
+            rank=world.data_rank,
+            world=world.data_size,
+        )
         for name, split in prepared.held_out.items()
     }
     return RunData(loader, evaluations, _total_steps(settings, loader), _step_tokens(settings, prepared, loader))

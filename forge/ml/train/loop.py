@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forge.base.errors import CheckpointError
 from forge.ml.evaluate.perplexity import evaluate
+from forge.ml.train.agree import agree
 from forge.ml.train.restore import save
-from forge.ml.train.step import optimizer_step
+from forge.ml.train.step import take_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     from forge.ml.checkpoint.saver import Saver
     from forge.ml.data.batch import Batch
     from forge.ml.train.run import Run
-    from forge.ml.train.step import Measured
 
-__all__ = ["take_step", "train"]
+__all__ = ["train"]
 
 
 def train(run: Run) -> None:
@@ -30,9 +30,10 @@ def train(run: Run) -> None:
     try:
         with run.progress:
             while True:
+                requested = agree(run)
                 if _evaluation_due(run):
                     _evaluate(run)
-                if run.saver is not None and (run.saver.requested or _save_due(run)):
+                if run.saver is not None and (requested or _save_due(run)):
                     _save(run, run.saver)
                 if run.stopping.asked or run.step >= run.total_steps:
                     break
@@ -53,39 +54,6 @@ def _step(run: Run) -> None:
     if run.step % run.settings.logging_steps == 0 or run.step in {1, run.total_steps}:
         run.metrics.write(record)
     run.progress.step(record)
-
-
-def take_step(run: Run) -> dict[str, Any]:
-    """Take the next step, and return what was measured of it."""
-    run.clock.start()
-    with run.clock.part("data"):
-        run.batch = run.loader.next()
-    run.tell("before_step")
-    measured = optimizer_step(run, run.batch)
-    run.counts.step += 1
-    run.counts.tokens += measured.tokens
-    run.counts.trained_tokens += measured.trained_tokens
-    record = _record(run, measured)
-    run.tell("after_step", record)
-    return record
-
-
-def _record(run: Run, measured: Measured) -> dict[str, Any]:
-    seconds = run.clock.stop()
-    whole = sum(seconds.values())
-    return {
-        "step": run.step,
-        "epoch": round(run.epoch, 4),
-        "loss": measured.loss,
-        "grad_norm": measured.grad_norm,
-        "lr": measured.lr,
-        "tokens": run.counts.tokens,
-        "trained_tokens": run.counts.trained_tokens,
-        "tokens_per_second": measured.tokens / whole,
-        "trained_tokens_per_second": measured.trained_tokens / whole,
-        "seconds": seconds,
-        "memory": run.peak_memory(),
-    }
 
 
 def _evaluation_due(run: Run) -> bool:
@@ -116,7 +84,7 @@ def _evaluate(run: Run) -> None:
     """Evaluate on every held-out set; a request to stop ends it early, and it is done again when the run is resumed."""
     records = []
     for name, batches in run.evaluations.items():
-        found = evaluate(run.loss, _until_stopped(run, batches()), run.device, run.precision)
+        found = evaluate(run.loss, _until_stopped(run, batches()), run.device, run.precision, run.world)
         if run.interrupted:
             return
         records.append({"step": run.step, "epoch": round(run.epoch, 4), "dataset": name, **found})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TextIO
 
-__all__ = ["METRICS", "Lines", "Metrics", "Sink", "open_metrics", "plain"]
+__all__ = ["METRICS", "Lines", "Metrics", "Sink", "Unheard", "open_metrics", "plain"]
 
 METRICS: Final = "metrics.jsonl"
 
@@ -110,6 +110,16 @@ class Metrics:
             if name not in self._lost:
                 self._warn(f"{name} does not take what it is given, and the run goes on: {_reason(error)}")
             self._lost[name] = self._lost.get(name, 0) + 1
+
+
+class Unheard(Metrics):
+    """The metrics of a process that does not speak for its run: nothing of them is kept."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """The first process writes the same."""
 
 
 def open_metrics(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from forge.base.errors import DataError
+from forge.ml.loss import CausalLoss
 from forge.ml.memory.checkpointing import checkpoint_blocks
 from forge.ml.memory.compile import choose_compile, compile_blocks
 from forge.ml.memory.offload import offload_activations, offloading_described
 from forge.ml.models.attention import check_documents
-from forge.ml.models.causal import materialise
+from forge.ml.models.causal import materialise, materialise_spread
 from forge.ml.models.weights import load_weights
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from forge.ml.parallel.world import World
     from forge.ml.train.feed import RunData
     from forge.ml.train.start import Start
     from forge.ml.train.trainer import Trainer
@@ -44,22 +46,38 @@ def check_length(settings: Trainer) -> None:
 
 
 def put_in_place(
-    settings: Trainer, attention: str, device: torch.device, data: RunData, start: Start | None, console: Console
-) -> Any:
-    """The model with its weights on the device, ready to be trained."""
-    model = materialise(settings.model, device)
+    settings: Trainer, attention: str, world: World, data: RunData, start: Start | None, console: Console
+) -> tuple[Any, CausalLoss]:
+    """The model with its weights on the device, or its pieces of them, ready to be trained; and its loss."""
+    seams: list[CausalLoss] = []
+
+    def look(model: Any) -> None:
+        model.set_attn_implementation(attention)
+        if settings.dataset.packing != "none":
+            check_documents(model, attention)
+        # Before it is cut up: how the loss is computed depends on what the whole head does.
+        seams.append(CausalLoss(model, kind=settings.loss))
+
+    def spread(model: Any) -> None:
+        _tell_size(model, world, attention, console)
+        _save_memory(settings, model, console)
+        _compile(settings, model, world.device, data, console)
+        if not world.alone:
+            # A second and more to import, which one process can do without.
+            from forge.ml.parallel.spread import spread_model
+
+            console.print(spread_model(model, world))
+
+    if world.alone:
+        model = materialise(settings.model, world.device)
+        look(model)
+        spread(model)
+    else:
+        model = materialise_spread(settings.model, world.device, look, spread)
     if start is not None:
         load_weights(model, start.path)
-    model.set_attn_implementation(attention)
-    if settings.dataset.packing != "none":
-        check_documents(model, attention)
     model.train()
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    console.print(f"model: {parameters:,} parameters, {trained:,} trained, on {device}, attention {attention}")
-    _save_memory(settings, model, console)
-    _compile(settings, model, device, data, parameters, console)
-    return model
+    return model, seams[0]
 
 
 def saved_memory(settings: Trainer, model: Any) -> AbstractContextManager[Any]:
@@ -76,11 +94,18 @@ def _save_memory(settings: Trainer, model: Any, console: Console) -> None:
         console.print(offloading_described(next(model.parameters()).device))
 
 
-def _compile(
-    settings: Trainer, model: Any, device: torch.device, data: RunData, parameters: int, console: Console
-) -> None:
+def _tell_size(model: Any, world: World, attention: str, console: Console) -> None:
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    console.print(f"model: {_size(model):,} parameters, {trained:,} trained, on {world.device}, attention {attention}")
+
+
+def _size(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _compile(settings: Trainer, model: Any, device: torch.device, data: RunData, console: Console) -> None:
     choice = choose_compile(
-        settings.torch_compile, device, steps=data.total_steps, parameters=parameters, tokens=data.step_tokens
+        settings.torch_compile, device, steps=data.total_steps, parameters=_size(model), tokens=data.step_tokens
     )
     console.print(choice.described)
     if choice.compiled:

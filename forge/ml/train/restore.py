@@ -13,6 +13,7 @@ from forge.ml.checkpoint.manifest import Score
 from forge.ml.checkpoint.state import random_state, set_random_state
 from forge.ml.models.save import config_files, model_files
 from forge.ml.optim.schedule import advance
+from forge.ml.parallel.pieces import piece_of, wholes
 
 if TYPE_CHECKING:
     from forge.ml.checkpoint.saver import Saver
@@ -27,19 +28,26 @@ _GRAPH: Final = "state/graph.json"
 def save(run: Run, saver: Saver) -> None:
     """Save the run as it is after its last step; it goes on while that is written."""
     counts = run.counts
+    held = None if run.world.alone else _on_the_first(run, run.model.state_dict())
+    state = collect(run) if run.world.alone else _on_the_first(run, collect(run))
     scored = counts.evaluated_step == run.step and counts.evaluated_loss is not None
     saver.save(
         lambda: [
-            *model_files(run.model),
-            *config_files(run.model, run.tokenizer).items(),
+            *model_files(run.model, held=held),
+            *config_files(run.model, run.tokenizer, held=held).items(),
             (_GRAPH, run.graph.encode()),
         ],
-        collect(run),
+        state,
         run.step,
         {"run": run.folder, "epoch": run.epoch, "tokens": counts.tokens},
         score=Score("eval_loss", counts.evaluated_loss) if scored else None,
         best=run.best.step,
     )
+
+
+def _on_the_first(run: Run, tree: Any) -> Any:
+    """What is spread over processes, whole in the first of them; the others help, and keep nothing."""
+    return wholes(tree, (lambda tensor: tensor.detach().cpu()) if run.world.first else (lambda _: None))
 
 
 def check_room(settings: Trainer, folder: str, model: Any) -> None:
@@ -91,7 +99,7 @@ def _load_optimizer(run: Run, state: dict[str, Any]) -> None:
         {name: value for name, value in group.items() if name != "params"} for group in run.optimizer.param_groups
     ]
     try:
-        run.optimizer.load_state_dict(state)
+        run.optimizer.load_state_dict(state if run.world.alone else _in_pieces(run.optimizer, state))
     except (ValueError, KeyError) as error:
         raise ResumeError(
             f"the state of the optimizer does not fit: {error}",
@@ -99,6 +107,21 @@ def _load_optimizer(run: Run, state: dict[str, Any]) -> None:
         ) from error
     for group, own in zip(run.optimizer.param_groups, options, strict=True):
         group.update(own)
+
+
+def _in_pieces(optimizer: Any, state: dict[str, Any]) -> dict[str, Any]:
+    """The state with what belongs to a parameter that is spread over processes spread like it."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    if len(numbers) != len(parameters):
+        return state  # the optimizer says what does not fit
+    spread = dict(state["state"])
+    for number, parameter in zip(numbers, parameters, strict=True):
+        spread[number] = {
+            name: piece_of(value, parameter) if getattr(value, "shape", None) == parameter.shape else value
+            for name, value in state["state"].get(number, {}).items()
+        }
+    return {**state, "state": spread}
 
 
 def _kind(callback: object) -> str:

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from forge.ml.checkpoint.saver import Saver
+    from forge.ml.checkpoint.saver import Bystander, Saver
     from forge.ml.data.batch import Batch
     from forge.ml.data.loader import Loader
     from forge.ml.loss import CausalLoss
     from forge.ml.memory.fused import FusedBackward
     from forge.ml.memory.precision import Precision
+    from forge.ml.parallel.world import World
     from forge.ml.train.callback import Callback
     from forge.ml.train.clock import StepClock
     from forge.ml.train.metrics import Metrics
@@ -78,10 +79,11 @@ class Run:
     fused: FusedBackward | None
     precision: Precision
     memory: Callable[[], AbstractContextManager[Any]]  # where the activations of a forward pass are kept
+    world: World
     loader: Loader
     evaluations: Mapping[str, Callable[[], Any]]  # the name of each held-out set, and what gives its batches
     total_steps: int
-    saver: Saver | None
+    saver: Saver | Bystander | None
     metrics: Metrics
     clock: StepClock
     progress: Progress

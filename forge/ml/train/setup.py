@@ -16,10 +16,9 @@ from rich.console import Console
 from forge.base.errors import RunError
 from forge.build.frozen import thaw
 from forge.graph.stored import to_json
-from forge.ml.checkpoint.saver import Saver
+from forge.ml.checkpoint.saver import Bystander, Saver
 from forge.ml.checkpoint.state import read_state
 from forge.ml.checkpoint.store import Store
-from forge.ml.loss import CausalLoss
 from forge.ml.memory.fused import FusedBackward
 from forge.ml.memory.precision import choose_precision
 from forge.ml.models.attention import DOCUMENTS, choose_attention
@@ -28,22 +27,26 @@ from forge.ml.models.vocabulary import check_vocabulary
 from forge.ml.optim.groups import parameter_groups
 from forge.ml.optim.rounding import StochasticRounding
 from forge.ml.optim.schedule import made_schedule
+from forge.ml.parallel.world import join
 from forge.ml.train.callback import Callback
 from forge.ml.train.clock import StepClock
 from forge.ml.train.feed import feed
-from forge.ml.train.metrics import open_metrics
+from forge.ml.train.metrics import Unheard, open_metrics
 from forge.ml.train.place import check_length, choose_device, put_in_place, saved_memory
 from forge.ml.train.progress import Progress
 from forge.ml.train.restore import check_room, restore
 from forge.ml.train.run import Run
-from forge.ml.train.start import choose_start, make_room
+from forge.ml.train.start import Start, choose_start, make_room
 from forge.ml.train.steering import Steering
 from forge.ml.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from forge.build.frozen import Frozen
+    from forge.ml.loss import CausalLoss
     from forge.ml.memory.precision import Precision
+    from forge.ml.parallel.world import World
     from forge.ml.train.feed import RunData
+    from forge.ml.train.metrics import Metrics
     from forge.ml.train.stopping import Stopping
 
 __all__ = ["FLAT", "attention_of", "build_settings", "make_run", "set_up"]
@@ -61,10 +64,14 @@ _PARTS: Final = {
 
 def set_up(folder: str, stopping: Stopping) -> Run:
     """Make everything that a run needs; what is wrong with its data, model or settings shows here, before any step."""
-    # What is printed are names of files and sentences: nothing in them is markup.
-    console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     frozen = thaw(folder)
-    return make_run(build_settings(frozen), frozen, stopping, console)
+    settings = build_settings(frozen)
+    world = join(settings.parallel, choose_device())
+    # What is printed are names of files and sentences: nothing in them is markup. The first process speaks for all.
+    console = Console(
+        file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=not world.first
+    )
+    return make_run(settings, frozen, stopping, console, world)
 
 
 def build_settings(frozen: Frozen) -> Trainer:
@@ -75,8 +82,11 @@ def build_settings(frozen: Frozen) -> Trainer:
     return settings
 
 
-def make_run(settings: Trainer, frozen: Frozen, stopping: Stopping, console: Console) -> Run:
+def make_run(
+    settings: Trainer, frozen: Frozen, stopping: Stopping, console: Console, world: World | None = None
+) -> Run:
     """Make everything that a run with these settings needs; what it does is told on the console."""
+    world = world or join(settings.parallel, choose_device())
     if settings.output_dir is None:
         raise RunError(
             "the run has no output folder", hint="set trainer.output_dir; `forge train` chooses one by itself"
@@ -85,7 +95,7 @@ def make_run(settings: Trainer, frozen: Frozen, stopping: Stopping, console: Con
     store = Store(os.path.join(settings.output_dir, "checkpoints"))
     with ExitStack() as undo:
         undo.callback(store.release)
-        run = _make(settings, frozen, store, stopping, console, undo)
+        run = _make(settings, frozen, store, stopping, console, world, undo)
         undo.pop_all()
     return run
 
@@ -93,8 +103,6 @@ def make_run(settings: Trainer, frozen: Frozen, stopping: Stopping, console: Con
 def _check(settings: Any, frozen: Frozen) -> None:
     if not isinstance(settings, Trainer):
         raise RunError(f"{frozen.facts.config} builds {type(settings).__name__}, and a run is made by a Trainer")
-    if settings.parallel.fixed_ranks > 1:
-        raise RunError("a run has one process so far", hint="choose parallel=single")
     for name, (known_by, makers) in _PARTS.items():
         part = getattr(settings, name)
         if not hasattr(part, known_by):
@@ -109,29 +117,43 @@ def _check(settings: Any, frozen: Frozen) -> None:
 
 
 def _make(
-    settings: Trainer, frozen: Frozen, store: Store, stopping: Stopping, console: Console, undo: ExitStack
+    settings: Trainer,
+    frozen: Frozen,
+    store: Store,
+    stopping: Stopping,
+    console: Console,
+    world: World,
+    undo: ExitStack,
 ) -> Run:
-    device = choose_device()
-    if settings.save_strategy != "no":
+    _refuse_together(settings, world)
+    if settings.save_strategy != "no" and world.first:
         store.claim()  # first: whoever writes there already is not disturbed, and nobody waits for nothing
-    start = choose_start(settings, frozen.graph, store, console)
+    start = _common_start(settings, frozen, store, console, world)
     check_length(settings)
     check_vocabulary(settings.model, settings.tokenizer)
-    attention = attention_of(settings, device)
-    data = feed(settings, flat=attention in FLAT, console=console)
+    attention = attention_of(settings, world.device)
+    data = feed(settings, flat=attention in FLAT, console=console, world=world)
     undo.callback(data.loader.close)
-    model = put_in_place(settings, attention, device, data, start, console)
-    if settings.save_strategy != "no":
+    model, loss = put_in_place(settings, attention, world, data, start, console)
+    if settings.save_strategy != "no" and world.first:
         check_room(settings, store.folder, model)
-    run = _assemble(settings, frozen, model, data, store, stopping, console)
+    run = _assemble(settings, frozen, model, loss, data, store, stopping, console, world)
     undo.callback(run.metrics.close)
     if start is not None:
         restore(run, read_state(start.path))
         run.metrics.write({"event": "resumed", "step": run.step, "checkpoint": start.path})
-    make_room(settings, store, start)
+    if world.first:
+        make_room(settings, store, start)
     if run.saver is None:
         store.release()
     return run
+
+
+def _common_start(settings: Trainer, frozen: Frozen, store: Store, console: Console, world: World) -> Start | None:
+    """The first process looks for the checkpoint to continue from, and the others take what it has found."""
+    found = choose_start(settings, frozen.graph, store, console) if world.first else None
+    told = world.tell(found and [found.path, found.step])
+    return found if world.first else told and Start(*told)
 
 
 def attention_of(settings: Trainer, device: torch.device) -> str:
@@ -147,7 +169,15 @@ def attention_of(settings: Trainer, device: torch.device) -> str:
 
 
 def _assemble(
-    settings: Trainer, frozen: Frozen, model: Any, data: RunData, store: Store, stopping: Stopping, console: Console
+    settings: Trainer,
+    frozen: Frozen,
+    model: Any,
+    loss: CausalLoss,
+    data: RunData,
+    store: Store,
+    stopping: Stopping,
+    console: Console,
+    world: World,
 ) -> Run:
     weight = next(model.parameters())
     precision = choose_precision(settings.mixed_precision, weight.device, weight.dtype)
@@ -163,21 +193,22 @@ def _assemble(
         model=model,
         model_path=getattr(model.config, "name_or_path", None) or None,
         tokenizer=settings.tokenizer,
-        loss=CausalLoss(model, kind=settings.loss),
+        loss=loss,
         optimizer=optimizer,
         fused=_fused(settings, optimizer, precision) if settings.fuse_optim_with_backward else None,
         schedule=made_schedule(settings.schedule, optimizer, data.total_steps),
         precision=precision,
         memory=partial(saved_memory, settings, model),
+        world=world,
         loader=data.loader,
         evaluations=data.evaluations,
         total_steps=data.total_steps,
-        saver=None if settings.save_strategy == "no" else _saver(settings, store, console),
-        metrics=open_metrics(frozen.folder, settings.logging, _facts(frozen), warn=console.print),
+        saver=None if settings.save_strategy == "no" else _saver(settings, store, console, world),
+        metrics=_metrics(settings, frozen, console, world),
         clock=StepClock(weight.device),
         progress=Progress(data.total_steps, settings.logging_steps, console=console),
         stopping=stopping,
-        callbacks=[Steering(), *settings.callbacks],
+        callbacks=[*([Steering()] if world.first else []), *settings.callbacks],
     )
 
 
@@ -187,7 +218,15 @@ def _facts(frozen: Frozen) -> dict[str, Any]:
     return {"project": facts.project, "config": facts.config, "overrides": list(facts.overrides)}
 
 
-def _saver(settings: Trainer, store: Store, console: Console) -> Saver:
+def _metrics(settings: Trainer, frozen: Frozen, console: Console, world: World) -> Metrics:
+    if not world.first:
+        return Unheard()
+    return open_metrics(frozen.folder, settings.logging, _facts(frozen), warn=console.print)
+
+
+def _saver(settings: Trainer, store: Store, console: Console, world: World) -> Saver | Bystander:
+    if not world.first:
+        return Bystander(store)
     return Saver(
         store,
         keep=settings.save_total_limit,
@@ -212,6 +251,17 @@ def _fused(settings: Trainer, optimizer: Any, precision: Precision) -> FusedBack
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         scaler=precision.scaler,
     )
+
+
+def _refuse_together(settings: Trainer, world: World) -> None:
+    """What one process can do and several cannot."""
+    if world.alone:
+        return
+    if settings.fuse_optim_with_backward:
+        raise RunError(
+            "fuse_optim_with_backward updates each weight when its gradient is there, and a layout sums gradients later",
+            hint="set trainer.fuse_optim_with_backward=false, or parallel=single",
+        )
 
 
 def _seed(seed: int) -> None:

@@ -1,6 +1,6 @@
 """How a run is asked to stop: by a signal, by a file named STOP in its folder, or by a callback.
 
-A request is only noted; the loop looks at it between two steps. The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 asks
+A request is only noted; the loop looks at it between two steps, where all processes of a run agree on what was noted by any. The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 asks
 for a last checkpoint. The second SIGINT, and any signal once there is a file named ABORT, ends the process at once.
 """
 
@@ -15,7 +15,12 @@ from forge.control.requests import ABORT_FILE, STOP_FILE
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["Stopping"]
+__all__ = ["Stopping", "among_others"]
+
+
+def among_others() -> bool:
+    """Whether torchrun has started this process, and looks after it."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 class Stopping:
@@ -25,10 +30,13 @@ class Stopping:
         self.folder: str | None = None
         self.reason = ""
         self.interrupted = False  # by somebody outside: the run is not finished
+        self.agreed: bool | None = None  # what all processes know, where there are several
 
     def listen(self) -> None:
         """Take over the signals; to be called before anything slow, so that none is missed."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        # The agent of torchrun ends processes by these where another one has failed: none of them can go on then.
+        own = () if among_others() else (signal.SIGINT, signal.SIGTERM)
+        for number in (*own, signal.SIGUSR1):
             signal.signal(number, self._on_signal)
 
     def finish(self, reason: str) -> None:
@@ -43,9 +51,20 @@ class Stopping:
     @property
     def asked(self) -> bool:
         """Whether the run is to end after this step."""
+        return self.noted if self.agreed is None else self.agreed
+
+    @property
+    def noted(self) -> bool:
+        """Whether this process knows of a request."""
         if not self.reason and self._has(STOP_FILE):
             self.interrupt(f"the file {STOP_FILE} in the run's folder")
         return bool(self.reason)
+
+    def agree(self, *, stop: bool, interrupted: bool) -> None:
+        """What all processes together know counts, and nothing noted since."""
+        if stop and not self.reason:
+            self.reason = "another process of the run was asked to"
+        self.agreed, self.interrupted = stop, interrupted if stop else self.interrupted
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if (number == signal.SIGINT and self.interrupted) or self._has(ABORT_FILE):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from forge.ml.parallel.layout import Layout
+from forge.plan.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,9 +15,9 @@ import torch
 from forge.base.errors import ForgeError
 from forge.base.sizes import shown_size
 from forge.build.frozen import thaw
-from forge.ml.train.loop import take_step
 from forge.ml.train.metrics import plain
 from forge.ml.train.setup import build_settings, make_run
+from forge.ml.train.step import take_step
 from forge.ml.train.stopping import Stopping
 from forge.ml.workbench.answer import Outcome
 from forge.ml.workbench.spoken import SpokenConsole

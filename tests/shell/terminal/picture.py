@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -89,21 +89,12 @@ def _runs(terminal: Terminal, row: int) -> Iterator[Run]:
             text += cell.data
 
 
-def _look(cell: object) -> tuple[str, str, bool, bool, bool]:
+def _look(cell: Any) -> tuple[str, str, bool, bool, bool]:
     """Colour, ground (empty: the window's), bold, italic, underlined."""
-    fg, bg = getattr(cell, "fg", "default"), getattr(cell, "bg", "default")
-    if getattr(cell, "reverse", False):
-        fg, bg = ("ground" if bg == "default" else bg), fg
-    ground = "" if bg == "default" else "text" if bg == "default-reversed" else bg
-    if getattr(cell, "reverse", False) and bg == "default":
-        ground = "default"
-    return (
-        fg,
-        ground,
-        bool(getattr(cell, "bold", 0)),
-        bool(getattr(cell, "italics", 0)),
-        bool(getattr(cell, "underscore", 0)),
-    )
+    letters, ground = cell.fg, "" if cell.bg == "default" else cell.bg
+    if cell.reverse:
+        letters, ground = ground or "ground", letters
+    return letters, ground, cell.bold, cell.italics, cell.underscore
 
 
 def draw(
@@ -116,15 +107,14 @@ def draw(
 ) -> str:
     """The picture; ``only`` draws one frame of it, standing still."""
     width, height = columns * WIDTH + 2 * _MARGIN, lines * HEIGHT + _BAR + _MARGIN
-    whole = sum(frame.seconds for frame in frames)
     shown = frames if only is None else [frames[only]]
-    rules, groups, passed = [], [], 0.0
-    for number, frame in enumerate(shown):
-        if only is None:
-            begin, end = (100 * moment / whole for moment in (passed, passed + frame.seconds))
-            rules.append(_rule(number, begin, end, whole, last=number == len(shown) - 1))
-            passed += frame.seconds
-        groups.append(f'<g class="f{number}">{"".join(_drawn(frame, palette))}</g>')
+    parts = list(_parts(shown, lines, palette))
+    whole = sum(frame.seconds for frame in shown)
+    moments = [sum(frame.seconds for frame in shown[:number]) for number in range(len(shown) + 1)]
+    spans = dict.fromkeys((first, last) for first, last, _ in parts if (first, last) != (0, len(shown)))
+    names = {span: f"f{number}" for number, span in enumerate(spans)}
+    rules = [_rule(names[span], moments[span[0]] / whole, moments[span[1]] / whole, whole) for span in spans]
+    groups = [f'<g class="{names.get((first, last), "all")}">{drawn}</g>' for first, last, drawn in parts]
     font = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
     dots = "".join(
         f'<circle cx="{_MARGIN + 6 + 18 * at}" cy="{_BAR / 2}" r="5" fill="{palette["edge"]}"/>' for at in range(3)
@@ -133,7 +123,8 @@ def draw(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
         f'role="img" aria-label="{escape(title)}">\n'
         f"<style>text{{font:14px {font};white-space:pre}}.b{{font-weight:700}}.i{{font-style:italic}}"
-        f".u{{text-decoration:underline}}{''.join(rules)}</style>\n"
+        f".u{{text-decoration:underline}}{''.join(rules)}"
+        "@media (prefers-reduced-motion:reduce){g{animation:none!important}}</style>\n"
         f'<rect x=".5" y=".5" width="{width - 1:g}" height="{height - 1:g}" rx="8" fill="{palette["ground"]}" '
         f'stroke="{palette["edge"]}"/>\n'
         f'{dots}<text x="{width / 2:g}" y="{_BAR / 2 + 5:g}" text-anchor="middle" fill="{palette["brightblack"]}">'
@@ -142,17 +133,34 @@ def draw(
     )
 
 
-def _rule(number: int, begin: float, end: float, whole: float, *, last: bool) -> str:
-    """Shows a frame in its time; where nothing moves, the last one stays."""
-    stops = f"0%{{opacity:{int(begin == 0)}}}{begin:.2f}%{{opacity:1}}" + ("" if last else f"{end:.2f}%{{opacity:0}}")
+def _parts(frames: Sequence[Frame], lines: int, palette: Mapping[str, str]) -> Iterator[tuple[int, int, str]]:
+    """What is drawn from one frame up to another: a line that stays as it is is drawn once."""
+    for row in (*range(lines), None):
+        start, before = 0, ""
+        for number in range(len(frames) + 1):
+            here = "" if number == len(frames) else "".join(_drawn(frames[number], row, palette))
+            if here != before or number == len(frames):
+                if before:
+                    yield start, number, before
+                start, before = number, here
+
+
+def _rule(name: str, begin: float, end: float, whole: float) -> str:
+    """Shows a part in its time; where nothing moves, what is there at the end stays."""
+    last = int(end > 1 - 1e-9)
+    shown = f"{100 * begin:.3f}%{{opacity:1}}" + ("" if last else f"{100 * end:.3f}%{{opacity:0}}")
+    stops = shown if begin == 0 else f"0%{{opacity:0}}{shown}"
     return (
-        f"@keyframes f{number}{{{stops}100%{{opacity:{int(last)}}}}}"
-        f".f{number}{{opacity:{int(last)};animation:f{number} {whole:g}s step-end infinite}}"
+        f"@keyframes {name}{{{stops}100%{{opacity:{last}}}}}"
+        f".{name}{{opacity:{last};animation:{name} {whole:g}s step-end infinite}}"
     )
 
 
-def _drawn(frame: Frame, palette: Mapping[str, str]) -> Iterator[str]:
+def _drawn(frame: Frame, row: int | None, palette: Mapping[str, str]) -> Iterator[str]:
+    """One line of a frame, or, without a number, its cursor."""
     for run in frame.runs:
+        if run.row != row:
+            continue
         x, y, width = run.column * WIDTH, run.row * HEIGHT, len(run.text) * WIDTH
         if run.ground:
             yield f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{HEIGHT:g}" fill="{_colour(run.ground, palette)}"/>'
@@ -167,10 +175,10 @@ def _drawn(frame: Frame, palette: Mapping[str, str]) -> Iterator[str]:
             f'<text x="{x + start * WIDTH:g}" y="{y + _BASELINE:g}" textLength="{len(text) * WIDTH:g}"{named} '
             f'fill="{_colour(run.colour, palette)}">{escape(text, quote=False)}</text>'
         )
-    if frame.cursor is not None:
-        row, column = frame.cursor
+    if row is None and frame.cursor is not None:
+        line, column = frame.cursor
         yield (
-            f'<rect x="{column * WIDTH:g}" y="{row * HEIGHT:g}" width="{WIDTH:g}" height="{HEIGHT:g}" '
+            f'<rect x="{column * WIDTH:g}" y="{line * HEIGHT:g}" width="{WIDTH:g}" height="{HEIGHT:g}" '
             f'fill="{palette["default"]}" opacity=".5"/>'
         )
 

@@ -152,6 +152,11 @@ class Terminal:
         cursor = self.screen.cursor
         return "".join(self.screen.display[: cursor.y + 1])[: cursor.y * self.screen.columns + cursor.x]
 
+    @property
+    def listed(self) -> list[str]:
+        """The list of completions: what stands between the cursor and the toolbar."""
+        return [row.strip() for row in self.rows[self.screen.cursor.y + 1 : -1] if row.strip()]
+
     def row_of(self, text: str) -> int:
         """The number of the lowest line that has the text."""
         return max(number for number, row in enumerate(self.rows) if text in row)

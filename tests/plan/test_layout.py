@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.ml.parallel.layout import Layout
+from forge.plan.layout import Layout
 
 PIPELINE = {"pp": 2, "pp_schedule": "1f1b", "microbatches": 4}
 

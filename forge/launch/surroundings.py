@@ -1,0 +1,125 @@
+"""What the environment says about the nodes of a run: set by hand, by Slurm, by SkyPilot, or by an operator of Kubernetes.
+
+Each of them has names of its own for the same few facts. Where two of them disagree, that is said, and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from forge.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+__all__ = ["MASTER_PORT", "Fact", "Surroundings", "first_host", "surroundings"]
+
+MASTER_PORT: Final = 29500
+"""Where the nodes meet unless something else is said."""
+_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "nnodes": ("PET_NNODES", "NNODES", "SKYPILOT_NUM_NODES"),
+    "node-rank": ("PET_NODE_RANK", "NODE_RANK", "SKYPILOT_NODE_RANK"),
+    "nproc-per-node": ("PET_NPROC_PER_NODE", "NPROC_PER_NODE", "SKYPILOT_NUM_GPUS_PER_NODE"),
+    "master-addr": ("PET_MASTER_ADDR", "MASTER_ADDR"),
+    "master-port": ("PET_MASTER_PORT", "MASTER_PORT"),
+    "rdzv-endpoint": ("PET_RDZV_ENDPOINT",),
+    "rdzv-backend": ("PET_RDZV_BACKEND",),
+    "rdzv-id": ("PET_RDZV_ID",),
+    "rdzv-conf": ("PET_RDZV_CONF",),
+    "max-restarts": ("PET_MAX_RESTARTS",),
+}
+_WORDS: Final = {
+    "nnodes": "the number of nodes",
+    "node-rank": "the number of this node",
+    "nproc-per-node": "the processes on each node",
+    "master-addr": "the first node",
+    "master-port": "the port of the first node",
+}
+_COUNTS: Final = ("node-rank", "master-port", "max-restarts")
+_PORTS: Final = (20000, 10000)  # the first of those that jobs of Slurm meet at, and how many there are
+_FIRST_OF: Final = re.compile(r"([^\[,]+)(?:\[(\d+)[^\]]*\])?([^\[,]*)")
+
+
+class Fact(NamedTuple):
+    """A value, and the variable that says it."""
+
+    value: str
+    source: str
+
+
+class Surroundings(NamedTuple):
+    """The facts by the names of torchrun's flags."""
+
+    facts: Mapping[str, Fact]
+
+    def values(self) -> dict[str, str]:
+        """The values alone."""
+        return {name: fact.value for name, fact in self.facts.items()}
+
+    @property
+    def several(self) -> bool:
+        """Whether this is one of several nodes."""
+        nodes = self.facts.get("nnodes")
+        return nodes is not None and nodes.value not in {"1", "1:1"}
+
+
+def surroundings(environment: Mapping[str, str], decided: Collection[str] = ()) -> Surroundings:
+    """What these variables say; UsageError where two of them disagree, or one cannot be what it has to be.
+
+    What is ``decided`` elsewhere they are not asked for.
+    """
+    facts: dict[str, Fact] = {}
+    for name, fact in _said(environment):
+        if name in decided:
+            continue
+        _check(name, fact)
+        known = facts.setdefault(name, fact)
+        if known.value != fact.value:
+            raise UsageError(
+                f"{known.source}={known.value} and {fact.source}={fact.value} disagree on {_WORDS.get(name, name)}",
+                hint=f"unset one of them, or say it yourself: -- --{name} VALUE",
+            )
+    return Surroundings(facts)
+
+
+def _said(environment: Mapping[str, str]) -> Iterator[tuple[str, Fact]]:
+    for name, variables in _NAMES.items():
+        for variable in variables:
+            if value := environment.get(variable, "").strip():
+                yield name, Fact(value, variable)
+    yield from _skypilot(environment)
+    # In the shell of an allocation nothing is distributed yet: a step of several tasks is.
+    if environment.get("SLURM_PROCID") and int(environment.get("SLURM_NNODES", "1")) > 1:
+        yield from _slurm(environment)
+
+
+def _skypilot(environment: Mapping[str, str]) -> Iterator[tuple[str, Fact]]:
+    nodes = environment.get("SKYPILOT_NODE_IPS", "").split()
+    if len(nodes) > 1:
+        yield "master-addr", Fact(nodes[0], "SKYPILOT_NODE_IPS")
+
+
+def _slurm(environment: Mapping[str, str]) -> Iterator[tuple[str, Fact]]:
+    yield "nnodes", Fact(environment["SLURM_NNODES"], "SLURM_NNODES")
+    if rank := environment.get("SLURM_NODEID"):
+        yield "node-rank", Fact(rank, "SLURM_NODEID")
+    if gpus := environment.get("SLURM_GPUS_ON_NODE"):
+        yield "nproc-per-node", Fact(gpus, "SLURM_GPUS_ON_NODE")
+    if (nodes := environment.get("SLURM_JOB_NODELIST")) and not environment.get("MASTER_ADDR"):
+        yield "master-addr", Fact(first_host(nodes), "SLURM_JOB_NODELIST")
+    if (job := environment.get("SLURM_JOB_ID", "")).isdecimal() and not environment.get("MASTER_PORT"):
+        yield "master-port", Fact(str(_PORTS[0] + int(job) % _PORTS[1]), "SLURM_JOB_ID")
+
+
+def first_host(nodes: str) -> str:
+    """The first node of a list as Slurm writes it: ``gpu[03-07,9],x`` begins with ``gpu03``."""
+    found = _FIRST_OF.match(nodes)
+    return "".join(part or "" for part in found.groups()) if found else nodes
+
+
+def _check(name: str, fact: Fact) -> None:
+    if name in _COUNTS and not fact.value.isdecimal():
+        raise UsageError(f"{fact.source} is a whole number, not {fact.value!r}")
+    if name == "nnodes" and not re.fullmatch(r"[1-9]\d*(:[1-9]\d*)?", fact.value):
+        raise UsageError(f"{fact.source} is a number of nodes, or least:most, not {fact.value!r}")

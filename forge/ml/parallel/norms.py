@@ -1,0 +1,49 @@
+"""The norm of all gradients of a model, wherever their pieces are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+from forge.ml.parallel.pieces import is_spread, local
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from forge.ml.parallel.world import World
+
+__all__ = ["total_norm"]
+
+
+def total_norm(gradients: Sequence[torch.Tensor], world: World | None = None) -> torch.Tensor:
+    """The norm of the gradients as if they were one vector; each process gets it, and what is there twice counts once."""
+    if world is None or world.alone:
+        return torch.nn.utils.get_total_norm(gradients)
+    squares = torch.zeros((), dtype=torch.float32, device=world.device)
+    for spread, group in _by_spread(gradients).items():
+        part = torch.nn.utils.get_total_norm([local(gradient) for gradient in group]).float().square().to(world.device)
+        for process_group in spread:
+            dist.all_reduce(part, group=process_group)
+        squares += part
+    if world.layout.pp > 1 and world.mesh is not None:
+        dist.all_reduce(squares, group=world.mesh.get_group("pp"))
+    return squares.sqrt()
+
+
+def _by_spread(gradients: Sequence[torch.Tensor]) -> dict[tuple[Any, ...], list[torch.Tensor]]:
+    """The gradients by the groups of processes that have other pieces of them; in the same order in each process."""
+    found: dict[tuple[Any, ...], list[torch.Tensor]] = {}
+    for gradient in gradients:
+        found.setdefault(_groups(gradient), []).append(gradient)
+    return found
+
+
+def _groups(gradient: Any) -> tuple[Any, ...]:
+    if not is_spread(gradient):
+        return ()
+    mesh = gradient.device_mesh
+    return tuple(
+        mesh.get_group(number) for number, placement in enumerate(gradient.placements) if not placement.is_replicate()
+    )

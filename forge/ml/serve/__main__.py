@@ -1,0 +1,224 @@
+"""``python -m forge.ml.serve``: the process of `forge inf server`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from forge.base.errors import ForgeError, ToolError, UsageError
+from forge.base.files import read_bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import uvicorn
+
+    from forge.ml.serve.batcher import Batcher
+    from forge.ml.serve.engine import Engine
+    from forge.ml.serve.following import Follower
+    from forge.ml.serve.model_folder import ServedModel
+    from forge.ml.serve.sources import Source
+
+__all__ = ["main"]
+
+_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+_LONGEST_KEYS: Final = 64 << 10
+_SHORTEST_KEY: Final = 16
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve a model until a signal ends it; 0: ended in peace, 2: the user's mistake."""
+    options = _parser().parse_args(arguments)
+    try:
+        keys = _keys(options)
+        return _serve(options, keys)
+    except (ForgeError, ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="forge inf server", allow_abbrev=False)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--from-checkpoint", action="store_true")
+    parser.add_argument("--follow", type=float)
+    parser.add_argument("--adapter")
+    parser.add_argument("--host", default="localhost")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--api-key-file")
+    parser.add_argument("--served-model-name")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--device")
+    parser.add_argument("--attn-implementation", default="sdpa")
+    parser.add_argument("--chat-template")
+    parser.add_argument("--max-model-len", type=int)
+    parser.add_argument("--max-num-seqs", type=int, default=32)
+    parser.add_argument("--max-waiting", type=int, default=128)
+    parser.add_argument("--pooling", choices=("mean", "last"))
+    parser.add_argument("--engine", choices=("forge", "vllm"), default="forge")
+    return parser
+
+
+def _keys(options: argparse.Namespace) -> list[str]:
+    """The keys of the file, one a line, or of FORGE_API_KEY; needed wherever others than this machine can ask."""
+    if options.api_key_file is not None:
+        lines = read_bounded(options.api_key_file, _LONGEST_KEYS).decode().splitlines()
+        keys = [line.strip() for line in lines if line.strip()]
+        if not keys:
+            raise UsageError(f"{options.api_key_file} holds no key", hint="write a key into it: one a line")
+    else:
+        keys = [key for key in [os.environ.get("FORGE_API_KEY", "").strip()] if key]
+    if any(len(key) < _SHORTEST_KEY for key in keys):
+        raise UsageError(
+            f"an API key has {_SHORTEST_KEY} characters at least",
+            hint="make one: python -c 'import secrets; print(secrets.token_urlsafe())' > key.txt",
+        )
+    if not keys and options.host not in _LOOPBACK:
+        raise UsageError(
+            f"{options.host} can be reached by others, and there is no API key",
+            hint="give --api-key-file FILE, or leave --host out to serve this machine alone",
+        )
+    return keys
+
+
+def _serve(options: argparse.Namespace, keys: Sequence[str]) -> int:
+    try:
+        import uvicorn
+    except ImportError:
+        raise ToolError("the server's libraries are not installed", hint="pip install 'forge[serve]'") from None
+
+    sockets = _sockets(options.host, options.port)
+    try:
+        engine, model, follower = _engine(options)
+        server = uvicorn.Server(_config(engine, model, keys))
+        port = sockets[0].getsockname()[1]
+        _say(f"serving {model.name} on http://{options.host}:{port} - open it in a browser to chat; Ctrl-C ends it")
+        if follower is not None:
+            follower.start()
+        with contextlib.suppress(KeyboardInterrupt):  # the server has ended in peace, and says so this way
+            server.run(sockets=sockets)
+        return 0 if server.started else 2
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _config(engine: Engine, model: ServedModel, keys: Sequence[str]) -> uvicorn.Config:
+    import uvicorn
+
+    from forge.ml.serve.app import build_app
+    from forge.ml.serve.guard import GuardRules, key_digests
+    from forge.ml.serve.wire import Deadlines, deadline_protocol
+
+    return uvicorn.Config(
+        build_app(engine, model, GuardRules(keys=key_digests(keys))),
+        http=deadline_protocol(Deadlines()),
+        ws="none",
+        lifespan="on",
+        loop="asyncio",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        limit_concurrency=4096,
+        backlog=4096,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def _sockets(host: str, port: int) -> list[socket.socket]:
+    """The sockets to listen on, held before anything is loaded: a port that is taken shows at once."""
+    found: list[socket.socket] = []
+    try:
+        places = {place[4][0]: place[0] for place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        for address, family in places.items():
+            found.append(_bound(family, address, found[0].getsockname()[1] if found else port))
+    except OSError as error:
+        for one in found:
+            one.close()
+        raise UsageError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}", hint="choose another port with --port"
+        ) from error
+    return found
+
+
+def _bound(family: int, address: str, port: int) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((address, port))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _engine(options: argparse.Namespace) -> tuple[Engine, ServedModel, Follower | None]:
+    from forge.ml.serve.model_folder import read_served_model
+    from forge.ml.serve.sources import find_source
+
+    source = find_source(options.model, checkpoint=options.from_checkpoint, adapter=options.adapter, say=_say)
+    model = read_served_model(
+        source.weights,
+        texts=source.texts,
+        name=options.served_model_name or source.name,
+        template=options.chat_template,
+    )
+    if options.engine == "vllm":
+        from forge.ml.serve.vllm_engine import VllmEngine
+
+        return VllmEngine(source, model, options), model, None
+    _say(f"loading {source.weights}: importing torch and transformers")
+    engine = _batcher(options, source, model)
+    return engine, model, _follower(options, source, engine) if options.follow else None
+
+
+def _batcher(options: argparse.Namespace, source: Source, model: ServedModel) -> Batcher:
+    from forge.ml.serve.batcher import Batcher, BatcherLimits
+    from forge.ml.serve.grammar import Grammars
+    from forge.ml.serve.loading import free_tokens
+
+    weights = _weights(options, source.weights, source.adapter)
+    limits = BatcherLimits(
+        slots=options.max_num_seqs,
+        waiting=options.max_waiting,
+        longest=options.max_model_len or model.longest,
+        cached=free_tokens(weights),
+    )
+    grammars = Grammars(model.tokenizer, model.ends, model.vocabulary)
+    return Batcher(weights, limits, grammars=grammars, pooling=options.pooling or model.pooling)
+
+
+def _weights(options: argparse.Namespace, folder: str, adapter: str | None) -> Any:
+    from forge.ml.serve.loading import load_served_model, serving_device
+
+    device = serving_device(options.device)
+    return load_served_model(
+        folder, device, dtype=options.dtype, adapter=adapter, attention=options.attn_implementation
+    )
+
+
+def _follower(options: argparse.Namespace, source: Source, engine: Batcher) -> Follower:
+    from forge.ml.serve.following import Follower
+    from forge.ml.serve.sources import checkpoints_of, find_source
+
+    def take(path: str) -> None:
+        found = find_source(path, say=_say)
+        engine.replace_model(_weights(options, found.weights, found.adapter)).result()
+
+    return Follower(checkpoints_of(options.model), source.step, options.follow, take)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""Which folders a server reads: a model's, the newest checkpoint of one, and that of an adapter."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from forge.base.errors import ModelError
+from forge.base.files import read_bounded
+from forge.ml.checkpoint.store import Store
+from forge.ml.models.adapter_folder import holds_adapter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Source", "checkpoints_of", "find_source"]
+
+_LONGEST: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where weights, texts (the tokenizer and the template) and an adapter come from; the name of what is served."""
+
+    weights: str
+    texts: str
+    adapter: str | None
+    name: str
+    step: int | None = None
+
+
+def find_source(
+    model: str, *, checkpoint: bool = False, adapter: str | None = None, say: Callable[[str], None]
+) -> Source:
+    """Find what is to be served; ModelError when it is not there."""
+    name = os.path.basename(os.path.abspath(model))
+    if checkpoint:
+        found = checkpoints_of(model).newest(say)
+        if found is None:
+            raise ModelError(f"there are no checkpoints in {model}", hint="train first, or leave -c out")
+        return _source(found.path, adapter, name, found.step)
+    return _source(model, adapter, name, None)
+
+
+def checkpoints_of(model: str) -> Store:
+    """The checkpoints in a model's folder, or in the folder of checkpoints itself."""
+    inside = os.path.join(model, "checkpoints")
+    return Store(inside if os.path.isdir(inside) else model)
+
+
+def _source(folder: str, adapter: str | None, name: str, step: int | None) -> Source:
+    if not holds_adapter(folder):
+        return Source(folder, folder, adapter, name, step)
+    if adapter is not None:
+        raise ModelError(f"the folder {folder} holds an adapter already, and a model takes one here")
+    base = _base(folder)
+    if base is None or not os.path.isdir(base):
+        raise ModelError(
+            f"the folder {folder} holds an adapter, and the model that it belongs on is not at {base}",
+            hint=f"name both: forge inf server -m MODEL_FOLDER --adapter {folder}",
+        )
+    texts = folder if os.path.isfile(os.path.join(folder, "tokenizer.json")) else base
+    return Source(base, texts, folder, name, step)
+
+
+def _base(folder: str) -> str | None:
+    try:
+        found = json.loads(read_bounded(os.path.join(folder, "adapter_config.json"), _LONGEST))
+    except (ValueError, RecursionError):
+        return None
+    base = found.get("base_model_name_or_path") if isinstance(found, dict) else None
+    return base if isinstance(base, str) and base else None

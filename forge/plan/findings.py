@@ -1,0 +1,44 @@
+"""What is wrong with the layout of a config, as findings of ``forge check``: each at the value that it hangs on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forge.graph.call_check import Finding
+from forge.plan.capability import refusals
+from forge.plan.read import origin_of, read_run
+
+if TYPE_CHECKING:
+    from forge.graph.node import Graph
+    from forge.plan.capability import Refusal
+    from forge.plan.read import RunReading
+
+__all__ = ["layout_findings"]
+
+
+def layout_findings(graph: Graph, main: str | None) -> list[Finding]:
+    """A finding for each thing that stands in the way of the layout that a config asks for; nothing is built."""
+    reading = read_run(graph.root, main)
+    if reading is None:
+        return []
+    if reading.refused:
+        return [Finding(origin_of(reading.parallel, ""), reading.prefix, reading.refused, code="layout")]
+    if reading.layout is None:
+        return []
+    found = refusals(
+        reading.shape,
+        reading.layout,
+        reading.ranks,
+        sequence_length=reading.sequence_length,
+        batch_size=reading.batch_size,
+        compiled=reading.settings.get("torch_compile") is True,
+        prefix=reading.prefix,
+    )
+    return [_finding(reading, refusal) for refusal in found]
+
+
+def _finding(reading: RunReading, refusal: Refusal) -> Finding:
+    key = f"{reading.prefix}.{refusal.key}" if refusal.key else reading.prefix
+    message = f"{refusal.what}: {refusal.why}" if refusal.why else refusal.what
+    hint = f"possible: {' or '.join(refusal.nearest)}" if refusal.nearest else ""
+    return Finding(origin_of(reading.parallel, refusal.key), key, message, hint, code="layout")

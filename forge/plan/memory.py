@@ -1,0 +1,255 @@
+"""The memory of each process of a run by its parts, and the most that is in use at a time.
+
+Everything here is counted, nothing is measured. What a GPU's own context takes, and what an allocator cannot use for being in
+pieces, comes on top.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from forge.plan.activations import (
+    checkpointed_layers,
+    layer_bytes,
+    layer_input_bytes,
+    layer_work_bytes,
+    tail_bytes,
+)
+from forge.plan.matrices import adapter_matrices, embedding_matrices, layer_matrices, numbers
+from forge.plan.pipeline import in_flight
+
+if TYPE_CHECKING:
+    from forge.plan.optimizer_state import Matrix
+    from forge.plan.setup import TrainingSetup
+
+__all__ = ["RankMemory", "pipeline_memory", "rank_memory"]
+
+_CHUNK: Final = 128 << 20
+_PART: Final = {"cpu": 4 << 20, "cuda": 256 << 20}
+_FULL: Final = 4
+_WHOLE: Final = 3
+_GRADIENTS: Final = 2
+_OFFLOADED_LEAST: Final = 1 << 20
+_AHEAD: Final = 5
+_NF4: Final = 0.5 + 1 / 64 + 4 / (64 * 256)
+
+
+@dataclass(frozen=True)
+class RankMemory:
+    """Bytes of one process. `forward`, `backward` and `step` are the peaks of these phases, everything counted.
+
+    `logits` is what the loss works with, `gathered` are weights of others that lie here for a while, and `host` is what
+    is kept in the memory of the host instead.
+    """
+
+    place: int
+    layers: tuple[int, ...]
+    parameters: int
+    trained: int
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+    logits: float
+    gathered: float
+    forward: float
+    backward: float
+    step: float
+    host: float = 0.0
+
+    @property
+    def peak(self) -> float:
+        """The most that is in use at a time."""
+        return max(self.forward, self.backward, self.step)
+
+
+def pipeline_memory(setup: TrainingSetup) -> list[RankMemory]:
+    """The memory of a process at each place of the pipeline; all others are like one of these."""
+    return [rank_memory(setup, place) for place in range(setup.layout.pp)]
+
+
+def rank_memory(setup: TrainingSetup, place: int) -> RankMemory:
+    """The memory of a process at one place of the pipeline."""
+    return _Rank(setup, place).memory()
+
+
+class _Rank:
+    """The arithmetic of one process."""
+
+    def __init__(self, setup: TrainingSetup, place: int) -> None:
+        self.setup = setup
+        self.place = place
+        stages = setup.stages
+        self.numbers = setup.stages_of(place)
+        self.layers = [layer for stage in self.numbers for layer in stages[stage]]
+        self.first = 0 in self.numbers
+        self.last = len(stages) - 1 in self.numbers
+        self.ends = embedding_matrices(setup, first=self.first, last=self.last)
+        self.held = [matrix for layer in self.layers for matrix in layer_matrices(setup, layer)]
+        self.trains_all = setup.adapter_rank is None
+        adapters = [] if self.trains_all else [one for layer in self.layers for one in adapter_matrices(setup, layer)]
+        self.adapters: list[Matrix] = adapters
+        self.trained: list[Matrix] = [*self.ends, *self.held] if self.trains_all else adapters
+        self.trained_size = setup.weight_size if self.trains_all else _FULL
+        self.share = setup.layout.dp_shard
+
+    def memory(self) -> RankMemory:
+        setup = self.setup
+        weights, gradients, optimizer = self.weights(), self.gradients(), self.optimizer()
+        gathered = self.gathered()
+        activations = self.activations()
+        logits = self.logits()
+        host = 0.0
+        on_device = weights + optimizer
+        if setup.layout.cpu_offload:
+            host, on_device = weights + optimizer + gradients, 0.0
+        if setup.offload and setup.device == "cuda":
+            kept = min(activations, _AHEAD * 2 * layer_input_bytes(setup) + self.tail())
+            host, activations = host + activations - kept, kept
+        stays = self.gradients_stay()
+        base = on_device + gathered + (gradients if stays and not setup.layout.cpu_offload else 0.0)
+        return RankMemory(
+            place=self.place,
+            layers=tuple(self.layers),
+            parameters=numbers([*self.ends, *self.held, *self.adapters]),
+            trained=numbers(self.trained),
+            weights=weights,
+            gradients=gradients,
+            optimizer=optimizer,
+            activations=activations,
+            logits=logits,
+            gathered=gathered,
+            forward=base + activations + self.casts() + logits,
+            backward=base + self.backward(activations, stays=stays),
+            step=on_device + self.step(gradients),
+            host=host,
+        )
+
+    def weights(self) -> float:
+        size = self.setup.weight_size
+        inside = numbers(self.held) * (_NF4 if self.setup.four_bits else size)
+        found = inside + numbers(self.ends) * size + numbers(self.adapters) * _FULL
+        return found / self.share if self.setup.layout.zero_stage == _WHOLE else found
+
+    def gradients(self) -> float:
+        if self.setup.fused:
+            return self.largest() * self.trained_size
+        found = numbers(self.trained) * self.trained_size
+        return float(found / self.share if self.setup.layout.zero_stage >= _GRADIENTS else found)
+
+    def optimizer(self) -> float:
+        # Rounding by chance remembers in float32 beside weights of bfloat16.
+        size = _FULL if self.setup.rounding else self.trained_size
+        found = self.setup.optimizer.state_bytes(self.trained, size)
+        return found / self.share if self.setup.layout.zero_stage else found
+
+    def largest(self) -> float:
+        return float(max((rows * columns for rows, columns, _, _ in self.trained), default=0))
+
+    def gradients_stay(self) -> bool:
+        """Whether gradients are there already while a forward pass runs: those of an earlier one, or buckets of DDP."""
+        setup = self.setup
+        copies = setup.layout.dp_replicate * setup.layout.dp_shard > 1 and setup.layout.zero_stage < _GRADIENTS
+        return not setup.fused and (setup.passes > 1 or copies)
+
+    def gathered(self) -> float:
+        """Whole layers in the place of shares: two at a time, the one that computes and the one that comes next."""
+        setup = self.setup
+        if setup.layout.zero_stage != _WHOLE or self.share == 1:
+            return 0.0
+        size = setup.compute_size
+        sizes = [numbers(layer_matrices(setup, layer)) * size for layer in self.layers]
+        ends = numbers(self.ends) * size
+        if not setup.layout.reshard_after_forward:
+            return float(sum(sizes) + ends)
+        return float(2 * max(sizes, default=0) + ends)
+
+    def activations(self) -> float:
+        """What all forward passes have left that are under way at a time, when that is most."""
+        setup = self.setup
+        marks = checkpointed_layers(setup)
+        stages = setup.stages
+        found = 0.0
+        for stage, count in zip(self.numbers, in_flight(setup.layout)[self.place], strict=True):
+            kept = sum(layer_bytes(setup, layer, checkpointed=marks[layer]) for layer in stages[stage])
+            if setup.layout.pp > 1:
+                kept += layer_input_bytes(setup)  # what it hands on stays until its gradient comes
+            found += count * kept
+        return found + self.tail()
+
+    def tail(self) -> float:
+        return tail_bytes(self.setup) if self.last else 0.0
+
+    def head_gradient(self) -> float:
+        """The loss makes the gradient of the head on the way forward."""
+        if not self.last or not self.trains_all or self.setup.whole_logits:
+            return 0.0
+        return self.head() * self.setup.weight_size
+
+    def head(self) -> float:
+        return self.setup.shape.vocab * self.setup.shape.hidden / self.setup.layout.tp
+
+    def logits(self) -> float:
+        """What the loss works with, without the gradient of the head."""
+        if not self.last:
+            return 0.0
+        setup = self.setup
+        size = setup.compute_size
+        whole = setup.tokens * setup.shape.vocab / setup.layout.tp
+        if setup.whole_logits:
+            return whole * (_FULL * 2 + size)
+        chunks = whole * size / _CHUNK
+        part = min(_PART[setup.device], whole * _FULL) * (1 if size == _FULL else 2)
+        found = min(whole * size, _CHUNK) + part + self.head_gradient()
+        if chunks > 1 and size != _FULL and self.trains_all:
+            found += self.head() * (_FULL - setup.weight_size + size)  # summed in float32, a chunk's beside it
+        if setup.cast:
+            found += self.head() * size
+        return found
+
+    def casts(self) -> float:
+        """Autocast keeps each weight that it cast until the forward pass is over, and the backward pass needs it too."""
+        return float(numbers(self.held) * self.setup.compute_size) if self.setup.cast else 0.0
+
+    def backward(self, activations: float, *, stays: bool) -> float:
+        """The most beside weights and state while gradients come and activations go, layer by layer from the end."""
+        setup = self.setup
+        marks = checkpointed_layers(setup)
+        # A whole computation of a layer that was checkpointed is there while its gradients are made.
+        works = [
+            layer_work_bytes(setup, layer) + (layer_bytes(setup, layer, checkpointed=False) if marks[layer] else 0.0)
+            for layer in self.layers
+        ]
+        at_start = activations + self.casts() + self.head_gradient() + max(works[-1:], default=0.0)
+        if setup.whole_logits and self.last:
+            at_start += self.logits()
+        if setup.fused:
+            return max(
+                at_start,
+                max(works, default=0.0) + self.head_gradient(),
+                self.ends_gradients() + self.head_gradient(),
+                self.updates(),
+            )
+        if stays:
+            largest = self.largest() * self.trained_size
+            return max(at_start + largest, max(works, default=0.0) + self.ends_gradients() + self.head_gradient())
+        return max(at_start, self.gradients() + max(works[:1], default=0.0), self.gradients() + self.ends_gradients())
+
+    def updates(self) -> float:
+        """An optimizer inside the backward pass changes its largest matrix when nothing else is left."""
+        step = self.setup.optimizer.step_bytes(self.largest(), rounding=self.setup.rounding)
+        return self.largest() * self.trained_size + step
+
+    def ends_gradients(self) -> float:
+        """A tied matrix gets two gradients, and their sum is a third."""
+        if not (self.trains_all and self.first and self.last and self.setup.shape.tied):
+            return 0.0
+        return 2 * self.head() * self.setup.weight_size
+
+    def step(self, gradients: float) -> float:
+        setup = self.setup
+        if setup.fused or setup.layout.cpu_offload:
+            return 0.0
+        share = self.share if setup.layout.zero_stage else 1
+        return gradients + setup.optimizer.step_bytes(self.largest() / share, rounding=setup.rounding)

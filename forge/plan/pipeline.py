@@ -1,0 +1,234 @@
+"""Schedules of a pipeline: which process does what when, how long it waits, and how many microbatches it holds.
+
+The orders are those of torch's schedules; ``zbv`` and ``dualpipev``, which torch writes down by rules of their own, are played with
+the same stages and the rule that they follow: a backward pass first, then a forward pass, then the gradients of weights.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from forge.plan.layout import Layout
+
+__all__ = ["StageWork", "WorkKind", "bubble_formula", "bubble_share", "in_flight", "timeline"]
+
+WorkKind = Literal["F", "B", "I", "W"]
+"""A forward pass, a whole backward pass, and its two halves: the gradients of the inputs and of the weights."""
+
+# In units of a forward pass of one stage.
+_COSTS: Final = {"F": 1, "B": 2, "I": 1, "W": 1}
+_FOLDED: Final = ("zbv", "dualpipev")
+_SPLIT: Final = ("interleaved_zero_bubble", *_FOLDED)
+
+
+class StageWork(NamedTuple):
+    """One thing a process does: what, for which microbatch, in which stage, and from when to when."""
+
+    kind: WorkKind
+    stage: int
+    microbatch: int
+    start: int
+    end: int
+
+
+def bubble_formula(layout: Layout) -> tuple[str, float]:
+    """The share of time that a schedule leaves its processes waiting, as a formula and as its value."""
+    p, m, v = layout.pp, layout.microbatches, layout.stages_per_rank
+    if p == 1:
+        return "no pipeline", 0.0
+    if layout.pp_schedule in ("gpipe", "1f1b"):
+        return "(p - 1) / (m + p - 1)", (p - 1) / (m + p - 1)
+    if layout.pp_schedule in ("interleaved_1f1b", "looped_bfs"):
+        return "(p - 1) / (v m + p - 1)", (p - 1) / (v * m + p - 1)
+    if layout.pp_schedule == "interleaved_zero_bubble":
+        return "(p - 1) / (3 v m + p - 1)", (p - 1) / (3 * v * m + p - 1)
+    return "0 from m = 2 p on", 0.0 if m >= 2 * p else (2 * p - m) / (2 * p + m)
+
+
+def bubble_share(layout: Layout) -> float:
+    """The share of time that processes wait when the schedule is played with stages that are all as long."""
+    rows = timeline(layout)
+    if layout.pp == 1:
+        return 0.0
+    whole = max(work.end for row in rows for work in row) * layout.pp
+    return 1 - sum(work.end - work.start for row in rows for work in row) / whole
+
+
+@lru_cache(maxsize=256)
+def in_flight(layout: Layout) -> list[list[int]]:
+    """For each process, how many microbatches of each of its stages are held at the time when it holds most."""
+    if layout.pp == 1:
+        return [[1] * layout.stages_per_rank]
+    return [_most_held(row, _stages_of(layout, place)) for place, row in enumerate(timeline(layout))]
+
+
+def _most_held(row: list[StageWork], stages: list[int]) -> list[int]:
+    held = dict.fromkeys(stages, 0)
+    most: list[int] = []
+    for work in row:
+        if work.kind == "F":
+            held[work.stage] += 1
+        # Whoever splits a backward pass keeps what the weights' gradients need until those are made.
+        elif work.kind in ("B", "W"):
+            held[work.stage] -= 1
+        now = list(held.values())
+        if not most or sum(now) > sum(most):
+            most = now
+    return most
+
+
+@lru_cache(maxsize=256)
+def timeline(layout: Layout) -> list[list[StageWork]]:
+    """What each process of a pipeline does and when, one row a process."""
+    if layout.pp == 1:
+        return [[StageWork("F", 0, 0, 0, 1), StageWork("B", 0, 0, 1, 3)]]
+    if layout.pp_schedule in _FOLDED:
+        return _played(layout)
+    return _timed(layout, [list(_order(layout, place)) for place in range(layout.pp)])
+
+
+def _stages_of(layout: Layout, place: int) -> list[int]:
+    if layout.pp_schedule in _FOLDED:
+        return [place, 2 * layout.pp - 1 - place]
+    return [place + loop * layout.pp for loop in range(layout.stages_per_rank)]
+
+
+_Planned = tuple[WorkKind, int, int]
+
+
+def _order(layout: Layout, place: int) -> Iterator[_Planned]:
+    if layout.pp_schedule == "1f1b":
+        yield from _one_by_one(layout, place)
+    elif layout.pp_schedule in ("gpipe", "looped_bfs"):
+        yield from _all_forward_first(layout, place)
+    else:
+        yield from _interleaved(layout, place)
+
+
+def _all_forward_first(layout: Layout, place: int) -> Iterator[_Planned]:
+    stages = _stages_of(layout, place)
+    for stage in stages:
+        yield from (("F", stage, microbatch) for microbatch in range(layout.microbatches))
+    for stage in reversed(stages):
+        yield from (("B", stage, microbatch) for microbatch in range(layout.microbatches))
+
+
+def _one_by_one(layout: Layout, place: int) -> Iterator[_Planned]:
+    count = layout.microbatches
+    ahead = min(count, layout.pp - place)
+    yield from (("F", place, microbatch) for microbatch in range(ahead))
+    for microbatch in range(count):
+        yield ("B", place, microbatch)
+        if microbatch + ahead < count:
+            yield ("F", place, microbatch + ahead)
+
+
+def _interleaved(layout: Layout, place: int) -> Iterator[_Planned]:
+    """Several stages on each process, one microbatch forward and one backward in turn."""
+    pp, loops, count = layout.pp, layout.stages_per_rank, layout.microbatches
+    each_round = count // max(1, count // pp)
+    total = loops * count
+    split = layout.pp_schedule in _SPLIT
+    ahead = min((loops - 1) * each_round + (1 if split else 2) * (pp - 1 - place), total)
+    forward = [_turn(step, each_round, loops) for step in range(total)]
+    waiting: list[_Planned] = []
+    for step in range(total + ahead):
+        if step < total:
+            loop, microbatch = forward[step]
+            yield ("F", place + loop * pp, microbatch)
+        if step >= ahead:
+            loop, microbatch = forward[step - ahead]
+            stage = place + (loops - 1 - loop) * pp
+            yield ("I" if split else "B", stage, microbatch)
+            if split:
+                waiting.append(("W", stage, microbatch))
+                if step - ahead >= place:
+                    yield waiting.pop(0)
+    yield from waiting
+
+
+def _turn(step: int, each_round: int, loops: int) -> tuple[int, int]:
+    """The loop and the microbatch of a step: a round of microbatches through one stage after the other."""
+    whole, rest = divmod(step, each_round * loops)
+    loop, place = divmod(rest, each_round)
+    return loop, whole * each_round + place
+
+
+def _timed(layout: Layout, orders: list[list[_Planned]]) -> list[list[StageWork]]:
+    """When each thing is done, each process going through its list as soon as what it needs is there."""
+    rows: list[list[StageWork]] = [[] for _ in orders]
+    done: dict[_Planned, int] = {}
+    left = sum(len(order) for order in orders)
+    while left:
+        before = left
+        for row, order in zip(rows, orders, strict=True):
+            while len(row) < len(order):
+                ready = _ready(layout, order[len(row)], done)
+                if ready is None:
+                    break
+                _do(row, order[len(row)], ready, done)
+                left -= 1
+        if left == before:
+            raise ValueError(f"{layout.pp_schedule} waits for ever with {layout.microbatches} microbatches")
+    return rows
+
+
+def _ready(layout: Layout, planned: _Planned, done: dict[_Planned, int]) -> int | None:
+    """When what a piece of work needs is there; None while it is not."""
+    kind, stage, microbatch = planned
+    last = layout.pp * layout.stages_per_rank - 1
+    if kind == "F":
+        return 0 if stage == 0 else done.get(("F", stage - 1, microbatch))
+    if kind == "W":
+        return done.get(("I", stage, microbatch))
+    if stage == last:
+        return done.get(("F", stage, microbatch))
+    return done.get((kind, stage + 1, microbatch))
+
+
+def _do(row: list[StageWork], planned: _Planned, ready: int, done: dict[_Planned, int]) -> None:
+    kind, stage, microbatch = planned
+    start = max(ready, row[-1].end if row else 0)
+    end = start + _COSTS[kind]
+    row.append(StageWork(kind, stage, microbatch, start, end))
+    done[planned] = end
+
+
+def _played(layout: Layout) -> list[list[StageWork]]:
+    """A pipeline folded into a V: each process does the best thing that it can do, at every moment."""
+    places = range(layout.pp)
+    rows: list[list[StageWork]] = [[] for _ in places]
+    done: dict[_Planned, int] = {}
+    left: list[dict[tuple[WorkKind, int], int]] = [
+        {(kind, stage): 0 for kind in ("I", "F", "W") for stage in reversed(_stages_of(layout, place))}
+        for place in places
+    ]
+    now, total = 0, layout.pp * 2 * 3 * layout.microbatches
+    while sum(map(len, rows)) < total:
+        for place in places:
+            if not rows[place] or rows[place][-1].end <= now:
+                chosen = _best(layout, left[place], done, now)
+                if chosen is not None:
+                    _do(rows[place], chosen, now, done)
+                    left[place][chosen[0], chosen[1]] += 1
+        now += 1
+    return rows
+
+
+def _best(
+    layout: Layout, counts: dict[tuple[WorkKind, int], int], done: dict[_Planned, int], now: int
+) -> _Planned | None:
+    """A backward pass if there is one, a forward pass while there is room, else gradients of weights."""
+    held = sum(count for (kind, _), count in counts.items() if kind == "F")
+    held -= sum(count for (kind, _), count in counts.items() if kind == "W")
+    for (kind, stage), count in counts.items():
+        if count == layout.microbatches or (kind == "F" and held >= 2 * layout.pp):
+            continue
+        ready = _ready(layout, (kind, stage, count), done)
+        if ready is not None and ready <= now:
+            return (kind, stage, count)
+    return None

@@ -1,0 +1,228 @@
+"""What a config says about a run, read from its graph without building anything."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from forge.graph.node import Call, Const, Expr, Map, Missing
+from forge.graph.walk import edges, find, fold
+from forge.plan.layout import Layout
+from forge.plan.optimizer_state import optimizer_plan
+from forge.plan.setup import TrainingSetup
+from forge.plan.shape import ModelShape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from forge.base.origin import Origin
+    from forge.graph.node import Node
+    from forge.plan.capability import DeviceKind
+
+__all__ = ["RunReading", "origin_of", "plain_data", "read_run", "setup_of"]
+
+_MODEL: Final = "forge.ml.models.causal_lm"
+_LAYOUTS: Final = ("forge.ml.parallel.Layout", "forge.plan.layout.Layout")
+_LONGEST: Final = 1024
+_TYPES: Final = ("float32", "bfloat16", "float16")
+_SPARED: Final = ("eager",)
+
+
+@dataclass(frozen=True)
+class RunReading:
+    """What was found: `problem` says why there is no `shape`, `refused` why there is no `layout`.
+
+    `parallel` is the node of the layout, and `settings` are those of the trainer as plain data.
+    """
+
+    settings: Mapping[str, Any]
+    shape: ModelShape | None
+    problem: str
+    layout: Layout | None
+    refused: str
+    parallel: Node | None
+    ranks: int
+    per_node: int
+
+    @property
+    def sequence_length(self) -> int | None:
+        """The longest row that the data gives."""
+        dataset = self.settings.get("dataset")
+        length = dataset.get("max_length") if isinstance(dataset, dict) else None
+        return length if isinstance(length, int) else None
+
+    @property
+    def batch_size(self) -> int | None:
+        """The rows that a process takes at a time."""
+        size = self.settings.get("per_device_train_batch_size")
+        return size if isinstance(size, int) else None
+
+    @property
+    def attention(self) -> str | None:
+        """The attention that the config asks for."""
+        model = self.settings.get("model")
+        asked = model.get("attn_implementation") if isinstance(model, dict) else None
+        return asked if isinstance(asked, str) else None
+
+    @property
+    def prefix(self) -> str:
+        """The dotted path of the layout in the config."""
+        return self.parallel.name if self.parallel is not None else "parallel"
+
+
+def read_run(root: Node, main: str | None) -> RunReading | None:
+    """What the trainer of a config says; None when the config has none."""
+    trainer = find(root, (main,)) if main else None
+    if not isinstance(trainer, Call):
+        return None
+    settings = plain_data(trainer)
+    parallel = find(trainer, ("parallel",))
+    layout, refused = _layout(parallel)
+    try:
+        shape, problem = _shape(settings.get("model")), ""
+    except ValueError as error:
+        shape, problem = None, str(error)
+    nodes, each = _launch(root)
+    return RunReading(
+        settings, shape, problem, layout, refused, parallel, _ranks(nodes * each, layout), each if nodes > 1 else 8
+    )
+
+
+def setup_of(
+    reading: RunReading, *, layout: Layout, ranks: int, device: DeviceKind, sequence_length: int | None = None
+) -> TrainingSetup:
+    """The run of a config in a layout that fits so many processes; ValueError says what cannot be told."""
+    if reading.shape is None:
+        raise ValueError(reading.problem)
+    settings = reading.settings
+    optimizer = settings.get("optimizer")
+    if not isinstance(optimizer, dict) or not isinstance(optimizer.get("_target_"), str):
+        raise ValueError("the config names no optimizer")  # noqa: TRY004 - as all that cannot be told
+    model = settings.get("model") or {}
+    adapter = model.get("adapter") or {}
+    weights = _weight_type(model.get("dtype"))
+    return TrainingSetup(
+        shape=reading.shape,
+        optimizer=optimizer_plan(optimizer["_target_"], optimizer),
+        layout=layout.for_ranks(ranks),
+        ranks=ranks,
+        device=device,
+        batch_size=reading.batch_size or 1,
+        sequence_length=sequence_length or reading.sequence_length or _LONGEST,
+        accumulation=settings.get("gradient_accumulation_steps") or 1,
+        weights=weights,
+        precision=_precision(settings.get("mixed_precision"), weights, device),
+        rounding=bool(settings.get("stochastic_rounding")) and weights == "bfloat16",
+        checkpointing=settings.get("gradient_checkpointing") or False,
+        offload=bool(settings.get("enable_activation_offloading")),
+        fused=bool(settings.get("fuse_optim_with_backward")),
+        compiled=settings.get("torch_compile") is True,
+        whole_logits=settings.get("loss") == "whole",
+        scores=reading.attention in _SPARED or (reading.shape.dropout and device == "cpu"),
+        adapter_rank=adapter.get("r", 8) if adapter else None,
+        four_bits=str(adapter.get("_target_", "")).endswith("QLora"),
+    )
+
+
+def origin_of(node: Node | None, key: str) -> Origin | None:
+    """Where a value of a node is written, or the node itself."""
+    if node is None:
+        return None
+    for edge in edges(node):
+        if str(edge.key) == key:
+            return edge.origin or edge.node.origin or node.origin
+    return node.origin
+
+
+def plain_data(node: Node) -> Any:
+    """A node as plain data: an object is a dict with its ``_target_``, a symbol its name."""
+    return fold(node, _plain)
+
+
+def _plain(node: Node, parts: list[Any]) -> Any:
+    if isinstance(node, (Const, Expr)):
+        return node.value
+    if isinstance(node, Missing):
+        return None
+    keys = [edge.key for edge in edges(node)]
+    if isinstance(node, Call):
+        if node.mode == "symbol":
+            return node.target
+        return {"_target_": node.target, **dict(zip(keys, parts, strict=True))}
+    return dict(zip(keys, parts, strict=True)) if isinstance(node, Map) else list(parts)
+
+
+def _layout(node: Node | None) -> tuple[Layout | None, str]:
+    if node is None:
+        return Layout(), ""
+    if not isinstance(node, Call) or node.target not in _LAYOUTS:
+        return None, ""  # an object of somebody's own, or none: there is nothing to judge
+    names = {entry.name for entry in fields(Layout)}
+    given = {name: value for name, value in plain_data(node).items() if name in names and value is not None}
+    try:
+        return Layout(**given), ""
+    except (TypeError, ValueError) as error:
+        return None, str(error)
+
+
+def _shape(model: Any) -> ModelShape:
+    """The shape of a model by its config, or by the one in its folder."""
+    if not isinstance(model, dict) or model.get("_target_") != _MODEL:
+        made_by = model.get("_target_") if isinstance(model, dict) else None
+        raise ValueError(f"nothing is known of the sizes of a model that {made_by or 'no object'} makes")
+    config, path = model.get("config"), model.get("path")
+    if isinstance(config, dict):
+        return ModelShape.from_config(config)
+    if not isinstance(path, str):
+        raise ValueError("the config names no model: choose one, or name its folder: -M FOLDER")  # noqa: TRY004 - as above
+    shape = ModelShape.from_config(_folder_config(path))
+    grown = model.get("resize_to")
+    return replace(shape, vocab=grown) if isinstance(grown, int) else shape
+
+
+def _folder_config(path: str) -> Mapping[str, Any]:
+    file = os.path.join(path, "config.json")
+    try:
+        with open(file, encoding="utf-8") as stream:
+            config = json.load(stream)
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+        raise ValueError(
+            f"the sizes of the model are in {file}: {reason}; give another folder with -M FOLDER"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{file} holds no settings of a model")  # noqa: TRY004 - it is the file that is wrong
+    return config
+
+
+def _launch(root: Node) -> tuple[int, int]:
+    """Nodes, and processes on each."""
+    node = find(root, ("launch",))
+    launch = plain_data(node) if isinstance(node, Call) else {}
+    found = [launch.get(name) for name in ("nodes", "nproc_per_node")]
+    nodes, each = (value if isinstance(value, int) and value > 0 else 1 for value in found)
+    return nodes, each
+
+
+def _ranks(launched: int, layout: Layout | None) -> int:
+    """How many processes the config means: those it launches, or as many as its layout needs."""
+    if launched > 1 or layout is None:
+        return launched
+    needs_two = -1 in (layout.dp_shard, layout.dp_replicate) and layout.zero_stage > 0
+    return layout.fixed_ranks * (2 if needs_two and layout.dp_shard == -1 else 1)
+
+
+def _weight_type(named: Any) -> Any:
+    name = str(named).rpartition(".")[2]
+    return name if name in _TYPES else "float32"
+
+
+def _precision(asked: Any, weights: str, device: DeviceKind) -> Any:
+    """What `auto` comes to: bf16 on a GPU, nothing where weights have 16 bits already; a CPU may have no units for it."""
+    if asked in ("bf16", "fp16", "no"):
+        return asked
+    return "bf16" if device == "cuda" and weights == "float32" else "no"

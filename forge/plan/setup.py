@@ -1,0 +1,115 @@
+"""What of a run decides how much memory it takes and what goes between its processes, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Literal
+
+from forge.plan.layout import Layout
+from forge.plan.stages import layer_costs, split_layers, stage_bounds
+
+if TYPE_CHECKING:
+    from forge.plan.capability import DeviceKind
+    from forge.plan.optimizer_state import OptimizerPlan
+    from forge.plan.shape import ModelShape
+
+__all__ = ["LOOPED", "TrainingSetup", "WeightType", "element_size"]
+
+WeightType = Literal["float32", "bfloat16", "float16"]
+
+_SIZES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
+_FOLDED: Final = ("zbv", "dualpipev")
+
+LOOPED: Final = Layout()
+"""The layout of one process."""
+
+
+def element_size(name: str) -> int:
+    """The bytes of one number of a type."""
+    return _SIZES[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSetup:
+    """A model, a layout that is filled in for so many processes, and the settings of a run.
+
+    `batch_size` are the rows a process takes at a time and `sequence_length` their tokens; `checkpointing` is what the trainer
+    calls gradient_checkpointing. With an `adapter_rank` only an adapter of that rank is trained, on weights of four bits where
+    `four_bits` says so. `whole_logits` is a loss that has the logits of all tokens at once; `scores` an attention that
+    keeps one number for each pair of tokens.
+    """
+
+    shape: ModelShape
+    optimizer: OptimizerPlan
+    layout: Layout = LOOPED
+    ranks: int = 1
+    device: DeviceKind = "cuda"
+    batch_size: int = 8
+    sequence_length: int = 1024
+    accumulation: int = 1
+    weights: WeightType = "bfloat16"
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    rounding: bool = False
+    checkpointing: bool | int | Literal["full", "selective"] = False
+    offload: bool = False
+    fused: bool = False
+    compiled: bool = False
+    whole_logits: bool = False
+    scores: bool = False
+    adapter_rank: int | None = None
+    four_bits: bool = False
+
+    @property
+    def weight_size(self) -> int:
+        """The bytes of a weight as it is stored."""
+        return element_size(self.weights)
+
+    @property
+    def compute_size(self) -> int:
+        """The bytes of a number between two matrix products."""
+        return self.weight_size if self.precision == "no" else 2
+
+    @property
+    def cast(self) -> bool:
+        """Whether weights are cast for the matrix products."""
+        return self.compute_size != self.weight_size
+
+    @property
+    def replicas(self) -> int:
+        """How many processes, or groups of them, take different rows of a batch."""
+        return self.layout.dp_replicate * self.layout.dp_shard
+
+    @property
+    def microbatches(self) -> int:
+        """Into how many pieces a process's batch is cut."""
+        return self.layout.microbatches if self.layout.pp > 1 else 1
+
+    @property
+    def passes(self) -> int:
+        """How many forward passes add up to one step."""
+        return self.microbatches * self.accumulation
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that one process has in one forward pass."""
+        rows = self.batch_size / self.microbatches
+        return max(1, round(rows * self.sequence_length / self.layout.cp))
+
+    @property
+    def tokens_per_step(self) -> int:
+        """The tokens that all processes together learn from in one step."""
+        return self.batch_size * self.sequence_length * self.accumulation * self.replicas
+
+    @cached_property
+    def stages(self) -> list[range]:
+        """The layers of each stage of the pipeline."""
+        count = self.layout.pp * self.layout.stages_per_rank
+        first, last = layer_costs(self.shape, self.sequence_length)
+        return stage_bounds(split_layers(self.shape.layers, count, first_cost=first, last_cost=last))
+
+    def stages_of(self, place: int) -> list[int]:
+        """The stages of the process at a place of the pipeline: one after a whole round, or folded back into a V."""
+        if self.layout.pp_schedule in _FOLDED:
+            return [place, 2 * self.layout.pp - 1 - place]
+        return [place + loop * self.layout.pp for loop in range(self.layout.stages_per_rank)]

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import io
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from conftest import Run
+
+
+class _Server(HTTPServer):
+    models: tuple[str, ...] = ("small",)
+    asked: dict[str, object]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def do_GET(self) -> None:
+        self._answer(json.dumps({"data": [{"id": name} for name in self.server.models]}))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.asked = {"key": self.headers["authorization"], **json.loads(body)}
+        choices = [{"delta": {"content": text}, "text": text} for text in ("Hi! ", "I am Small.")]
+        self._answer("".join(f"data: {json.dumps({'choices': [choice]})}\n\n" for choice in choices))
+
+    def _answer(self, text: str) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+
+@pytest.fixture
+def spoken() -> Iterator[_Server]:
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def url(spoken: _Server) -> str:
+    return f"http://127.0.0.1:{spoken.server_port}/v1"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+    found: list[tuple[str, list[str]]] = []
+
+    def start(module: str, arguments: Sequence[str] = ()) -> int:
+        found.append((module, list(arguments)))
+        return 7
+
+    monkeypatch.setattr("forge.launch.process.run_module", start)
+    return found
+
+
+def test_the_server_is_another_process(run: Run, started: list[tuple[str, list[str]]], tmp_path: Path) -> None:
+    words = ["-c", "-m", str(tmp_path), "--port", "8123", "--chat-template=chatml", "--follow", "30"]
+    assert run("inf", "server", *words).code == 7
+    module, arguments = started[0]
+    assert module == "forge.ml.serve"
+    assert arguments == [
+        f"--model={tmp_path}",
+        "--from-checkpoint",
+        "--follow=30.0",
+        "--port=8123",
+        "--chat-template=chatml",
+    ]
+
+
+def test_every_flag_of_the_server_is_one_of_its_process(
+    run: Run, started: list[tuple[str, list[str]]], tmp_path: Path
+) -> None:
+    from forge.cli.verbs.inf import _BOTH, _SERVER
+    from forge.ml.serve.__main__ import _parser
+
+    words = []
+    for option in (*_BOTH, *_SERVER):
+        value = str(tmp_path) if option.value in {"MODEL", "FOLDER"} else option.choices[-1] if option.choices else "1"
+        words += [option.names[-1], value] if option.value else [option.names[-1]]
+    assert run("inf", "server", *words).code == 7
+    options = _parser().parse_args(started[0][1])
+    assert all(value not in (None, False) for value in vars(options).values())
+
+
+def test_a_question_is_answered(run: Run, url: str, spoken: _Server, tmp_path: Path) -> None:
+    key = tmp_path / "key.txt"
+    key.write_text("a-key\n")
+    asked = ["--message", "Hello, what is your name?", "--system", "S", "--max-tokens", "9", "--api-key-file", str(key)]
+    for stream in ([], ["--stream"]):
+        done = run("inf", "client", "--url", url, *asked, *stream)
+        assert (done.code, done.out, done.errors) == (0, "Hi! I am Small.\n", "")
+    assert spoken.asked["messages"][0] == {"role": "system", "content": "S"}  # type: ignore[index]
+    assert (spoken.asked["max_tokens"], spoken.asked["model"], spoken.asked["key"]) == (9, "small", "Bearer a-key")
+
+
+def test_a_text_goes_on(run: Run, url: str, spoken: _Server) -> None:
+    done = run("inf", "client", "--url", url, "--completion", "Once upon ", "--max-tokens", "50", "-m", "other")
+    assert done.out == "Once upon Hi! I am Small.\n"
+    assert (spoken.asked["prompt"], spoken.asked["model"]) == ("Once upon ", "other")
+
+
+def test_a_talk_from_a_pipe(run: Run, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("hi\n/undo\nquit\n"))
+    done = run("inf", "client", "--url", url)
+    assert done.code == 0
+    assert "Chatting with small" in done.out
+    assert "taken back: hi" in done.out
+
+
+def test_models_are_listed_and_one_of_several_is_named(run: Run, url: str, spoken: _Server) -> None:
+    spoken.models = ("a", "b")
+    assert run("inf", "client", "--url", url, "--list-models").out == "a\nb\n"
+    done = run("inf", "client", "--url", url, "--message", "x")
+    assert (done.code, "--model" in done.errors) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["server"], "needs a model"),
+        (["server", "-m", "nosuch"], "no folder 'nosuch'"),
+        (["server", "-m", ".", "--message", "x"], "no flag '--message'"),
+        (["server", "-m", ".", "--follow", "3"], "for checkpoints"),
+        (["client", "--port", "3"], "no flag '--port'"),
+        (["client", "--message", "a", "--completion", "b"], "two questions"),
+        (["client", "--url", "ftp://x", "--message", "a"], "no address"),
+        (["client", "--api-key-file", "/dev/null", "--message", "a"], "/dev/null"),
+        (["servr"], "did you mean 'server'"),
+    ],
+)
+def test_a_mistake_is_told(run: Run, words: list[str], told: str) -> None:
+    done = run("inf", *words)
+    assert done.code == 2
+    assert told in done.errors

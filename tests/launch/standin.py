@@ -1,0 +1,77 @@
+"""In place of a training, for what starts it: a rank that says who it is and ends as HOW says, without torch.
+
+``N``: with this code. ``wait``: when there is a file STOP, as a run does. ``deaf``: never, and it does not hear TERM. ``die``: the second rank
+fails. ``flaky``: the second rank fails the first time. ``child``: it starts a process that would outlive it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RUN = Path(sys.argv[1])
+RANK = int(os.environ["RANK"])
+HOW = os.environ.get("HOW", "0")
+
+
+def say_how(code: int) -> None:
+    """What a run leaves behind."""
+    if RANK == 0:
+        temporary = RUN / ".ending"
+        temporary.write_text(json.dumps({"code": code, "reason": HOW}))
+        temporary.rename(RUN / "ending.json")
+
+
+def wait() -> int:
+    """Go on until somebody says stop; the code of the run."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if (RUN / "STOP").exists():
+            return 3
+        time.sleep(0.02)
+    return 1
+
+
+def main() -> int:
+    """End as asked."""
+    told = {
+        name: value
+        for name, value in os.environ.items()
+        if name
+        in {
+            "RANK",
+            "WORLD_SIZE",
+            "LOCAL_RANK",
+            "GROUP_RANK",
+            "LOCAL_WORLD_SIZE",
+            "MASTER_ADDR",
+            "OMP_NUM_THREADS",
+            "CUDA_VISIBLE_DEVICES",
+        }
+    }
+    print(f"rank {RANK} speaks", flush=True)  # noqa: T201 - that is its part
+    (RUN / f"rank-{RANK}.json").write_text(json.dumps({**told, "pid": os.getpid()}))
+    if HOW == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(60)
+    if HOW == "child":
+        nap = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+        (RUN / f"child-{RANK}").write_text(str(nap.pid))
+    first = not (RUN / "failed-once").exists()
+    if RANK == 1 and (HOW == "die" or (HOW == "flaky" and first)):
+        (RUN / "failed-once").touch()
+        return 1
+    if HOW == "flaky" and first:
+        time.sleep(60)
+    code = int(HOW) if HOW.isdecimal() else 0 if HOW == "flaky" else wait()
+    say_how(code)
+    return 1 if code == 1 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

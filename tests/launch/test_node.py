@@ -1,0 +1,224 @@
+"""What looks after the ranks of a node: real torchrun, real signals, and a stand-in for the training."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forge.control.processes import identity
+from forge.control.requests import ENDING_FILE
+from forge.launch.node import REQUEUE_FILE, Keeper, ending_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Start, Until
+
+TORCHRUN = ("--standalone", "--nproc-per-node=2")
+QUICK = pytest.param((), id="agent")
+REAL = pytest.param(TORCHRUN, id="torchrun", marks=pytest.mark.torch)
+
+
+def _pids(run: Path) -> list[int]:
+    return [int(json.loads(file.read_text())["pid"]) for file in run.glob("rank-*.json") if file.read_text()]
+
+
+def _speak(run: Path) -> bool:
+    return len(_pids(run)) == 2
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _gone(*pids: int) -> bool:
+    return all(identity(pid) is None for pid in pids)
+
+
+@pytest.mark.parametrize(
+    ("code", "flags"),
+    [
+        pytest.param(0, (), id="0"),
+        pytest.param(2, (), id="2"),
+        pytest.param(2, TORCHRUN, id="2-torchrun", marks=pytest.mark.torch),
+    ],
+)
+def test_how_the_run_ended_is_the_exit_code(start: Start, run: Path, code: int, flags: tuple[str, ...]) -> None:
+    (run / ENDING_FILE).write_text('{"code": 3, "reason": "of an earlier time"}')
+    process = start(*flags, how=str(code))
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert out == "rank 0 speaks\n"
+    assert (run / "logs" / "rank-1.log").read_text() == "rank 1 speaks\n"
+
+
+def test_where_no_rank_says_how_it_ended_the_agent_does(start: Start, run: Path) -> None:
+    (run / ENDING_FILE).write_text('{"code": 0}')  # of an earlier time
+    process = start(how="die")
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert _gone(*_pids(run))
+
+
+@pytest.mark.torch
+def test_a_run_that_is_started_again_by_its_agent_ends_as_it_ends_then(start: Start, run: Path) -> None:
+    process = start("--standalone", "--nproc-per-node=2", "--max-restarts=1", how="flaky")
+    process.communicate(timeout=90)
+    assert process.returncode == 0
+    assert (run / "logs" / "rank-1.log").read_text() == "rank 1 speaks\n" * 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_the_first_signal_stops_all_ranks_through_the_folder(
+    start: Start, run: Path, until: Until, number: int
+) -> None:
+    process = start(how="wait")
+    until(lambda: _speak(run))
+    os.kill(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert errors == "stopping: the run is saved after its step; Ctrl-C again ends it at once\n"
+
+
+def test_the_second_interrupt_ends_what_does_not_hear(start: Start, run: Path, until: Until) -> None:
+    process = start(how="deaf")
+    until(lambda: _speak(run))
+    os.kill(process.pid, signal.SIGINT)
+    until((run / "STOP").exists)
+    os.kill(process.pid, signal.SIGINT)  # the same Ctrl-C, heard twice
+    time.sleep(0.5)
+    assert process.poll() is None
+    os.kill(process.pid, signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None  # the grace
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert _gone(*_pids(run))
+
+
+@pytest.mark.parametrize("asked", [signal.SIGHUP, "ABORT"])
+def test_an_abort_and_a_terminal_that_is_closed_end_it_at_once(
+    start: Start, run: Path, until: Until, asked: object
+) -> None:
+    process = start(how="wait")
+    until(lambda: _speak(run))
+    if asked == "ABORT":
+        (run / "ABORT").touch()
+    os.kill(process.pid, signal.SIGTERM if asked == "ABORT" else signal.SIGHUP)
+    assert process.wait(timeout=30) == 130
+    assert not (run / "STOP").exists()
+    assert _gone(*_pids(run))
+
+
+@pytest.mark.parametrize("flags", [QUICK, REAL])
+def test_whoever_is_killed_nobody_is_left(start: Start, run: Path, until: Until, flags: tuple[str, ...]) -> None:
+    process = start(*flags, how="child")
+    until(lambda: _speak(run) and len(list(run.glob("child-*"))) == 2)
+    children = [int(file.read_text()) for file in run.glob("child-*")]
+    agent = int(json.loads((run / "rank-0.json").read_text())["pid"])
+    with open(f"/proc/{agent}/stat", encoding="ascii") as file:
+        parent = int(file.read().rsplit(")", 1)[1].split()[1])
+    os.kill(parent, signal.SIGKILL)  # the agent
+    assert process.wait(timeout=30) == 128 + signal.SIGKILL
+    assert _gone(*_pids(run), *children)
+
+
+def test_a_leash_that_is_cut_ends_the_run(start: Start, run: Path, until: Until) -> None:
+    process = start(how="wait", options=("--input", "leash"))
+    until(lambda: _speak(run))
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=30) == 130
+    assert _gone(*_pids(run))
+
+
+def test_a_word_on_the_leash_stops_it(start: Start, run: Path, until: Until) -> None:
+    process = start(how="wait", options=("--input", "leash"))
+    until(lambda: _speak(run))
+    assert process.stdin is not None
+    process.stdin.write("stop\n")
+    process.stdin.flush()
+    assert process.wait(timeout=30) == 3
+
+
+def test_a_machine_that_is_taken_away_is_another_try(start: Start, run: Path, until: Until) -> None:
+    process = start(how="wait", options=("--again", "143"))
+    until(lambda: _speak(run))
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    assert (run / REQUEUE_FILE).exists()
+    again = start(how="0", options=("--again", "143"))
+    assert again.wait(timeout=30) == 0
+    assert not (run / REQUEUE_FILE).exists()
+    assert not (run / "STOP").exists()
+
+
+@pytest.mark.parametrize(("how", "code"), [("1", 143), ("2", 2), ("0", 0)])
+def test_what_is_tried_again_and_what_is_not(start: Start, how: str, code: int) -> None:
+    assert start(how=how, options=("--again", "143")).wait(timeout=30) == code
+
+
+def test_a_frozen_config_is_taken_over_into_a_new_folder(start: Start, run: Path, tmp_path: Path) -> None:
+    source = tmp_path / "config"
+    (source / "..data").mkdir(parents=True)
+    (source / "graph.json").write_text("{}")
+    (run / "run.json").write_text("mine")
+    (source / "run.json").write_text("theirs")
+    assert start(how="0", options=("--from", str(source))).wait(timeout=30) == 0
+    assert ((run / "graph.json").read_text(), (run / "run.json").read_text()) == ("{}", "mine")
+
+
+@pytest.mark.torch
+def test_two_nodes_with_unequal_numbers_of_processes(start: Start, run: Path) -> None:
+    port = free_port()
+    where = f"127.0.0.1:{port}"
+    common = ("--nnodes=2", "--rdzv-backend=c10d", f"--rdzv-endpoint={where}", "--rdzv-id=7", "--local-addr=127.0.0.1")
+    roll = ("--nodes", "2", "--id", "7")
+    second = start(
+        *common, "--nproc-per-node=2", "--rdzv-conf=is_host=false", how="0", options=("--join", where, *roll)
+    )
+    first = start(*common, "--nproc-per-node=1", "--rdzv-conf=is_host=true", how="0", options=("--host", where, *roll))
+    _, errors = first.communicate(timeout=60)
+    assert "2 of 2 nodes are here" in errors
+    assert (first.returncode, second.wait(timeout=60)) == (0, 0)
+    ranks = [json.loads((run / f"rank-{rank}.json").read_text()) for rank in range(3)]
+    assert sorted(rank["LOCAL_WORLD_SIZE"] for rank in ranks) == ["1", "2", "2"]
+
+
+def test_a_node_that_does_not_come_is_named(start: Start) -> None:
+    options = ("--host", f"127.0.0.1:{free_port()}", "--nodes", "3", "--id", "7", "--patience", "0.3")
+    process = start(how="0", options=options)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "2 nodes of 3 never came within 0 seconds; here are" in errors
+
+
+def test_ranks_do_not_outlive_the_one_that_looks_after_them(start: Start, run: Path, until: Until) -> None:
+    process = start(how="wait")
+    until(lambda: _speak(run))
+    process.kill()
+    process.wait()
+    until(lambda: _gone(*_pids(run)))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"code": "x"}', '{"code": null}', "null"])
+def test_an_ending_that_cannot_be_read_is_none(run: Path, text: str) -> None:
+    assert ending_of(str(run)) is None
+    (run / ENDING_FILE).write_text(text)
+    assert ending_of(str(run)) is None
+
+
+def test_a_folder_that_cannot_be_written_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keeper = Keeper(str(run / "not there"))
+    keeper._on_signal(signal.SIGTERM, None)
+    assert "the run cannot be asked to stop: " in capsys.readouterr().err
+    assert not keeper.aborted

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from forge.base.errors import ToolError
+from forge.launch import rollcall
+from forge.launch.address import Endpoint
+from forge.launch.rollcall import Call, answer_roll, ask_for_run, call_roll, this_node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def call(run: Path) -> Call:
+    (run / "graph.json").write_text("{}")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return Call(Endpoint("127.0.0.1", probe.getsockname()[1]), 2, "7", str(run), 10.0)
+
+
+class Host:
+    """The roll call of a host, in a thread."""
+
+    def __init__(self, call: Call) -> None:
+        self.said: list[str] = []
+        self.result: Any = None
+        self._call = call
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.result = call_roll(self._call, self.said.append)
+        except ToolError as error:
+            self.result = error
+
+    def end(self) -> Any:
+        self._thread.join(20)
+        return self.result
+
+
+def test_all_come(call: Call, run: Path) -> None:
+    host = Host(call)
+    assert ask_for_run(call) == run.name
+    answer_roll(call)
+    here = host.end()
+    assert [node.name for node in here] == [socket.gethostname()] * 2
+    assert here[1].address == "127.0.0.1"
+    assert host.said == [f"2 of 2 nodes are here: {socket.gethostname()} (127.0.0.1) came"]
+    assert sorted(file.name for file in run.iterdir()) == ["graph.json"]
+
+
+def test_who_does_not_come_is_missed(call: Call) -> None:
+    host = Host(replace(call, nodes=3, patience=1.0))
+    with pytest.raises(ToolError, match="node 3 of 3 never came within 1 seconds; here are"):
+        answer_roll(call)
+    error = host.end()
+    assert "node 3 of 3 never came" in str(error)
+    assert f"--rdzv-endpoint {call.endpoint}" in str(error)
+
+
+def test_nobody_answers(call: Call) -> None:
+    with pytest.raises(ToolError, match=r"nobody answered at 127\.0\.0\.1:.*: Connection refused"):
+        answer_roll(replace(call, patience=0.3))
+
+
+def test_a_folder_that_is_not_shared(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollcall, "_SEES", 0.3)
+    host = Host(call)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "graph.json").write_text("{}")
+    with pytest.raises(ToolError, match="does not see what is in the run folder"):
+        answer_roll(replace(call, folder=str(tmp_path / "own")))
+    assert "filesystem that all nodes share" in str(host.end())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda node: replace(node, runs={**node.runs, "torch": "1.0"}), "torch is .* on .* and 1.0 on"),
+        (lambda node: replace(node, runs={**node.runs, "frozen config": "x"}), "frozen config is"),
+        (lambda node: replace(node, clock=node.clock + 3600), "clocks of .* are 3600 seconds apart"),
+    ],
+)
+def test_nodes_that_are_not_alike(
+    call: Call, change: Callable[[Any], Any], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(call)
+    other = change(this_node(call.folder))
+    monkeypatch.setattr(rollcall, "this_node", lambda _: other)
+    with pytest.raises(ToolError, match=says):
+        answer_roll(call)
+    assert isinstance(host.end(), ToolError)
+
+
+def test_another_run_is_sent_away(call: Call) -> None:
+    host = Host(call)
+    with pytest.raises(ToolError, match="has the id '7', not '8'"):
+        answer_roll(replace(call, id="8"))
+    with pytest.raises(ToolError, match="has the id '7', not '8'"):
+        ask_for_run(replace(call, id="8"))
+    answer_roll(call)
+    assert len(host.end()) == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"[]\n",
+        b"\xff" * 70000,
+        json.dumps({"id": "7", "node": {"x": 1}}).encode() + b"\n",
+    ],
+)
+def test_what_is_no_node_disturbs_nobody(call: Call, said: bytes) -> None:
+    host = Host(call)
+    for _ in range(2):
+        end = rollcall._connect(call)._end
+        end.sendall(said)
+        end.shutdown(socket.SHUT_WR)
+        end.close()
+    answer_roll(call)
+    assert len(host.end()) == 2
+
+
+def test_what_answers_is_no_host(call: Call) -> None:
+    with socket.create_server(("127.0.0.1", call.endpoint.port)) as server:
+
+        def answer() -> None:
+            end, _ = server.accept()
+            end.recv(1000)
+            end.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+            end.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ToolError, match="is no run of forge"):
+            ask_for_run(call)
+        thread.join(10)
+
+
+def test_a_port_that_is_taken(call: Call) -> None:
+    with socket.create_server(("", call.endpoint.port)), pytest.raises(ToolError, match="cannot be used"):
+        call_roll(call, print)

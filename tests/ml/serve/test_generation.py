@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from forge.ml.serve.engine import EngineBusy, Sampling, Work
+from forge.ml.serve.generation import EngineFailed, Generation, Piece, Postbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forge.ml.serve.model_folder import ServedModel
+
+
+def _run(model: ServedModel, engine: Any, texts: list[str], use: Callable[[Generation], Any], stops: Any = ()) -> Any:
+    works = [Work(tuple(model.tokens(text)), Sampling(max_tokens=6)) for text in texts]
+
+    async def run() -> Any:
+        postbox = Postbox(asyncio.get_running_loop())
+        generation = await Generation.begin(engine, postbox, model.tokenizer, works, stops)
+        try:
+            return await use(generation)
+        finally:
+            generation.close()
+
+    engine.start()
+    try:
+        return asyncio.run(run())
+    finally:
+        engine.close()
+
+
+def test_texts_come_whole(served_model: ServedModel, make_engine: Any) -> None:
+    found = _run(served_model, make_engine(), ["abc", "xy"], Generation.whole)
+    assert [(piece.index, piece.text, piece.finish, len(piece.tokens)) for piece in found] == [
+        (0, "abcabc", "length", 6),
+        (1, "xyxyxy", "length", 6),
+    ]
+
+
+def test_a_stop_string_cancels_the_rest(served_model: ServedModel, make_engine: Any) -> None:
+    engine = make_engine(tick=0.01)
+    (found,) = _run(served_model, engine, ["abc"], Generation.whole, ["c"])
+    assert (found.text, found.finish) == ("ab", "stop")
+    assert engine.cancelled == [1]
+
+
+def test_closing_cancels_what_is_left(served_model: ServedModel, make_engine: Any) -> None:
+    async def first(generation: Generation) -> list[Piece]:
+        async for pieces in generation.pieces():
+            return pieces
+        return []
+
+    engine = make_engine(tick=0.01)
+    assert _run(served_model, engine, ["abc", "d"], first)[0].text in "abcd"
+    assert engine.cancelled == [1, 2]
+
+
+def test_no_room_for_all_means_room_for_none(served_model: ServedModel, make_engine: Any) -> None:
+    engine = make_engine(slots=1, waiting=1, tick=0.01)
+    with pytest.raises(EngineBusy):
+        _run(served_model, engine, ["a", "b", "c"], Generation.whole)
+    assert engine.cancelled == [1, 2]
+
+
+def test_an_engine_that_fails_is_no_empty_text(served_model: ServedModel, make_engine: Any) -> None:
+    engine = make_engine()
+    engine.failing = True
+    with pytest.raises(EngineFailed):
+        _run(served_model, engine, ["a"], Generation.whole)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+import forge
+from forge.plan.findings import layout_findings
+
+
+def findings(*changes: str) -> list[str]:
+    config = forge.open("pydoc").config("pretrain/tiny", *changes)
+    return [str(finding) for finding in layout_findings(config.graph, config.main)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "message"),
+    [
+        (["parallel=tp"], "configs/parallel/tp.yaml:4: parallel.tp", "tp=2 does not divide 5 heads"),
+        (["parallel=pp_1f1b", "parallel.microbatches=1"], "parallel: ", "needs 2 or more"),
+        (
+            ["parallel=pp_1f1b", "trainer.per_device_train_batch_size=6"],
+            "pp_1f1b.yaml:6: parallel.microbatches",
+            "6 rows",
+        ),
+        (["parallel=cp", "dataset.max_length=255"], "configs/parallel/cp.yaml:4: parallel.cp", "255 tokens"),
+        (
+            ["parallel=ddp", "parallel.dp_replicate=3", "launch.nproc_per_node=2"],
+            "parallel: ",
+            "does not fit 2 processes",
+        ),
+        (
+            ["parallel=pp_i1f1b", "parallel.pp=4"],
+            "parallel.pp: 4 layers do not make 8 stages",
+            "possible: parallel.pp=2",
+        ),
+    ],
+)
+def test_each_stands_at_the_value_that_it_hangs_on(changes: list[str], place: str, message: str) -> None:
+    found = findings(*changes)
+    assert any(place in text and message in text for text in found), found
+
+
+@pytest.mark.parametrize(
+    "changes", [[], ["parallel=fsdp"], ["parallel=ddp"], ["parallel=pp_i1f1b"], ["model=gpt2", "parallel=hsdp"]]
+)
+def test_what_is_possible_is_no_finding(changes: list[str]) -> None:
+    assert findings(*changes) == []
+
+
+def test_of_a_model_that_is_not_known_the_layout_alone_is_judged() -> None:
+    assert findings("model=pretrained", "model.path=/nowhere", "~model.config", "parallel=tp") == []
+    config = forge.open("pydoc").config("chat/full", "parallel=tp", "launch.nproc_per_node=3")
+    assert "does not fit 3 processes" in str(layout_findings(config.graph, config.main)[0])
