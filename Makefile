@@ -22,7 +22,7 @@ install: $(INSTALLED) ## create .venv and install forge with everything it train
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,draw,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,draw,serve,test]'
 	touch $@
 
 $(LINTERS): $(INSTALLED)

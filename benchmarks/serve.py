@@ -123,7 +123,7 @@ def running(name: str, folder: str, threads: int) -> Iterator[Server]:
 def _wait(process: subprocess.Popen[bytes], port: int, name: str) -> None:
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):  # noqa: S310
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
             return
         time.sleep(0.2)
     raise SystemExit(f"{name} does not come up")

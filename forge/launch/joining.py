@@ -9,7 +9,7 @@ from forge.base.errors import UsageError
 from forge.base.origin import shown_path
 from forge.control.register import register
 from forge.launch.process import run_command
-from forge.launch.rollcall import Call, ask_for_run
+from forge.launch.rollcall import RollCall, ask_for_run
 from forge.launch.run_folder import RUNS
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["find_run", "run_joined"]
 
 def find_run(meeting: Meeting, output: str) -> str:
     """The folder of the run that the host has begun, as this node sees it below its own output folder."""
-    name = ask_for_run(Call(meeting.endpoint, meeting.nodes, meeting.id, ""))
+    name = ask_for_run(RollCall(meeting.endpoint, meeting.nodes, meeting.id, ""))
     folder = os.path.join(output, RUNS, name)
     if not os.path.isdir(folder):
         raise UsageError(

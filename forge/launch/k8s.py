@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIG_FOLDER", "as_yaml", "manifests"]
 
-Manifest = dict[str, Any]
+_Manifest = dict[str, Any]
 
 CONFIG_FOLDER: Final = "/etc/forge/run"
 """Where a pod finds the frozen config."""
@@ -33,7 +33,7 @@ _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - a mount of the pod's own
 _GPU: Final = "nvidia.com/gpu"
 
 
-def manifests(topology: Topology, run_folder: str, files: Mapping[str, str]) -> list[Manifest]:
+def manifests(topology: Topology, run_folder: str, files: Mapping[str, str]) -> list[_Manifest]:
     """What has to be applied for a run in a folder on a mounted volume; ``files`` are those of the frozen config."""
     made = {
         "k8s_pytorchjob": _pytorch_job,
@@ -45,7 +45,7 @@ def manifests(topology: Topology, run_folder: str, files: Mapping[str, str]) -> 
     return [config, *made[topology.kind](topology, run_folder)]
 
 
-def as_yaml(documents: list[Manifest]) -> str:
+def as_yaml(documents: list[_Manifest]) -> str:
     """The manifests as one file."""
     import yaml
 
@@ -67,12 +67,12 @@ def _dumper() -> type[Any]:
     return Dumper
 
 
-def _metadata(topology: Topology, *, queued: bool = False) -> Manifest:
+def _metadata(topology: Topology, *, queued: bool = False) -> _Manifest:
     labels = {_LABEL: "forge", **({_QUEUE: topology.queue} if queued and topology.queue else {})}
     return {"name": topology.job_name, "namespace": topology.namespace or "default", "labels": labels}
 
 
-def _pytorch_job(topology: Topology, run_folder: str) -> list[Manifest]:
+def _pytorch_job(topology: Topology, run_folder: str) -> list[_Manifest]:
     replicas = {"Master": _replica(topology, run_folder, 1)}
     if topology.nodes > 1:
         replicas["Worker"] = _replica(topology, run_folder, topology.nodes - 1)
@@ -84,7 +84,7 @@ def _pytorch_job(topology: Topology, run_folder: str) -> list[Manifest]:
     return [_kubeflow(topology, spec)]
 
 
-def _elastic_job(topology: Topology, run_folder: str) -> list[Manifest]:
+def _elastic_job(topology: Topology, run_folder: str) -> list[_Manifest]:
     policy = {
         "rdzvBackend": "c10d",
         "minReplicas": topology.min_nodes,
@@ -101,25 +101,25 @@ def _elastic_job(topology: Topology, run_folder: str) -> list[Manifest]:
     return [_kubeflow(topology, spec)]
 
 
-def _kubeflow(topology: Topology, spec: Manifest) -> Manifest:
+def _kubeflow(topology: Topology, spec: _Manifest) -> _Manifest:
     metadata = _metadata(topology, queued=True)
     return {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": metadata, "spec": spec}
 
 
-def _run_policy(topology: Topology) -> Manifest:
+def _run_policy(topology: Topology) -> _Manifest:
     # What Kueue looks after begins suspended, and Kueue lets it go.
     queued = {"suspend": True} if topology.queue else {}
     return {"cleanPodPolicy": "None", "backoffLimit": topology.max_restarts, **_deadline(topology), **queued}
 
 
-def _replica(topology: Topology, run_folder: str, count: int) -> Manifest:
+def _replica(topology: Topology, run_folder: str, count: int) -> _Manifest:
     port = {"name": "pytorchjob-port", "containerPort": _PYTORCHJOB_PORT}
     container = {**_container(topology, run_folder, "pytorch"), "ports": [port]}
     # Codes up to 127 are final.
     return {"replicas": count, "restartPolicy": "ExitCode", "template": {"spec": _pod(topology, container)}}
 
 
-def _train_job(topology: Topology, run_folder: str) -> list[Manifest]:
+def _train_job(topology: Topology, run_folder: str) -> list[_Manifest]:
     container = _container(topology, run_folder, "node")
     resources = container.pop("resources", None)
     mounted = {"name": "node", "volumeMounts": container.pop("volumeMounts")}
@@ -155,7 +155,7 @@ def _train_job(topology: Topology, run_folder: str) -> list[Manifest]:
     return [_runtime(topology), job]
 
 
-def _overrides(topology: Topology, pod: Manifest) -> Manifest:
+def _overrides(topology: Topology, pod: _Manifest) -> _Manifest:
     """What the pods of a TrainJob have besides their runtime; the key has another name in each release of the operator."""
     if topology.trainer_version == "2.1":
         return {"podTemplateOverrides": [{"targetJobs": [{"name": "node"}], "spec": pod}]}
@@ -164,7 +164,7 @@ def _overrides(topology: Topology, pod: Manifest) -> Manifest:
     return {"runtimePatches": [{"manager": "forge.dev/launch", "trainingRuntimeSpec": patch}]}
 
 
-def _runtime(topology: Topology) -> Manifest:
+def _runtime(topology: Topology) -> _Manifest:
     """A runtime of the run's own: all pods are started again together when one has failed."""
     job = {
         "name": "node",
@@ -199,7 +199,7 @@ def _runtime(topology: Topology) -> Manifest:
     }
 
 
-def _indexed_job(topology: Topology, run_folder: str) -> list[Manifest]:
+def _indexed_job(topology: Topology, run_folder: str) -> list[_Manifest]:
     name = topology.job_name
     service = {
         "apiVersion": "v1",
@@ -236,15 +236,15 @@ def _indexed_job(topology: Topology, run_folder: str) -> list[Manifest]:
     return [service, job]
 
 
-def _final() -> Manifest:
+def _final() -> _Manifest:
     return {"rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": _FINAL}}]}
 
 
-def _deadline(topology: Topology) -> Manifest:
+def _deadline(topology: Topology) -> _Manifest:
     return {} if topology.time is None else {"activeDeadlineSeconds": topology.seconds}
 
 
-def _container(topology: Topology, run_folder: str, name: str) -> Manifest:
+def _container(topology: Topology, run_folder: str, name: str) -> _Manifest:
     python = topology.python or "python"
     agent = [python, "-m", "torch.distributed.run", "-m", "forge.launch.rank", TRAINS, run_folder]
     mounts = [
@@ -273,19 +273,19 @@ def _container(topology: Topology, run_folder: str, name: str) -> Manifest:
     }
 
 
-def _variables(values: Mapping[str, str]) -> list[Manifest]:
+def _variables(values: Mapping[str, str]) -> list[_Manifest]:
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def _resources(topology: Topology) -> Manifest:
+def _resources(topology: Topology) -> _Manifest:
     asked = {_GPU: topology.gpus_per_node, "cpu": topology.cpus_per_node, "memory": topology.memory_per_node}
     limits = {name: str(value) for name, value in asked.items() if value}
     return {"resources": {"limits": limits, "requests": limits}} if limits else {}
 
 
-def _pod(topology: Topology, container: Manifest) -> Manifest:
+def _pod(topology: Topology, container: _Manifest) -> _Manifest:
     claims = {mount.claim: mount for mount in topology.mounts}
-    volumes: list[Manifest] = [
+    volumes: list[_Manifest] = [
         {"name": "run", "configMap": {"name": topology.job_name}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},  # the default of 64 MB ends NCCL and data workers
         *({"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in claims),

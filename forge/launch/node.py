@@ -4,7 +4,7 @@ With ``--host HOST:PORT --nodes N --id ID`` the nodes of the run come together f
 line ``--meet``, their number in the environment tells which is the first. ``--from FOLDER`` copies what is there, a frozen config, into a
 run folder that is not made yet. ``--again CODE`` is the exit code that makes an operator start the run again: where it failed, and where a
 signal to any of its nodes has stopped it, which is how a machine is taken away. ``--input leash``: a line ``stop`` on the standard input
-asks the run to stop, and its end ends the run at once.
+asks the run to stop, and its end ends the run at once. ``--grace`` are the seconds between TERM and KILL.
 
 COMMAND starts the ranks, as torchrun does, in a session of its own, so that a terminal's Ctrl-C reaches them through us alone. The first
 SIGINT, SIGTERM or SIGUSR1 asks the whole run to stop through its folder: ranks that wait for each other must not be
@@ -160,6 +160,7 @@ def main(arguments: Sequence[str]) -> int:
     if leashed:
         threading.Thread(target=_heed, daemon=True).start()
     again = meets.pop("again", None)
+    grace = float(meets.pop("grace", GRACE))
     if again is not None:
         _begin_again(run_folder)
     if meets:
@@ -170,7 +171,7 @@ def main(arguments: Sequence[str]) -> int:
             return _REFUSED
         except KeyboardInterrupt:
             return _ABORTED
-    keeper = Keeper(run_folder)
+    keeper = Keeper(run_folder, grace)
     keeper.marks = again is not None
     keeper.leashed = leashed
     keeper.listen()
@@ -212,10 +213,10 @@ def _options(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 def _meet(flags: Mapping[str, str], run_folder: str) -> None:
     """Wait until all nodes are there; ForgeError when one is missing, or is not like the others."""
     from forge.launch.address import endpoint_of  # one node meets nobody
-    from forge.launch.rollcall import PATIENCE, Call, answer_roll, call_roll
+    from forge.launch.rollcall import ROLL_PATIENCE, RollCall, answer_roll, call_roll
 
     where = endpoint_of(flags.get("host") or flags.get("join") or flags["meet"], MASTER_PORT)
-    call = Call(where, int(flags["nodes"]), flags["id"], run_folder, float(flags.get("patience", PATIENCE)))
+    call = RollCall(where, int(flags["nodes"]), flags["id"], run_folder, float(flags.get("patience", ROLL_PATIENCE)))
     # Which node leaves the rendezvous first is no warning with a stack of 30 lines.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     hosts = "host" in flags or ("meet" in flags and _is_first(where.host))

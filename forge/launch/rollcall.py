@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from forge.launch.address import Endpoint
 
-__all__ = ["PATIENCE", "Attendee", "Call", "answer_roll", "ask_for_run", "call_roll", "this_node"]
+__all__ = ["ROLL_PATIENCE", "Attendee", "RollCall", "answer_roll", "ask_for_run", "call_roll", "this_node"]
 
-PATIENCE: Final = 60.0
+ROLL_PATIENCE: Final = 60.0
 """Seconds in which all nodes have to come."""
 _MOST: Final = 1 << 16
 _GRAPH: Final = "graph.json"
@@ -42,14 +42,14 @@ _PACKAGES: Final = ("forge", "torch", "transformers", "nvidia-nccl-cu12", "nvidi
 
 
 @dataclass(frozen=True)
-class Call:
+class RollCall:
     """A run that nodes come together for: where, how many, its id, and its folder."""
 
     endpoint: Endpoint
     nodes: int
     id: str
     folder: str
-    patience: float = PATIENCE
+    patience: float = ROLL_PATIENCE
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def this_node(run_folder: str) -> Attendee:
     return Attendee(socket.gethostname(), runs, time.time())
 
 
-def call_roll(call: Call, say: Callable[[str], None]) -> list[Attendee]:
+def call_roll(call: RollCall, say: Callable[[str], None]) -> list[Attendee]:
     """Wait for the other nodes, as the host; all that are there. ToolError says who is missing, or does not fit."""
     own = this_node(call.folder)
     token = uuid.uuid4().hex
@@ -111,7 +111,7 @@ def call_roll(call: Call, say: Callable[[str], None]) -> list[Attendee]:
     return [own, *(guest for guest, _ in here)]
 
 
-def answer_roll(call: Call) -> None:
+def answer_roll(call: RollCall) -> None:
     """Come to the roll call of the host, and wait until all are there; ToolError when it comes to nothing."""
     line = _connect(call)
     try:
@@ -127,7 +127,7 @@ def answer_roll(call: Call) -> None:
         raise ToolError(str(answer.get("error") or f"what answers at {call.endpoint} is no run of forge"))
 
 
-def ask_for_run(call: Call) -> str:
+def ask_for_run(call: RollCall) -> str:
     """The name of the run's folder on the host; ToolError when nobody answers."""
     line = _connect(call)
     try:
@@ -140,7 +140,7 @@ def ask_for_run(call: Call) -> str:
     return os.path.basename(str(answer["run"]))
 
 
-def _welcome(line: _Line, call: Call, own: Attendee, token: str) -> Attendee | None:
+def _welcome(line: _Line, call: RollCall, own: Attendee, token: str) -> Attendee | None:
     """One who calls: a node of this run, or None for everybody else."""
     try:
         said = line.take()
@@ -186,7 +186,7 @@ def _not_shared(folder: str, guest: Attendee) -> ToolError:
     )
 
 
-def _missing(call: Call, here: list[Attendee]) -> ToolError:
+def _missing(call: RollCall, here: list[Attendee]) -> ToolError:
     names = ", ".join(map(str, here))
     absent = call.nodes - len(here)
     who = f"node {call.nodes}" if absent == 1 else f"{absent} nodes"
@@ -263,7 +263,7 @@ def _callers(listener: socket.socket, patience: float) -> Iterator[_Line]:
             yield _Line(found)
 
 
-def _connect(call: Call) -> _Line:
+def _connect(call: RollCall) -> _Line:
     end = time.monotonic() + call.patience
     reason = ""
     while time.monotonic() < end:

@@ -26,8 +26,8 @@ _PORTS: Final = "$((20000 + SLURM_JOB_ID % 10000))"
 _TORCHRUN_PORT: Final = 29400
 _SHOWN: Final = "SLURM_|CUDA_|NCCL_|GLOO_|TORCH_|OMP_|UCX_|FI_|MASTER_"  # not all of them: others hold secrets
 _VERSIONS: Final = (
-    "import sys, torch, transformers; print('python', sys.version.split()[0], 'torch', torch.__version__, 'cuda', "
-    "torch.version.cuda, 'nccl', torch.cuda.nccl.version() if torch.cuda.is_available() else None, 'transformers', transformers.__version__)"
+    'import sys, torch; cuda = torch.cuda.is_available(); print("python", sys.version.split()[0], "torch", torch.__version__, '
+    '"cuda", torch.version.cuda, "nccl", torch.cuda.nccl.version() if cuda else None)'
 )
 
 
@@ -122,12 +122,15 @@ def _has_port(endpoint: str) -> bool:
 
 
 def _told(topology: Topology) -> Iterator[str]:
-    yield "# The time is nearly over: the run saves and ends, and the job is queued again."
+    if not topology.requeue and not topology.array:
+        yield "# The time is nearly over: the run saves and ends."
+        yield """trap 'touch "$run/STOP"' USR1"""
+        return
+    yield "# The time is nearly over: the run saves and ends, and goes on in the next job."
     yield "told=0"
     yield """trap 'told=1; touch "$run/STOP"' USR1"""
-    if topology.requeue or topology.array:
-        yield "# What asked the last job to stop does not ask this one."
-        yield 'if [ -e "$run/REQUEUE" ]; then rm -f "$run/STOP" "$run/REQUEUE"; fi'
+    yield "# What asked the last job to stop does not ask this one."
+    yield 'if [ -e "$run/REQUEUE" ]; then rm -f "$run/STOP" "$run/REQUEUE"; fi'
 
 
 def _said() -> Iterator[str]:

@@ -17,7 +17,7 @@ from forge.base.errors import ToolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["JobState", "cancel", "follow", "job_state", "pauses", "submit"]
+__all__ = ["JobState", "cancel", "follow_job", "job_state", "pauses", "submit"]
 
 _SECONDS: Final = 60
 _FIRST: Final = 1.0
@@ -79,7 +79,7 @@ def pauses() -> Iterator[float]:
         pause = min(pause * 1.5, _LONGEST)
 
 
-def follow(job: str, log: str, write: Callable[[str], None]) -> JobState:
+def follow_job(job: str, log: str, write: Callable[[str], None]) -> JobState:
     """Print what a job writes into its log until the job has ended; how it ended."""
     place, waiting = 0, pauses()
     ask_at = time.monotonic()

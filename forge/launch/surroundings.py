@@ -13,7 +13,7 @@ from forge.base.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-__all__ = ["MASTER_PORT", "Fact", "Surroundings", "first_host", "surroundings"]
+__all__ = ["MASTER_PORT", "Stated", "Surroundings", "first_host", "surroundings"]
 
 MASTER_PORT: Final = 29500
 """Where the nodes meet unless something else is said."""
@@ -41,7 +41,7 @@ _PORTS: Final = (20000, 10000)  # the first of those that jobs of Slurm meet at,
 _FIRST_OF: Final = re.compile(r"([^\[,]+)(?:\[(\d+)[^\]]*\])?([^\[,]*)")
 
 
-class Fact(NamedTuple):
+class Stated(NamedTuple):
     """A value, and the variable that says it."""
 
     value: str
@@ -51,7 +51,7 @@ class Fact(NamedTuple):
 class Surroundings(NamedTuple):
     """The facts by the names of torchrun's flags."""
 
-    facts: Mapping[str, Fact]
+    facts: Mapping[str, Stated]
 
     def values(self) -> dict[str, str]:
         """The values alone."""
@@ -69,7 +69,7 @@ def surroundings(environment: Mapping[str, str], decided: Collection[str] = ()) 
 
     What is ``decided`` elsewhere they are not asked for.
     """
-    facts: dict[str, Fact] = {}
+    facts: dict[str, Stated] = {}
     for name, fact in _said(environment):
         if name in decided:
             continue
@@ -83,33 +83,33 @@ def surroundings(environment: Mapping[str, str], decided: Collection[str] = ()) 
     return Surroundings(facts)
 
 
-def _said(environment: Mapping[str, str]) -> Iterator[tuple[str, Fact]]:
+def _said(environment: Mapping[str, str]) -> Iterator[tuple[str, Stated]]:
     for name, variables in _NAMES.items():
         for variable in variables:
             if value := environment.get(variable, "").strip():
-                yield name, Fact(value, variable)
+                yield name, Stated(value, variable)
     yield from _skypilot(environment)
     # In the shell of an allocation nothing is distributed yet: a step of several tasks is.
     if environment.get("SLURM_PROCID") and int(environment.get("SLURM_NNODES", "1")) > 1:
         yield from _slurm(environment)
 
 
-def _skypilot(environment: Mapping[str, str]) -> Iterator[tuple[str, Fact]]:
+def _skypilot(environment: Mapping[str, str]) -> Iterator[tuple[str, Stated]]:
     nodes = environment.get("SKYPILOT_NODE_IPS", "").split()
     if len(nodes) > 1:
-        yield "master-addr", Fact(nodes[0], "SKYPILOT_NODE_IPS")
+        yield "master-addr", Stated(nodes[0], "SKYPILOT_NODE_IPS")
 
 
-def _slurm(environment: Mapping[str, str]) -> Iterator[tuple[str, Fact]]:
-    yield "nnodes", Fact(environment["SLURM_NNODES"], "SLURM_NNODES")
+def _slurm(environment: Mapping[str, str]) -> Iterator[tuple[str, Stated]]:
+    yield "nnodes", Stated(environment["SLURM_NNODES"], "SLURM_NNODES")
     if rank := environment.get("SLURM_NODEID"):
-        yield "node-rank", Fact(rank, "SLURM_NODEID")
+        yield "node-rank", Stated(rank, "SLURM_NODEID")
     if gpus := environment.get("SLURM_GPUS_ON_NODE"):
-        yield "nproc-per-node", Fact(gpus, "SLURM_GPUS_ON_NODE")
+        yield "nproc-per-node", Stated(gpus, "SLURM_GPUS_ON_NODE")
     if (nodes := environment.get("SLURM_JOB_NODELIST")) and not environment.get("MASTER_ADDR"):
-        yield "master-addr", Fact(first_host(nodes), "SLURM_JOB_NODELIST")
+        yield "master-addr", Stated(first_host(nodes), "SLURM_JOB_NODELIST")
     if (job := environment.get("SLURM_JOB_ID", "")).isdecimal() and not environment.get("MASTER_PORT"):
-        yield "master-port", Fact(str(_PORTS[0] + int(job) % _PORTS[1]), "SLURM_JOB_ID")
+        yield "master-port", Stated(str(_PORTS[0] + int(job) % _PORTS[1]), "SLURM_JOB_ID")
 
 
 def first_host(nodes: str) -> str:
@@ -118,7 +118,7 @@ def first_host(nodes: str) -> str:
     return "".join(part or "" for part in found.groups()) if found else nodes
 
 
-def _check(name: str, fact: Fact) -> None:
+def _check(name: str, fact: Stated) -> None:
     if name in _COUNTS and not fact.value.isdecimal():
         raise UsageError(f"{fact.source} is a whole number, not {fact.value!r}")
     if name == "nnodes" and not re.fullmatch(r"[1-9]\d*(:[1-9]\d*)?", fact.value):

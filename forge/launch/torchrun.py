@@ -97,9 +97,10 @@ def _name(word: str) -> tuple[str, str, str]:
 
 def _unknown(word: str, name: str) -> UsageError:
     if not word.startswith("-"):
+        config = word if word.replace("/", "").isidentifier() else "CONFIG"
         return UsageError(
             f"train does not know what to do with {word!r}",
-            hint=f"an override is written key=value, and a config stands before the verb: forge -t {word} train",
+            hint=f"an override is written key=value, and a config stands before the verb: forge -t {config} train",
         )
     if name.lstrip("-") in _OURS:
         return UsageError(f"{word} is not for a run of forge: it always runs {TRAINS}", hint=f"leave {word} out")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forge.graph.call_check import Finding
-from forge.plan.capability import refusals
-from forge.plan.read import origin_of, read_run
+from forge.graph.node import Call, Const
+from forge.graph.walk import edges, find
 
 if TYPE_CHECKING:
-    from forge.graph.node import Graph
+    from forge.graph.node import Graph, Node
     from forge.plan.capability import Refusal
     from forge.plan.read import RunReading
 
@@ -18,6 +18,11 @@ __all__ = ["layout_findings"]
 
 def layout_findings(graph: Graph, main: str | None) -> list[Finding]:
     """A finding for each thing that stands in the way of the layout that a config asks for; nothing is built."""
+    if main is None or _is_one_process(graph.root, main):
+        return []  # most configs: the rest is not even imported for them
+    from forge.plan.capability import refusals
+    from forge.plan.read import origin_of, read_run
+
     reading = read_run(graph.root, main)
     if reading is None:
         return []
@@ -37,7 +42,21 @@ def layout_findings(graph: Graph, main: str | None) -> list[Finding]:
     return [_finding(reading, refusal) for refusal in found]
 
 
+def _is_one_process(root: Node, main: str) -> bool:
+    """Whether there is no trainer, or its layout divides nothing and one process is launched."""
+    trainer = find(root, (main,))
+    if not isinstance(trainer, Call):
+        return True
+    parallel, launch = find(trainer, ("parallel",)), find(root, ("launch",))
+    launched = [] if launch is None else [find(launch, (name,)) for name in ("nodes", "nproc_per_node")]
+    values = [] if parallel is None else [edge.node for edge in edges(parallel) if edge.key != "reshard_after_forward"]
+    plain = all(isinstance(node, Const) and node.value is not True and node.value in (None, 0, 1) for node in values)
+    return plain and all(node is None or (isinstance(node, Const) and node.value == 1) for node in launched)
+
+
 def _finding(reading: RunReading, refusal: Refusal) -> Finding:
+    from forge.plan.read import origin_of
+
     key = f"{reading.prefix}.{refusal.key}" if refusal.key else reading.prefix
     message = f"{refusal.what}: {refusal.why}" if refusal.why else refusal.what
     hint = f"possible: {' or '.join(refusal.nearest)}" if refusal.nearest else ""

@@ -6,6 +6,7 @@ pieces, comes on top.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,8 @@ from forge.plan.matrices import adapter_matrices, embedding_matrices, layer_matr
 from forge.plan.pipeline import in_flight
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from forge.plan.optimizer_state import Matrix
     from forge.plan.setup import TrainingSetup
 
@@ -86,13 +89,26 @@ class _Rank:
         self.first = 0 in self.numbers
         self.last = len(stages) - 1 in self.numbers
         self.ends = embedding_matrices(setup, first=self.first, last=self.last)
-        self.held = [matrix for layer in self.layers for matrix in layer_matrices(setup, layer)]
+        self.kinds = Counter(map(self.stand_in, self.layers))
+        self.held = self.repeated(layer_matrices)
         self.trains_all = setup.adapter_rank is None
-        adapters = [] if self.trains_all else [one for layer in self.layers for one in adapter_matrices(setup, layer)]
-        self.adapters: list[Matrix] = adapters
+        adapters = [] if self.trains_all else self.repeated(adapter_matrices)
+        self.adapters = adapters
         self.trained: list[Matrix] = [*self.ends, *self.held] if self.trains_all else adapters
         self.trained_size = setup.weight_size if self.trains_all else _FULL
         self.share = setup.layout.dp_shard
+
+    def stand_in(self, layer: int) -> int:
+        """A layer that is like this one: all with experts are alike, and all without."""
+        return min(layer, self.setup.shape.dense_layers) if self.setup.shape.experts else 0
+
+    def repeated(self, matrices: Callable[[TrainingSetup, int], list[Matrix]]) -> list[Matrix]:
+        """The matrices of all layers, those that are alike together."""
+        return [
+            (rows, columns, each * count, inside)
+            for layer, count in self.kinds.items()
+            for rows, columns, each, inside in matrices(self.setup, layer)
+        ]
 
     def memory(self) -> RankMemory:
         setup = self.setup
@@ -159,10 +175,10 @@ class _Rank:
         if setup.layout.zero_stage != _WHOLE or self.share == 1:
             return 0.0
         size = setup.compute_size
-        sizes = [numbers(layer_matrices(setup, layer)) * size for layer in self.layers]
+        sizes = [numbers(layer_matrices(setup, layer)) * size for layer in self.kinds]
         ends = numbers(self.ends) * size
         if not setup.layout.reshard_after_forward:
-            return float(sum(sizes) + ends)
+            return float(numbers(self.held) * size + ends)
         return float(2 * max(sizes, default=0) + ends)
 
     def activations(self) -> float:
@@ -172,7 +188,8 @@ class _Rank:
         stages = setup.stages
         found = 0.0
         for stage, count in zip(self.numbers, in_flight(setup.layout)[self.place], strict=True):
-            kept = sum(layer_bytes(setup, layer, checkpointed=marks[layer]) for layer in stages[stage])
+            alike = Counter((self.stand_in(layer), marks[layer]) for layer in stages[stage])
+            kept = sum(times * layer_bytes(setup, layer, checkpointed=mark) for (layer, mark), times in alike.items())
             if setup.layout.pp > 1:
                 kept += layer_input_bytes(setup)  # what it hands on stays until its gradient comes
             found += count * kept
@@ -217,10 +234,13 @@ class _Rank:
         setup = self.setup
         marks = checkpointed_layers(setup)
         # A whole computation of a layer that was checkpointed is there while its gradients are made.
-        works = [
-            layer_work_bytes(setup, layer) + (layer_bytes(setup, layer, checkpointed=False) if marks[layer] else 0.0)
-            for layer in self.layers
-        ]
+        kinds = {(self.stand_in(layer), marks[layer]) for layer in self.layers}
+        work = {
+            (layer, mark): layer_work_bytes(setup, layer)
+            + (layer_bytes(setup, layer, checkpointed=False) if mark else 0.0)
+            for layer, mark in kinds
+        }
+        works = [work[self.stand_in(layer), marks[layer]] for layer in self.layers]
         at_start = activations + self.casts() + self.head_gradient() + max(works[-1:], default=0.0)
         if setup.whole_logits and self.last:
             at_start += self.logits()

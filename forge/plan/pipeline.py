@@ -1,13 +1,15 @@
 """Schedules of a pipeline: which process does what when, how long it waits, and how many microbatches it holds.
 
-The orders are those of torch's schedules; ``zbv`` and ``dualpipev``, which torch writes down by rules of their own, are played with
-the same stages and the rule that they follow: a backward pass first, then a forward pass, then the gradients of weights.
+The orders are those of torch's schedules. When a thing is done follows from the order and from what it needs, with stages that
+are all as long.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from forge.plan.folded import dualpipev_order, zbv_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +24,6 @@ WorkKind = Literal["F", "B", "I", "W"]
 # In units of a forward pass of one stage.
 _COSTS: Final = {"F": 1, "B": 2, "I": 1, "W": 1}
 _FOLDED: Final = ("zbv", "dualpipev")
-_SPLIT: Final = ("interleaved_zero_bubble", *_FOLDED)
 
 
 class StageWork(NamedTuple):
@@ -44,9 +45,7 @@ def bubble_formula(layout: Layout) -> tuple[str, float]:
         return "(p - 1) / (m + p - 1)", (p - 1) / (m + p - 1)
     if layout.pp_schedule in ("interleaved_1f1b", "looped_bfs"):
         return "(p - 1) / (v m + p - 1)", (p - 1) / (v * m + p - 1)
-    if layout.pp_schedule == "interleaved_zero_bubble":
-        return "(p - 1) / (3 v m + p - 1)", (p - 1) / (3 * v * m + p - 1)
-    return "0 from m = 2 p on", 0.0 if m >= 2 * p else (2 * p - m) / (2 * p + m)
+    return "(p - 1) / (3 v m + p - 1)", (p - 1) / (3 * v * m + p - 1)
 
 
 def bubble_share(layout: Layout) -> float:
@@ -86,8 +85,6 @@ def timeline(layout: Layout) -> list[list[StageWork]]:
     """What each process of a pipeline does and when, one row a process."""
     if layout.pp == 1:
         return [[StageWork("F", 0, 0, 0, 1), StageWork("B", 0, 0, 1, 3)]]
-    if layout.pp_schedule in _FOLDED:
-        return _played(layout)
     return _timed(layout, [list(_order(layout, place)) for place in range(layout.pp)])
 
 
@@ -103,6 +100,10 @@ _Planned = tuple[WorkKind, int, int]
 def _order(layout: Layout, place: int) -> Iterator[_Planned]:
     if layout.pp_schedule == "1f1b":
         yield from _one_by_one(layout, place)
+    elif layout.pp_schedule == "zbv":
+        yield from zbv_order(layout.pp, layout.microbatches, place)
+    elif layout.pp_schedule == "dualpipev":
+        yield from dualpipev_order(layout.pp, layout.microbatches, place)
     elif layout.pp_schedule in ("gpipe", "looped_bfs"):
         yield from _all_forward_first(layout, place)
     else:
@@ -132,7 +133,7 @@ def _interleaved(layout: Layout, place: int) -> Iterator[_Planned]:
     pp, loops, count = layout.pp, layout.stages_per_rank, layout.microbatches
     each_round = count // max(1, count // pp)
     total = loops * count
-    split = layout.pp_schedule in _SPLIT
+    split = layout.pp_schedule == "interleaved_zero_bubble"
     ahead = min((loops - 1) * each_round + (1 if split else 2) * (pp - 1 - place), total)
     forward = [_turn(step, each_round, loops) for step in range(total)]
     waiting: list[_Planned] = []
@@ -187,7 +188,7 @@ def _ready(layout: Layout, planned: _Planned, done: dict[_Planned, int]) -> int 
         return done.get(("I", stage, microbatch))
     if stage == last:
         return done.get(("F", stage, microbatch))
-    return done.get((kind, stage + 1, microbatch))
+    return done.get(("B", stage + 1, microbatch), done.get(("I", stage + 1, microbatch)))
 
 
 def _do(row: list[StageWork], planned: _Planned, ready: int, done: dict[_Planned, int]) -> None:
@@ -196,39 +197,3 @@ def _do(row: list[StageWork], planned: _Planned, ready: int, done: dict[_Planned
     end = start + _COSTS[kind]
     row.append(StageWork(kind, stage, microbatch, start, end))
     done[planned] = end
-
-
-def _played(layout: Layout) -> list[list[StageWork]]:
-    """A pipeline folded into a V: each process does the best thing that it can do, at every moment."""
-    places = range(layout.pp)
-    rows: list[list[StageWork]] = [[] for _ in places]
-    done: dict[_Planned, int] = {}
-    left: list[dict[tuple[WorkKind, int], int]] = [
-        {(kind, stage): 0 for kind in ("I", "F", "W") for stage in reversed(_stages_of(layout, place))}
-        for place in places
-    ]
-    now, total = 0, layout.pp * 2 * 3 * layout.microbatches
-    while sum(map(len, rows)) < total:
-        for place in places:
-            if not rows[place] or rows[place][-1].end <= now:
-                chosen = _best(layout, left[place], done, now)
-                if chosen is not None:
-                    _do(rows[place], chosen, now, done)
-                    left[place][chosen[0], chosen[1]] += 1
-        now += 1
-    return rows
-
-
-def _best(
-    layout: Layout, counts: dict[tuple[WorkKind, int], int], done: dict[_Planned, int], now: int
-) -> _Planned | None:
-    """A backward pass if there is one, a forward pass while there is room, else gradients of weights."""
-    held = sum(count for (kind, _), count in counts.items() if kind == "F")
-    held -= sum(count for (kind, _), count in counts.items() if kind == "W")
-    for (kind, stage), count in counts.items():
-        if count == layout.microbatches or (kind == "F" and held >= 2 * layout.pp):
-            continue
-        ready = _ready(layout, (kind, stage, count), done)
-        if ready is not None and ready <= now:
-            return (kind, stage, count)
-    return None

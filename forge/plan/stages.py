@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ def split_layers(
     """
     if not 1 <= stages <= layers:
         raise ValueError(f"{layers} layers cannot be cut into {stages} stages: each needs at least one")
-    each = [1.0] * layers if costs is None else [float(cost) for cost in costs]
+    each = (1.0,) * layers if costs is None else tuple(float(cost) for cost in costs)
     if len(each) != layers:
         raise ValueError(f"there are {len(each)} costs for {layers} layers")
     if min(*each, first_cost, last_cost) < 0:
         raise ValueError("a cost is at least 0")
-    return _best_cut(each, stages, first_cost, last_cost)
+    return list(_best_cut(each, stages, first_cost, last_cost))
 
 
 def stage_bounds(sizes: Sequence[int]) -> list[range]:
@@ -55,7 +56,8 @@ def layer_costs(shape: ModelShape, sequence_length: int) -> tuple[float, float]:
     return 0.0, shape.vocab * shape.hidden / layer
 
 
-def _best_cut(costs: Sequence[float], stages: int, first_cost: float, last_cost: float) -> list[int]:
+@lru_cache(maxsize=512)
+def _best_cut(costs: tuple[float, ...], stages: int, first_cost: float, last_cost: float) -> tuple[int, ...]:
     """The cut whose slowest stage is quickest, and among those the one with the smallest sum of squares."""
     layers = len(costs)
     until = [0.0]
@@ -68,7 +70,7 @@ def _best_cut(costs: Sequence[float], stages: int, first_cost: float, last_cost:
         left = stages - stage - 1
         ends = range(stage + 1, layers - left + 1) if left else range(layers, layers + 1)
         best = {end: _best_last(best, until, end, extra) for end in ends}
-    return list(best[layers][2])
+    return best[layers][2]
 
 
 def _best_last(

@@ -27,12 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["fuzzy", "pick"]
 
-_HELP: Final = "type to filter, or numbers like 1-3,7 · Space marks · Ctrl-A marks all · Enter opens · Esc leaves"
+_HELP: Final = "type to filter, or 1-3,7 · Space marks · Ctrl-A all · Enter opens · Esc leaves"
 _ESCAPE_SECONDS: Final = 0.05  # how long a lone Esc may turn out to be the start of an arrow key
 _HEIGHT: Final = 20
-_STYLE: Final = Style.from_dict(
-    {"group": "bold", "here": "reverse", "marked": "ansigreen bold", "help": "#777777"}
-)
+_STYLE: Final = Style.from_dict({"group": "bold", "here": "reverse", "marked": "ansigreen bold", "help": "#777777"})
 
 
 def pick(
@@ -142,7 +140,12 @@ class _Picker:
                 found.append(("class:group", f"{group}\n"))
             marked = position in self.marked
             style = "class:here" if row == self.at else "class:marked" if marked else ""
-            found.append((style, f"{'>' if row == self.at else ' '}{'x' if marked else ' '} {position + 1:>{width}}  {item.text}\n"))
+            found.append(
+                (
+                    style,
+                    f"{'>' if row == self.at else ' '}{'x' if marked else ' '} {position + 1:>{width}}  {item.text}\n",
+                )
+            )
         return found or [("class:help", "nothing is called so\n")]
 
     def _cursor(self) -> Point:

@@ -34,7 +34,19 @@ ON_A_CONFIG = [
 # What a config describes is made or read by another process, once the line and the config are right.
 IN_A_PROCESS = [["eval"], ["data", "stats"], ["model", "show"], ["ckpt", "ls"], ["peek"], ["step"], ["plan"]]
 ON_A_PROJECT = [["ls"], ["index"], ["schema"], ["trust"]]
-ON_NEITHER = [["new"], ["help"], ["completion"], ["__complete"], ["lsp"], ["tb"]]
+ON_NEITHER = [
+    ["convert"],
+    ["cp"],
+    ["download"],
+    ["export"],
+    ["new"],
+    ["help"],
+    ["completion"],
+    ["__complete"],
+    ["lsp"],
+    ["inf"],
+    ["tb"],
+]
 ON_JOBS = [["abort"], ["attach"], ["cleanup"], ["jobs"], ["logs"], ["save"], ["stop"]]
 BROKEN = {
     "not YAML": b"a: [\n",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from forge.control.processes import Identity
 
     Start: TypeAlias = Callable[..., subprocess.Popen[str]]
-    Until: TypeAlias = Callable[[Callable[[], object]], None]
+    Until: TypeAlias = Callable[..., None]
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # the tests share what is no test
@@ -71,8 +71,8 @@ def start(run: Path) -> Iterator[Start]:
 def until() -> Until:
     """Waits until something is so."""
 
-    def wait(condition: Callable[[], object]) -> None:
-        end = time.monotonic() + 30
+    def wait(condition: Callable[[], object], seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "it never came"
             time.sleep(0.02)

@@ -11,7 +11,7 @@ import pytest
 from forge.base.errors import ToolError
 from forge.launch import rollcall
 from forge.launch.address import Endpoint
-from forge.launch.rollcall import Call, answer_roll, ask_for_run, call_roll, this_node
+from forge.launch.rollcall import RollCall, answer_roll, ask_for_run, call_roll, this_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def call(run: Path) -> Call:
+def call(run: Path) -> RollCall:
     (run / "graph.json").write_text("{}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return Call(Endpoint("127.0.0.1", probe.getsockname()[1]), 2, "7", str(run), 10.0)
+        return RollCall(Endpoint("127.0.0.1", probe.getsockname()[1]), 2, "7", str(run), 10.0)
 
 
 class Host:
     """The roll call of a host, in a thread."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: RollCall) -> None:
         self.said: list[str] = []
         self.result: Any = None
         self._call = call
@@ -47,7 +47,7 @@ class Host:
         return self.result
 
 
-def test_all_come(call: Call, run: Path) -> None:
+def test_all_come(call: RollCall, run: Path) -> None:
     host = Host(call)
     assert ask_for_run(call) == run.name
     answer_roll(call)
@@ -58,7 +58,7 @@ def test_all_come(call: Call, run: Path) -> None:
     assert sorted(file.name for file in run.iterdir()) == ["graph.json"]
 
 
-def test_who_does_not_come_is_missed(call: Call) -> None:
+def test_who_does_not_come_is_missed(call: RollCall) -> None:
     host = Host(replace(call, nodes=3, patience=1.0))
     with pytest.raises(ToolError, match="node 3 of 3 never came within 1 seconds; here are"):
         answer_roll(call)
@@ -67,12 +67,12 @@ def test_who_does_not_come_is_missed(call: Call) -> None:
     assert f"--rdzv-endpoint {call.endpoint}" in str(error)
 
 
-def test_nobody_answers(call: Call) -> None:
+def test_nobody_answers(call: RollCall) -> None:
     with pytest.raises(ToolError, match=r"nobody answered at 127\.0\.0\.1:.*: Connection refused"):
         answer_roll(replace(call, patience=0.3))
 
 
-def test_a_folder_that_is_not_shared(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_not_shared(call: RollCall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollcall, "_SEES", 0.3)
     host = Host(call)
     (tmp_path / "own").mkdir()
@@ -91,7 +91,7 @@ def test_a_folder_that_is_not_shared(call: Call, tmp_path: Path, monkeypatch: py
     ],
 )
 def test_nodes_that_are_not_alike(
-    call: Call, change: Callable[[Any], Any], says: str, monkeypatch: pytest.MonkeyPatch
+    call: RollCall, change: Callable[[Any], Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = Host(call)
     other = change(this_node(call.folder))
@@ -101,7 +101,7 @@ def test_nodes_that_are_not_alike(
     assert isinstance(host.end(), ToolError)
 
 
-def test_another_run_is_sent_away(call: Call) -> None:
+def test_another_run_is_sent_away(call: RollCall) -> None:
     host = Host(call)
     with pytest.raises(ToolError, match="has the id '7', not '8'"):
         answer_roll(replace(call, id="8"))
@@ -122,7 +122,7 @@ def test_another_run_is_sent_away(call: Call) -> None:
         json.dumps({"id": "7", "node": {"x": 1}}).encode() + b"\n",
     ],
 )
-def test_what_is_no_node_disturbs_nobody(call: Call, said: bytes) -> None:
+def test_what_is_no_node_disturbs_nobody(call: RollCall, said: bytes) -> None:
     host = Host(call)
     for _ in range(2):
         end = rollcall._connect(call)._end
@@ -133,7 +133,7 @@ def test_what_is_no_node_disturbs_nobody(call: Call, said: bytes) -> None:
     assert len(host.end()) == 2
 
 
-def test_what_answers_is_no_host(call: Call) -> None:
+def test_what_answers_is_no_host(call: RollCall) -> None:
     with socket.create_server(("127.0.0.1", call.endpoint.port)) as server:
 
         def answer() -> None:
@@ -149,6 +149,6 @@ def test_what_answers_is_no_host(call: Call) -> None:
         thread.join(10)
 
 
-def test_a_port_that_is_taken(call: Call) -> None:
+def test_a_port_that_is_taken(call: RollCall) -> None:
     with socket.create_server(("", call.endpoint.port)), pytest.raises(ToolError, match="cannot be used"):
         call_roll(call, print)

@@ -9,7 +9,7 @@ import pytest
 
 from forge.base.errors import ToolError
 from forge.launch import slurm_jobs
-from forge.launch.slurm_jobs import JobState, cancel, follow, job_state, pauses, submit
+from forge.launch.slurm_jobs import JobState, cancel, follow_job, job_state, pauses, submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,7 @@ def test_a_log_is_shown_line_by_line_until_the_job_ends(tmp_path: Path, monkeypa
     monkeypatch.setattr(slurm_jobs, "job_state", next_state)
     monkeypatch.setattr(slurm_jobs, "_FIRST", 0.0)
     shown: list[str] = []
-    assert follow("7", str(log), shown.append) == JobState("FAILED", 3)
+    assert follow_job("7", str(log), shown.append) == JobState("FAILED", 3)
     assert shown == ["one\n", "two\n", "three"]
 
 

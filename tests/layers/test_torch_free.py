@@ -40,9 +40,11 @@ WORDS = {
     "data": [["data", "show", "--help"]],
     "model": [["model", "show", "--help"]],
     "eval": [["eval", "--help"]],
+    **{name: [[name, "--help"]] for name in ("convert", "cp", "download", "export")},
     "peek": [["peek", "--help"]],
     "step": [["step", "--help"]],
     "tb": [["tb", "--help"]],
+    "inf": [["inf", "--help"]],
     # Without a terminal it would wait for an editor; tests/lsp speak with it.
     "lsp": [["lsp", "--help"]],
 }

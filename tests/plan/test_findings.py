@@ -21,6 +21,7 @@ def findings(*changes: str) -> list[str]:
             "pp_1f1b.yaml:6: parallel.microbatches",
             "6 rows",
         ),
+        (["parallel.sequence_parallel=true"], "parallel: ", "set tp above 1"),
         (["parallel=cp", "dataset.max_length=255"], "configs/parallel/cp.yaml:4: parallel.cp", "255 tokens"),
         (
             ["parallel=ddp", "parallel.dp_replicate=3", "launch.nproc_per_node=2"],

@@ -28,15 +28,18 @@ def test_everything_is_done_once_and_in_order(layout: Layout) -> None:
     rows = timeline(layout)
     done = {(work.kind, work.stage, work.microbatch): work for row in rows for work in row}
     last = layout.pp * layout.stages_per_rank - 1
-    kinds = {kind for kind, _, _ in done}
-    assert kinds in ({"F", "B"}, {"F", "I", "W"})
-    assert len(done) == sum(map(len, rows)) == len(kinds) * (last + 1) * layout.microbatches
-    back = "B" if "B" in kinds else "I"
+    assert len(done) == sum(map(len, rows))
+    for stage in range(last + 1):
+        for microbatch in range(layout.microbatches):
+            assert ("F", stage, microbatch) in done
+            halves = [(kind, stage, microbatch) in done for kind in "BIW"]
+            assert halves in ([True, False, False], [False, True, True])
     for (kind, stage, microbatch), work in done.items():
         if kind == "F" and stage:
             assert done["F", stage - 1, microbatch].end <= work.start
-        if kind == back:
-            before = done[back, stage + 1, microbatch] if stage < last else done["F", stage, microbatch]
+        if kind in "BI":
+            later = [done[each, stage + 1, microbatch] for each in "BI" if (each, stage + 1, microbatch) in done]
+            before = later[0] if stage < last else done["F", stage, microbatch]
             assert before.end <= work.start
         if kind == "W":
             assert done["I", stage, microbatch].end <= work.start
@@ -47,11 +50,9 @@ def test_everything_is_done_once_and_in_order(layout: Layout) -> None:
 @pytest.mark.parametrize(
     "layout", LAYOUTS, ids=lambda layout: f"{layout.pp_schedule}-{layout.pp}-{layout.microbatches}"
 )
-def test_the_formula_is_near_what_is_played(layout: Layout) -> None:
+def test_the_formula_is_what_is_played(layout: Layout) -> None:
     _, share = bubble_formula(layout)
-    assert bubble_share(layout) == pytest.approx(
-        share, abs=0.12 if layout.pp_schedule in ("zbv", "dualpipev") else 0.09
-    )
+    assert bubble_share(layout) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -75,18 +76,33 @@ def test_how_many_microbatches_are_held() -> None:
     assert in_flight(Layout(pp=4, pp_schedule="1f1b", microbatches=8)) == [[4], [3], [2], [1]]
 
 
+OF_TORCH = {
+    "interleaved_1f1b": "ScheduleInterleaved1F1B",
+    "interleaved_zero_bubble": "ScheduleInterleavedZeroBubble",
+    "zbv": "ScheduleZBVZeroBubble",
+    "dualpipev": "ScheduleDualPipeV",
+}
+
+
 @pytest.mark.torch
-@pytest.mark.parametrize("layout", [one for one in LAYOUTS if "interleaved" in str(one.pp_schedule)], ids=str)
+@pytest.mark.parametrize(
+    "layout",
+    [one for one in LAYOUTS if one.pp_schedule in OF_TORCH],
+    ids=lambda layout: f"{layout.pp_schedule}-{layout.pp}-{layout.microbatches}-{layout.stages_per_rank}",
+)
 def test_the_order_is_that_of_torch(layout: Layout) -> None:
     from torch.distributed.pipelining import schedules
 
-    kind = {"interleaved_1f1b": "ScheduleInterleaved1F1B", "interleaved_zero_bubble": "ScheduleInterleavedZeroBubble"}
-    made: Any = object.__new__(getattr(schedules, kind[str(layout.pp_schedule)]))
+    made: Any = object.__new__(getattr(schedules, OF_TORCH[str(layout.pp_schedule)]))
     made.n_local_stages, made.pp_group_size = layout.stages_per_rank, layout.pp
+    made._num_stages = layout.pp * layout.stages_per_rank
+    made.num_stages = made._num_stages
     made._n_microbatches, made.number_of_rounds = layout.microbatches, max(1, layout.microbatches // layout.pp)
     made.microbatches_per_round = layout.microbatches // made.number_of_rounds
     for place, row in enumerate(timeline(layout)):
-        theirs = [action for action in made._calculate_single_rank_operations(place) if action is not None]
-        assert [(work.kind, work.stage, work.microbatch) for work in row] == [
-            (KINDS[action.computation_type.name], action.stage_index, action.microbatch_index) for action in theirs
-        ]
+        theirs: list[tuple[str, int, int]] = []
+        for action in made._calculate_single_rank_operations(place):
+            if action is not None:
+                parts = action.sub_actions or (action,)
+                theirs += [(KINDS[one.computation_type.name], one.stage_index, one.microbatch_index) for one in parts]
+        assert [(work.kind, work.stage, work.microbatch) for work in row] == theirs

@@ -92,7 +92,8 @@ def _check_paths(context: Context, action: str, paths: Sequence[str]) -> None:
 
 def _folder(context: Context) -> str:
     """The current folder when it has checkpoints and no config is chosen, otherwise where the config's runs write."""
-    chosen = context.session.project or context.session.config or len(context.items) > 1
+    changed = any(item.kind != "word" for item in context.items)
+    chosen = context.session.project or context.session.config or changed
     if not chosen and os.path.isdir(_CHECKPOINTS):
         return os.curdir
 

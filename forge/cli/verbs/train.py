@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VERB"]
 
+_LARGEST = 1 << 20  # what a cluster takes as one config
+
 
 def _run(context: Context) -> int:
     planned = context.config.plan_run()
@@ -50,7 +52,10 @@ def _topology(context: Context) -> Topology:
     hosts = tuple(context.options.hosts.split(","))
     if topology.kind not in {"local", "ssh"}:
         raise UsageError(f"--hosts is for machines that are reached by ssh, and launch is {topology.kind}")
-    return replace(topology, kind="ssh", hosts=hosts, nodes=len(hosts))
+    try:
+        return replace(topology, kind="ssh", hosts=hosts, nodes=len(hosts))
+    except ValueError as error:
+        raise UsageError(str(error), hint="write --hosts a:4,b:2") from error
 
 
 def _refuse_idle_flags(context: Context, topology: Topology) -> None:
@@ -59,10 +64,10 @@ def _refuse_idle_flags(context: Context, topology: Topology) -> None:
     given = {"--show-logs": options.show_logs, "--wait": options.wait}
     if topology.kind != "slurm" and (idle := [name for name, there in given.items() if there]):
         raise UsageError(f"{idle[0]} is for a job of Slurm", hint="choose it with launch=slurm")
-    given = {"-d": options.devices, "--nproc": options.nproc, "flags of torchrun": context.words}
-    if topology.kind != "local" and (idle := [name for name, there in given.items() if there]):
+    local = {"-d means": options.devices, "--nproc means": options.nproc, "flags of torchrun mean": context.words}
+    if topology.kind != "local" and (idle := [name for name, there in local.items() if there]):
         raise UsageError(
-            f"{idle[0]} mean nothing to launch={topology.kind}", hint="set launch.nproc_per_node=N and the like"
+            f"{idle[0]} nothing to launch={topology.kind}", hint="set launch.nproc_per_node=N and the like instead"
         )
     if topology.kind == "slurm" and options.detach:
         raise UsageError("a job of Slurm is in the background anyway", hint="leave out --detach")
@@ -130,7 +135,7 @@ def _by_slurm(context: Context, planned: PlannedRun, topology: Topology) -> int:
 
     from forge.base.files import make_folder, write_atomic
     from forge.launch.slurm import job_log, sbatch_script
-    from forge.launch.slurm_jobs import follow, submit
+    from forge.launch.slurm_jobs import follow_job, submit
 
     folder = os.path.abspath(planned.folder)
     script, path = sbatch_script(topology, folder), os.path.join(folder, "job.sbatch")
@@ -150,7 +155,7 @@ def _by_slurm(context: Context, planned: PlannedRun, topology: Topology) -> int:
     if not (context.options.show_logs or context.options.wait):
         return 0
     write = context.output.write if context.options.show_logs else _nowhere
-    state = follow(job, log, write)
+    state = follow_job(job, log, write)
     context.output.note(f"job {job}: {state.state or 'forgotten by Slurm'}")
     return 1 if state.code is None else state.code
 
@@ -162,7 +167,6 @@ def _nowhere(_text: str) -> None:
 def _on_kubernetes(context: Context, planned: PlannedRun, topology: Topology) -> int:
     """On Kubernetes: the manifests are applied, or written for kubectl where the client is not installed."""
     import os
-    import tempfile
 
     from forge.base.files import make_folder, write_atomic
     from forge.launch.k8s import as_yaml, manifests
@@ -170,11 +174,7 @@ def _on_kubernetes(context: Context, planned: PlannedRun, topology: Topology) ->
     from forge.launch.prepare import on_a_volume
 
     on_a_volume(topology, planned.output)
-    config = planned.config
-    with tempfile.TemporaryDirectory(prefix="forge-") as frozen:
-        config.freeze(frozen)
-        files = {name: _text(os.path.join(frozen, name)) for name in sorted(os.listdir(frozen))}
-    documents = manifests(topology, planned.folder, {**files, "config.yaml": config.show(resolve=True)})
+    documents = manifests(topology, planned.folder, _frozen(planned.config))
     if context.options.dry_run:
         context.output.write(as_yaml(documents))
         return 0
@@ -188,9 +188,19 @@ def _on_kubernetes(context: Context, planned: PlannedRun, topology: Topology) ->
     return 0
 
 
-def _text(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
-        return file.read()
+def _frozen(config: ConfigHandle) -> dict[str, str]:
+    """The files of a frozen config, for a run folder that is somewhere else."""
+    import os
+
+    from forge.base.files import read_bounded, remove_tree, write_temporary
+
+    folder = os.path.dirname(write_temporary("config.yaml", config.show(resolve=True)))
+    try:
+        config.freeze(folder)
+        names = sorted(os.listdir(folder))
+        return {name: read_bounded(os.path.join(folder, name), _LARGEST).decode() for name in names}
+    finally:
+        remove_tree(folder)
 
 
 def _prepare(planned: PlannedRun, command: tuple[str, ...]) -> None:
@@ -261,15 +271,22 @@ SIGUSR1 or a file named STOP in the run folder ends the run after the current st
 once. With --detach the run goes on in the background, also when the terminal is closed; what it prints is in the run folder's
 logs/console.log. `forge jobs` lists the runs, `forge logs`, `attach`, `save`, `stop` and `abort` look after them.
 
-Exit code 0: every step was taken. 3: stopped on request, saved, to be continued with --resume-from-checkpoint auto.
-2: nothing was started, the config or the command line is wrong. 1: failed. 130: ended by a second Ctrl-C. With --detach 0 says that
-it was started.
+Several processes are started by torchrun: as many as GPUs are named, as --nproc says, or as the config says in launch.nproc_per_node.
+Flags of torchrun follow after --. The first process prints here, the others into logs/rank-N.log of the run folder. Several machines need
+a run folder that all of them see: --hosts reaches them by ssh, launch=slurm and launch=k8s_job (_pytorchjob, _trainjob) hand the run to a
+cluster, and with --nnodes and --rdzv-endpoint each machine is told by hand; --dry-run shows what that comes to.
+
+Exit code 0: every step was taken. 3: stopped on request, saved, to be continued with --resume-from-
+checkpoint auto. 2: nothing was started, the config or the command line is wrong. 1: failed. 130: ended by a second Ctrl-C. With
+--detach and on a cluster 0 says that it was started.
 
   forge -p projects/pydoc -t pretrain/tiny train
   forge -t chat/lora train -M MODEL_FOLDER --max-steps 10 --save-strategy no
   forge -t chat/lora train --resume-from-checkpoint auto
-  forge -t chat/full train --dry-run
   forge -t chat/full train --detach
+  forge -t chat/full train -d 0,1,3 --dry-run
+  forge -t chat/full train -- --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:29400
+  forge -t chat/full train launch=slurm launch.nodes=4 --show-logs
 """,
     run=_run,
     options=(

@@ -1,5 +1,1 @@
 """From one model folder to another: files read whatever they are called, changed on the way, and written whole or not at all."""
-
-from __future__ import annotations
-
-__all__: list[str] = []

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from forge.ml.convert.convert import Converted
-    from forge.ml.convert.source import Source
+    from forge.ml.convert.source import SourceModel
 
 __all__ = ["main"]
 
@@ -82,7 +82,7 @@ def _convert(options: argparse.Namespace) -> int:
     )
     with _bar() as begin:
 
-        def announce(source: Source, made: Converted) -> Callable[[int], None] | None:
+        def announce(source: SourceModel, made: Converted) -> Callable[[int], None] | None:
             _print(_described(source, made, changes))
             return None if options.dry_run else begin(made.size)
 
@@ -91,7 +91,7 @@ def _convert(options: argparse.Namespace) -> int:
     return 0
 
 
-def _described(source: Source, made: Converted, changes: Any) -> str:
+def _described(source: SourceModel, made: Converted, changes: Any) -> str:
     before, after = source.config.model_type, made.plain.get("model_type", source.config.model_type)
     lines = [
         f"{shown_path(source.folder)}: {before} ({source.kind}), {len(source.tensors):,} tensors",
@@ -137,7 +137,7 @@ def _began(like: tuple[int, ...] | None) -> str:
     return f"the mean of {', '.join(map(str, like))}" if len(like) > 1 else f"token {like[0]}" if like else "zero"
 
 
-def _check(source: Source, made: Converted, folder: str) -> None:
+def _check(source: SourceModel, made: Converted, folder: str) -> None:
     from forge.ml.convert.compare import compare
 
     _say("comparing the logits of both")

@@ -176,10 +176,10 @@ def _plain(config: Any) -> dict[str, Any]:
 
 
 def _differs(name: str, theirs: dict[str, Any], ours: dict[str, Any], default: dict[str, Any]) -> bool:
-    """A setting that the other does not have counts where it is not as it begins."""
+    """A setting that the other does not have counts where it is set, and not as it begins."""
     if name in ours:
         return bool(theirs[name] != ours[name])
-    return bool(theirs[name] != default.get(name))
+    return theirs[name] is not None and bool(theirs[name] != default.get(name))
 
 
 # GPT-2's names and matrices, as in forge.ml.models.decoder.family, for tensors that are still in their files.

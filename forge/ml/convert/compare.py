@@ -15,9 +15,9 @@ from forge.ml.models.filling import fill
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from forge.ml.convert.source import Source
+    from forge.ml.convert.source import SourceModel
 
-__all__ = ["Difference", "compare", "compared"]
+__all__ = ["LogitDifference", "compare", "compared"]
 
 _TOKENS: Final = (2, 24)
 _SEED: Final = 7
@@ -26,7 +26,7 @@ _TOLERANCES: Final = {"float64": 1e-4, "float32": 1e-4, "float16": 0.02, "bfloat
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class LogitDifference:
     """How far the logits of two models are apart; ``same_choice`` is the part of places where both prefer one token."""
 
     greatest: float
@@ -48,7 +48,7 @@ class Difference:
         )
 
 
-def compare(source: Source, folder: str, dtype: str, known: int | None = None) -> Difference:
+def compare(source: SourceModel, folder: str, dtype: str, known: int | None = None) -> LogitDifference:
     """Read both models, one after the other, each whole and in float32; ModelError when the new one cannot be loaded.
 
     ``dtype`` is that of the new weights, ``known`` the number of tokens that both have.
@@ -60,14 +60,14 @@ def compare(source: Source, folder: str, dtype: str, known: int | None = None) -
     return compared(before, after, _TOLERANCES["float32" if same else dtype])
 
 
-def compared(before: Tensor, after: Tensor, tolerance: float) -> Difference:
+def compared(before: Tensor, after: Tensor, tolerance: float) -> LogitDifference:
     """The difference of two models' logits."""
     apart = (before - after).abs()
     agree = (before.argmax(-1) == after.argmax(-1)).float().mean()
-    return Difference(float(apart.max()), float(apart.mean()), float(before.abs().max()), float(agree), tolerance)
+    return LogitDifference(float(apart.max()), float(apart.mean()), float(before.abs().max()), float(agree), tolerance)
 
 
-def _model_of(source: Source) -> Any:
+def _model_of(source: SourceModel) -> Any:
     model = empty_model(source.config).to(torch.float32)
     check_fit(model, source.tensors, source.folder)
     fill(model, source.tensors, folder=source.folder)

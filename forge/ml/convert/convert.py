@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from forge.ml.convert.source import Source
+    from forge.ml.convert.source import SourceModel
     from forge.ml.convert.tokens import NewRow
     from forge.ml.models.stored import Stored
 
@@ -42,9 +42,9 @@ __all__ = [
     "DTYPES",
     "Changes",
     "Converted",
-    "check_vocabulary",
     "convert",
     "convert_folder",
+    "counted_tokens",
     "finished",
     "narrowed",
     "renamed",
@@ -96,8 +96,8 @@ def convert_folder(
     target: str,
     changes: Changes,
     *,
-    begin: Callable[[Source, Converted], Callable[[int], None] | None],
-    check: Callable[[Source, Converted, str], None] | None = None,
+    begin: Callable[[SourceModel, Converted], Callable[[int], None] | None],
+    check: Callable[[SourceModel, Converted, str], None] | None = None,
 ) -> None:
     """Convert the model in a folder into a new folder.
 
@@ -140,7 +140,7 @@ def write_model(
         new.commit()
 
 
-def convert(source: Source, changes: Changes) -> Converted:
+def convert(source: SourceModel, changes: Changes) -> Converted:
     """The model as it will be written; no weight is read for this."""
     made = renamed(source, changes.to)
     if changes.max_length is not None:
@@ -185,7 +185,7 @@ def _refuse_same(folder: str, target: str) -> None:
         )
 
 
-def renamed(source: Source, to: str | None) -> Converted:
+def renamed(source: SourceModel, to: str | None) -> Converted:
     """The model under the names that were asked for; by default those of transformers, where it has some."""
     config, tensors = source.config, dict(source.tensors)
     if to == "assembled" and source.kind != "assembled":
@@ -227,11 +227,11 @@ def _set_length(made: Converted, length: int) -> None:
     made.plain |= dict.fromkeys(names or ["max_position_embeddings"], length)
 
 
-def _change_tokenizer(made: Converted, source: Source, changes: Changes) -> None:
+def _change_tokenizer(made: Converted, source: SourceModel, changes: Changes) -> None:
     tokenizer = pretrained(source.folder, chat_template=changes.template)
     embeddings = embedding_names(empty_model(made.config), made.tensors)
     rows = made.tensors[embeddings[0]].shape[0]
-    made.known = check_vocabulary(source.folder, tokenizer, rows)
+    made.known = counted_tokens(source.folder, tokenizer, rows)
     if changes.add_tokens is not None:
         made.new = add_tokens(tokenizer, read_wanted(changes.add_tokens))
     needed = max([rows, *(one.row + 1 for one in made.new)])
@@ -246,7 +246,7 @@ def _change_tokenizer(made: Converted, source: Source, changes: Changes) -> None
     made.tokenizer = tokenizer
 
 
-def check_vocabulary(folder: str, tokenizer: PreTrainedTokenizerBase, rows: int) -> int:
+def counted_tokens(folder: str, tokenizer: PreTrainedTokenizerBase, rows: int) -> int:
     """The number of tokens; ModelError when there are more of them than embeddings."""
     tokens = max(tokenizer.get_vocab().values(), default=-1) + 1
     if tokens > rows:

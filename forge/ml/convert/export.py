@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import CheckpointError, ModelError
 from forge.base.origin import shown_path
-from forge.launch.run_folder import last_run_folder
 from forge.ml.checkpoint.manifest import MANIFEST
 from forge.ml.checkpoint.place import is_checkpoint, store_of
 from forge.ml.checkpoint.store import open_checkpoint
 from forge.ml.convert.assembly import as_assembly, as_known
 from forge.ml.convert.card import CardFacts, card
-from forge.ml.convert.convert import Converted, check_vocabulary, finished, narrowed, renamed
+from forge.ml.convert.convert import Converted, counted_tokens, finished, narrowed, renamed
 from forge.ml.convert.merge import merged, read_adapter
 from forge.ml.convert.settings import as_json, carried_files, generation_config, tokenizer_files, turn_end
 from forge.ml.convert.source import embedding_names, empty_model, open_source
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from forge.ml.checkpoint.store import Checkpoint
     from forge.ml.convert.merge import Adapter
-    from forge.ml.convert.source import Source
+    from forge.ml.convert.source import SourceModel
 
 __all__ = ["Chosen", "chosen", "exported"]
 
@@ -87,7 +86,7 @@ def exported(
         made = renamed(source, None) if adapter is None else _with_adapter(source, adapter)
         made.files |= dict(carried_files(source.folder, tokenizer=False))
         tokenizer = pretrained(what.folder, chat_template=template)
-        check_vocabulary(what.folder, tokenizer, _rows(made))
+        counted_tokens(what.folder, tokenizer, _rows(made))
         made.tokenizer = tokenizer
         made.files |= tokenizer_files(tokenizer)
         made.files[_GENERATION] = as_json(generation_config(origin, made.plain, tokenizer))
@@ -104,7 +103,15 @@ def _of_run(found: Checkpoint) -> Chosen:
     said = found.facts.get("run")
     places = [said, os.path.join(output, "runs", os.path.basename(said))] if isinstance(said, str) else []
     here = [place for place in places if os.path.isfile(os.path.join(place, _RUN_FILE))]
-    return Chosen(found.path, found, here[0] if here else last_run_folder(output, _RUN_FILE))
+    return Chosen(found.path, found, here[0] if here else _last_run(output))
+
+
+def _last_run(output: str) -> str | None:
+    """The newest run's folder, which the time in its name tells."""
+    runs = os.path.join(output, "runs")
+    names = os.listdir(runs) if os.path.isdir(runs) else []
+    found = [name for name in names if os.path.isfile(os.path.join(runs, name, _RUN_FILE))]
+    return os.path.join(runs, max(found)) if found else None
 
 
 def _base(adapter: Adapter, given: str | None) -> str:
@@ -122,7 +129,7 @@ def _base(adapter: Adapter, given: str | None) -> str:
     return folder
 
 
-def _with_adapter(source: Source, adapter: Adapter) -> Converted:
+def _with_adapter(source: SourceModel, adapter: Adapter) -> Converted:
     made = renamed(source, None)
     config = made.config
     if config.model_type == "gpt2" and adapter.in_assembly:

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
     from forge.ml.models.stored import Weights
 
-__all__ = ["Source", "check_fit", "embedding_names", "empty_model", "open_source", "plain_config"]
+__all__ = ["SourceModel", "check_fit", "embedding_names", "empty_model", "open_source", "plain_config"]
 
 _LIMIT: Final = 16 << 20
 _LONGEST: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceModel:
     """A model folder that is open.
 
     ``kind`` is ``assembled`` for a decoder from parts under its own name, ``consolidated`` for what Meta publishes, and ``hf`` for
@@ -52,7 +52,7 @@ class Source:
 
 
 @contextmanager
-def open_source(folder: str, max_length: int | None = None) -> Iterator[Source]:
+def open_source(folder: str, max_length: int | None = None) -> Iterator[SourceModel]:
     """A model folder, as long as its files stay open; ModelError when its files do not fit its config, or are damaged."""
     if not os.path.isdir(folder):
         raise ModelError(f"there is no folder {folder}", hint="name the folder of a model: config.json and its weights")
@@ -117,7 +117,7 @@ class _FirstRead(BaseException):
     """The sign that a comparison has ended well; no library on the way may take it for an error of its own."""
 
 
-def _source(folder: str, weights: Weights, max_length: int | None) -> Source:
+def _source(folder: str, weights: Weights, max_length: int | None) -> SourceModel:
     if weights.consolidated and not os.path.isfile(os.path.join(folder, "config.json")):
         if not os.path.isfile(os.path.join(folder, PARAMETERS)):
             raise ModelError(
@@ -126,16 +126,16 @@ def _source(folder: str, weights: Weights, max_length: int | None) -> Source:
             )
         config, remarks = llama_config(folder, weights.parts, max_length)
         plain = json.loads(config.to_json_string(use_diff=True))
-        return Source(folder, "consolidated", config, plain, {}, remarks)
+        return SourceModel(folder, "consolidated", config, plain, {}, remarks)
     plain, config = plain_config(folder), _config(folder)
     if getattr(config, "quantization_config", None) is not None:
         raise ModelError(
             f"the weights in {folder} are quantised", hint="take the model in bfloat16: quantise what is converted"
         )
     if weights.consolidated:
-        return Source(folder, "consolidated", config, plain, {})
+        return SourceModel(folder, "consolidated", config, plain, {})
     kind: Literal["assembled", "hf"] = "assembled" if isinstance(config, DecoderConfig) else "hf"
-    return Source(folder, kind, config, plain, weights.parts[0])
+    return SourceModel(folder, kind, config, plain, weights.parts[0])
 
 
 def _parts_hint(count: int) -> str:

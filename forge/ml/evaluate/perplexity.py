@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from forge.ml.evaluate.mode import evaluation_mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from forge.ml.data.batch import Batch
     from forge.ml.loss import CausalLoss
@@ -36,17 +37,31 @@ def evaluate(
     sums: list[torch.Tensor] = []
     tokens = 0
     with evaluation_mode(loss.model):
-        for batch in batches:
-            if batch.trained or together:
-                with precision.autocast():
-                    sums.append(loss.total(batch.to(device)))
-                tokens += batch.trained
+        for some in _together(batches, loss):
+            learned = sum(batch.trained for batch in some)
+            if learned or together:
+                sums.append(_total(loss, some, device, precision))
+                tokens += learned
     # One wait for the device at the end. Sums of sums are taken in double: the more data, the more digits they need.
     total = float(torch.stack(sums).cpu().double().sum()) if sums else 0.0
     if world is not None:
         (tokens,), (total,) = world.sum([tokens], "data"), world.sum([total], "loss")
     mean = total / tokens if tokens else math.nan
     return {"eval_loss": mean, "perplexity": _exp(mean), "tokens": int(tokens)}
+
+
+def _together(batches: Iterable[Batch], loss: Any) -> Iterator[list[Batch]]:
+    """As many batches at a time as go through the model together: several in a pipeline."""
+    left = iter(batches)
+    while some := list(islice(left, getattr(loss, "microbatches", 1))):
+        yield some
+
+
+def _total(loss: Any, batches: list[Batch], device: torch.device | str, precision: Precision) -> torch.Tensor:
+    if hasattr(loss, "evaluate"):
+        return loss.evaluate(batches, precision.autocast)
+    with precision.autocast():
+        return loss.total(batches[0].to(device))
 
 
 def _exp(value: float) -> float:

@@ -14,11 +14,13 @@ from forge.ml.loss.head import Head
 from forge.ml.loss.linear import linear_cross_entropy
 from forge.ml.loss.tail import tail_cross_entropy
 from forge.ml.models.attention import attention_inputs, expect_padding
+from forge.ml.parallel.pieces import local
 
 if TYPE_CHECKING:
     from torch import nn
 
     from forge.ml.data.batch import Batch
+    from forge.ml.parallel.tensor import TensorCut
 
 __all__ = ["LOSS_KINDS", "CausalLoss"]
 
@@ -40,11 +42,12 @@ class CausalLoss:
         self.head = Head(model)
         expect_padding(model)
         self.kind = _checked(self.head, kind)
+        self.sliceable = self.kind == "linear" or (self.kind == "logits" and self.head.is_elementwise())
 
     def total(self, batch: Batch) -> torch.Tensor:
         """The sum of the losses of all trained tokens, in float32; what is ignored never reaches the head."""
-        if batch.input_ids.device.type == "cpu":
-            batch = _rounded(batch)
+        batch = self.rounded(batch)
+        self._refuse_slices()
         inputs = attention_inputs(batch, self.head.model.config._attn_implementation)  # noqa: SLF001 - where transformers keeps it
         if self.kind == "whole":
             hidden = self.model(input_ids=batch.input_ids, **inputs).logits
@@ -53,12 +56,43 @@ class CausalLoss:
         with self.head.answering(lambda hidden: self._of_hidden(*_trained(hidden, batch))):
             return self.model(input_ids=batch.input_ids, **inputs)
 
+    def rounded(self, batch: Batch) -> Batch:
+        """The batch as the model is given it: where that saves memory, with a document more of which nothing is learned."""
+        if batch.input_ids.device.type == "cpu":
+            batch = _rounded(batch)
+        return batch if self._cut is None else _with_row_multiple(batch, self._cut.row_multiple)
+
+    @property
+    def _cut(self) -> TensorCut | None:
+        """How the model's matrices are divided over processes, if they are."""
+        return getattr(self.head.model, "tensor_cut", None)
+
+    def _refuse_slices(self) -> None:
+        if self._cut is not None and self._cut.loss_parallel and not self.sliceable:
+            raise ModelError(
+                f"the logits of {type(self.head.model).__name__} are not made one by one, so loss_parallel cannot divide them",
+                hint="set parallel.loss_parallel=false",
+            )
+
     def _of_hidden(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        cut = self._cut
+        if cut is not None and cut.loss_parallel:
+            return self._of_slices(hidden, targets, cut)
         if self.kind == "linear":
             layer = self.head.linear
-            return linear_cross_entropy(hidden, layer.weight, layer.bias, targets)
+            weight, bias = (each if cut is None else cut.whole_rows(each) for each in (layer.weight, layer.bias))
+            return linear_cross_entropy(hidden, weight, bias, targets)
         classes = self.head.model.config.get_text_config().vocab_size
         return tail_cross_entropy(hidden, targets, self.head.tail, self.head.parameters, classes=classes)
+
+    def _of_slices(self, hidden: torch.Tensor, targets: torch.Tensor, cut: TensorCut) -> torch.Tensor:
+        # Communication is imported where there is somebody to talk to.
+        from forge.ml.loss.sliced import sliced_cross_entropy
+
+        layer = self.head.linear
+        behind = None if self.kind == "linear" else self.head.behind
+        weight, bias = (None if each is None else local(each) for each in (layer.weight, layer.bias))
+        return sliced_cross_entropy(hidden, weight, bias, targets, cut.peers, behind=behind)
 
 
 def _checked(head: Head, kind: str) -> str:
@@ -94,6 +128,31 @@ def _rounded(batch: Batch) -> Batch:
         position_ids=torch.cat([batch.position_ids, positions[None]], 1),
         lengths=torch.cat([batch.lengths, batch.lengths.new_tensor([extra])]),
     )
+
+
+def _with_row_multiple(batch: Batch, unit: int) -> Batch:
+    """The batch with rows that can be cut into so many equal pieces; what is added is a document of each row."""
+    rows, width = batch.input_ids.shape
+    extra = -width % unit
+    if not extra:
+        return batch
+    positions = torch.arange(extra, dtype=batch.position_ids.dtype, device=batch.position_ids.device)
+    positions = positions.clamp(max=batch.position_ids.max()).expand(rows, extra)
+    return replace(
+        batch,
+        input_ids=functional.pad(batch.input_ids, (0, extra)),
+        targets=functional.pad(batch.targets, (0, extra), value=IGNORED),
+        position_ids=torch.cat([batch.position_ids, positions], 1),
+        lengths=None if batch.lengths is None else _with_tails(batch.lengths, width, extra),
+    )
+
+
+def _with_tails(lengths: torch.Tensor, width: int, extra: int) -> torch.Tensor:
+    """The lengths of the documents of rows of a width, with one more behind each row."""
+    found: list[int] = []
+    for end, length in zip(lengths.cumsum(0).tolist(), lengths.tolist(), strict=True):
+        found += [length, extra] if end % width == 0 else [length]
+    return lengths.new_tensor(found)
 
 
 def _trained(hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

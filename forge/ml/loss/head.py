@@ -94,24 +94,47 @@ class Head:
                 return False  # this is the answer to the question: such a model has to compute its logits whole
         return len(whole) == len(hidden) and torch.allclose(whole, parts, rtol=1e-2, atol=1e-3)
 
+    def is_elementwise(self) -> bool:
+        """Whether what the model does behind its linear layer it does with each logit by itself."""
+        linear = self.linear
+        if linear is None or self._has_more_parameters():
+            return False
+        logits = self._random(linear.out_features, linear.weight)
+        half = linear.out_features // 2
+        with torch.no_grad():
+            try:
+                whole, part = self.behind(logits), self.behind(logits[:, half:])
+            except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+                return False  # as in `is_separable`
+        return whole.shape == logits.shape and torch.equal(whole[:, half:], part)
+
     def tail(self, hidden: torch.Tensor) -> torch.Tensor:
         """The model's logits, in float32, for hidden states (rows, width) that come to its head."""
-        forward, layer = self._own or (self.model.forward, self.module.forward)
+        layer = self.module.forward if self._own is None else self._own[1]
+        return self._finished(hidden[None], lambda: layer(hidden[None]))
+
+    def behind(self, logits: torch.Tensor) -> torch.Tensor:
+        """What the model makes of the answer (rows, classes) of its linear layer, in float32."""
+        return self._finished(logits[None, :, :1], lambda: logits[None])
+
+    def _finished(self, hidden: torch.Tensor, answer: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The logits of the model's own forward pass, in which the trunk gives ``hidden`` and the head what it is told."""
+        forward = self.model.forward if self._own is None else self._own[0]
         called = []
 
         def trunk(*_: Any, **__: Any) -> _TrunkOutput:
             called.append("trunk")
-            return _TrunkOutput(last_hidden_state=hidden[None])
+            return _TrunkOutput(last_hidden_state=hidden)
 
         def head(*_: Any, **__: Any) -> torch.Tensor:
             called.append("head")
-            return layer(hidden[None])
+            return answer()
 
         with ExitStack() as stack:
             for module in self._trunks():
                 stack.enter_context(_replaced(module, trunk))
             stack.enter_context(_replaced(self.module, head))
-            tokens = torch.zeros(1, len(hidden), dtype=torch.int64, device=hidden.device)
+            tokens = torch.zeros(1, hidden.shape[1], dtype=torch.int64, device=hidden.device)
             logits = forward(input_ids=tokens, use_cache=False).logits
         if called != ["trunk", "head"]:
             raise RuntimeError(

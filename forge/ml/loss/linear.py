@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch.nn import functional
 
-__all__ = ["CHUNK_BYTES", "chunk_rows", "linear_cross_entropy"]
+__all__ = ["CHUNK_BYTES", "HeadGradients", "chunk_rows", "linear_cross_entropy"]
 
 CHUNK_BYTES: Final = 128 << 20
 """How much memory the logits of a chunk may take.
@@ -65,7 +65,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         with torch.autocast(hidden.device.type, enabled=False):
             head = weight.to(dtype)
             offset = None if bias is None else bias.to(dtype)
-            gradients = _Gradients(hidden, weight, bias, needed, single=len(hidden) <= rows)
+            gradients = HeadGradients(hidden, weight, bias, needed, single=len(hidden) <= rows)
             losses = []
             for start in range(0, len(hidden), rows):
                 chunk = hidden[start : start + rows].to(dtype)
@@ -84,7 +84,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return (*(None if each is None else each.mul_(gradient) for each in mine), None, None, None)
 
 
-class _Gradients:
+class HeadGradients:
     """What is added up over the chunks for hidden states, head and bias, as far as each of them is trained."""
 
     def __init__(

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from forge.ml.loss.linear import chunk_rows
+from forge.ml.parallel.pieces import local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +31,8 @@ def tail_cross_entropy(
     """The sum of the losses of all rows of ``hidden``, in float32, of which ``tail`` makes logits with ``parameters``."""
     rows = rows or chunk_rows(classes * torch.float32.itemsize * _COPIES)
     if torch.is_grad_enabled():
-        return _TailCrossEntropy.apply(hidden, targets, tail, rows, *parameters)
+        # Of spread parameters the pieces are summed up, to which their own gradients are reduced.
+        return _TailCrossEntropy.apply(hidden, targets, tail, rows, parameters, *map(local, parameters))
     chunks = zip(hidden.split(rows), targets.split(rows), strict=True)
     losses = [_loss(tail, chunk, target) for chunk, target in chunks if len(chunk)]
     return torch.stack(losses).sum() if losses else hidden.new_zeros((), dtype=torch.float32)
@@ -50,10 +52,11 @@ class _TailCrossEntropy(torch.autograd.Function):
         targets: torch.Tensor,
         tail: Callable[[torch.Tensor], torch.Tensor],
         rows: int,
-        *parameters: torch.nn.Parameter,
+        parameters: Sequence[torch.nn.Parameter],
+        *pieces: torch.Tensor,
     ) -> torch.Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
-        sums = [torch.zeros_like(each, dtype=torch.float32) for each in parameters]
+        sums = [torch.zeros_like(each, dtype=torch.float32) for each in pieces]
         to_hidden = torch.zeros_like(hidden)
         for start in range(0, len(hidden), rows):
             with torch.enable_grad():
@@ -62,9 +65,9 @@ class _TailCrossEntropy(torch.autograd.Function):
             found = torch.autograd.grad(loss, (chunk, *parameters), materialize_grads=True)
             to_hidden[start : start + rows] = found[0]
             for each, gradient in zip(sums, found[1:], strict=True):
-                each.add_(gradient)
+                each.add_(local(gradient))
             total += loss.detach()
-        ctx.gradients = (to_hidden, [each.to(mine.dtype) for each, mine in zip(sums, parameters, strict=True)])
+        ctx.gradients = (to_hidden, [each.to(mine.dtype) for each, mine in zip(sums, pieces, strict=True)])
         return total
 
     @staticmethod
@@ -72,4 +75,4 @@ class _TailCrossEntropy(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("the gradients of this loss have been given away: it can be differentiated once")
         (to_hidden, sums), ctx.gradients = ctx.gradients, None
-        return (to_hidden.mul_(gradient), None, None, None, *(each.mul_(gradient) for each in sums))
+        return (to_hidden.mul_(gradient), None, None, None, None, *(each.mul_(gradient) for each in sums))

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
     from forge.ml.data.batch import Batch
 
-__all__ = ["DOCUMENTS", "attention_inputs", "check_attention", "check_documents", "choose_attention", "expect_padding"]
+__all__ = [
+    "DOCUMENTS",
+    "attend_through",
+    "attention_inputs",
+    "check_attention",
+    "check_documents",
+    "choose_attention",
+    "expect_padding",
+]
 
 DOCUMENTS: Final = "forge_documents"
 """The name under which `transformers` knows the attention of this module."""
@@ -45,6 +53,14 @@ _NO_WINDOW: Final = 0
 _VARLEN_TYPES: Final = (torch.bfloat16, torch.float16)
 _VARLEN_WIDEST: Final = 256
 _LENGTHS: Final = 32  # on a CPU in bfloat16 lengths are multiples of it
+
+
+_through: Final[list[Any]] = []
+
+
+def attend_through(around: Any) -> None:
+    """Let every attention of this process go through a function that is given the attention, its tensors and its sinks."""
+    _through[:] = [] if around is None else [around]
 
 
 def choose_attention(
@@ -178,22 +194,49 @@ def _attend(
 ) -> tuple[torch.Tensor, None]:
     """What a model calls: tensors of shape (batch, heads, tokens, width), the answer with tokens before heads."""
     _refuse(module, kwargs)
+    if _through and attention_mask is None:
+
+        def attend(
+            query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sinks: torch.Tensor | None
+        ) -> torch.Tensor:
+            rows = (dropout, scaling, softcap, sinks, cu_seq_lens_q, max_length_q)
+            return _in_rows(module, query, key, value, None, *rows, **kwargs)
+
+        return _through[0](attend, query, key, value, s_aux), None
+    rows = (dropout, scaling, softcap, s_aux, cu_seq_lens_q, max_length_q)
+    return _in_rows(module, query, key, value, attention_mask, *rows, **kwargs), None
+
+
+def _in_rows(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float,
+    scaling: float | None,
+    softcap: float | None,
+    s_aux: torch.Tensor | None,
+    cu_seq_lens_q: torch.Tensor | None,
+    max_length_q: int | None,
+    **kwargs: Any,
+) -> torch.Tensor:
     window = _window(module, query, kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = _Scores(scale, softcap, s_aux, dropout)
     one_document = attention_mask is not None or query.shape[2] != key.shape[2]
     if one_document and not scores.plain:
-        return _dense(query, key, value, scores, attention_mask).transpose(1, 2).contiguous(), None
+        return _dense(query, key, value, scores, attention_mask).transpose(1, 2).contiguous()
     if one_document or (cu_seq_lens_q is None and scores.plain and window == _NO_WINDOW):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling)[0]
     query, key, value = _one_type(query, key, value)
     if cu_seq_lens_q is None:
         cu_seq_lens_q, max_length_q = _rows(query), query.shape[2]
     if scores.plain and not dropout and not query.is_cuda:
-        return _on_cpu(query, key, value, cu_seq_lens_q, scale, window), None
+        return _on_cpu(query, key, value, cu_seq_lens_q, scale, window)
     if scores.plain and not dropout and query.dtype in _VARLEN_TYPES and query.shape[-1] <= _VARLEN_WIDEST:
-        return _on_cuda(query, key, value, cu_seq_lens_q, scale, window, max_length_q), None
-    return _each(query, key, value, cu_seq_lens_q, scores, window), None
+        return _on_cuda(query, key, value, cu_seq_lens_q, scale, window, max_length_q)
+    return _each(query, key, value, cu_seq_lens_q, scores, window)
 
 
 def _mask(

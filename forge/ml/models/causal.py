@@ -120,9 +120,11 @@ def materialise_spread(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
         with _stand_ins(slots):
+            torch.manual_seed(recipe.seed)  # as in `materialise`
             whole = model if recipe.adapter is None else _with_adapter(model, recipe.adapter)
             look(whole)
         spread(whole)
+        slots = slots.kept(whole)
         torch.manual_seed(recipe.seed)
         if recipe.path is None:
             _initialise_spread(model, slots, device)

@@ -47,13 +47,27 @@ class Slots:
     model: PreTrainedModel
     owners: dict[str, tuple[nn.Module, str]]
     temporary: frozenset[str]  # buffers that no file has
+    elsewhere: frozenset[str] = frozenset()  # what other processes have, each a part of the model
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> Slots:
         """The slots of a model that has no adapter yet."""
         temporary = frozenset(name for name, _ in model.named_non_persistent_buffers())
         owners = {name: _owner(model, name) for name in (*model.state_dict(), *temporary)}
-        return cls(model, owners, temporary)
+        return cls(model, owners, temporary, getattr(model, "elsewhere", frozenset()))
+
+    def kept(self, whole: nn.Module) -> Slots:
+        """The slots whose modules are still a part of ``whole``; the model is told which are not."""
+        there = {id(module) for module in whole.modules()}
+        owners = {name: owner for name, owner in self.owners.items() if id(owner[0]) in there}
+        gone = self.owners.keys() - owners.keys()
+        if not gone:
+            return self
+        model = self.model
+        model.elsewhere = frozenset(gone)
+        ties = model.all_tied_weights_keys
+        model.all_tied_weights_keys = {a: b for a, b in ties.items() if a not in gone and b not in gone}
+        return Slots(model, owners, self.temporary - gone, model.elsewhere)
 
     def tensors(self) -> dict[str, Tensor]:
         """What is in them now, but for the buffers that no file has."""
@@ -115,8 +129,11 @@ class _Plan:
     def _assign(
         self, stored: Stored, expected: dict[str, Tensor], mapping: list[WeightTransform], dtypes: _Dtypes
     ) -> None:
-        target, pattern = _target(self.model, stored.name, expected, mapping)
+        known = dict.fromkeys(self.slots.elsewhere) | expected
+        target, pattern = _target(self.model, stored.name, known, mapping)
         converter = _converter(mapping, pattern)
+        if target in self.slots.elsewhere:
+            return
         if target not in expected:
             self.unexpected.update(_siblings(target, converter))
             return

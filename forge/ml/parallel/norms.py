@@ -36,7 +36,9 @@ def _by_spread(gradients: Sequence[torch.Tensor]) -> dict[tuple[Any, ...], list[
     """The gradients by the groups of processes that have other pieces of them; in the same order in each process."""
     found: dict[tuple[Any, ...], list[torch.Tensor]] = {}
     for gradient in gradients:
-        found.setdefault(_groups(gradient), []).append(gradient)
+        # What two stages of a pipeline share has the same gradient in both.
+        if not getattr(gradient, "counted_elsewhere", False):
+            found.setdefault(_groups(gradient), []).append(gradient)
     return found
 
 

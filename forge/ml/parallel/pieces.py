@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["is_spread", "local", "piece_of", "whole", "wholes"]
 
@@ -38,14 +38,25 @@ def piece_of(tensor: torch.Tensor, like: torch.Tensor, device: torch.device | No
         placement = like.placements[number]
         if isinstance(placement, Replicate):
             continue
-        pieces = torch.chunk(piece, mesh.size(number), dim=placement.dim)
-        place = mesh.get_local_rank(number)
+        place, size = mesh.get_local_rank(number), mesh.size(number)
+        parts = _packed_parts(like.placements, number)
+        if parts > 1:
+            piece = torch.cat(torch.chunk(piece, size * parts, dim=placement.dim)[place::size], placement.dim)
+            continue
+        pieces = torch.chunk(piece, size, dim=placement.dim)
         piece = pieces[place] if place < len(pieces) else piece.narrow(placement.dim, 0, 0)
     expected = like.to_local().shape
     if piece.shape != expected:
         raise ValueError(f"a piece of {tuple(piece.shape)} was cut where this process has one of {tuple(expected)}")
     local = piece.clone(memory_format=torch.contiguous_format).to(device or like.device)
     return DTensor.from_local(local, mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride())
+
+
+def _packed_parts(placements: Sequence[Any], number: int) -> int:
+    """Of how many equal parts, such as gate and up projection in one matrix, a process has a piece each; 1 when it is one."""
+    placement = placements[number]
+    further = any(getattr(other, "dim", None) == placement.dim for other in placements[number + 1 :])
+    return 1 if further else getattr(placement, "split_factor", 1)
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -5,25 +5,34 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from forge.base.errors import RunError
 from forge.ml.memory.blocks import blocks
+from forge.ml.parallel.context import exchange_heads
 from forge.ml.parallel.sharding import share_data
 from forge.plan.layout import Layout
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from forge.ml.parallel.pipeline_cut import Cut
     from forge.ml.parallel.world import World
 
 __all__ = ["spread_model"]
 
 
-def spread_model(model: nn.Module, world: World) -> str:
-    """Cut the empty model up as the layout says, the innermost dimension first; how it was done, in words."""
+def spread_model(model: nn.Module, world: World, cut: Cut | None = None) -> str:
+    """Cut the empty model up as the layout says, the innermost dimension first; how it was done, in words.
+
+    ``cut`` are the stages of a pipeline, which is what is done before data is spread over what is left.
+    """
     layout = world.layout
-    if layout.pp > 1 or layout.cp > 1 or layout.tp > 1:
-        raise RunError("only data is spread over processes so far", hint="choose parallel=ddp or parallel=fsdp")
-    share_data(model, blocks(model), world)
+    if layout.tp > 1:
+        from forge.ml.parallel.tensor import cut_matrices
+
+        cut_matrices(model, blocks(model), world)
+    exchange_heads(model, world)
+    if cut is not None:
+        cut.take_out()
+    share_data(model, blocks(model) if cut is None else cut.own_layers(), world)
     return f"layout: {_described(layout)} on {world.size} processes"
 
 

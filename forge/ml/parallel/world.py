@@ -53,6 +53,11 @@ class World:
         return self.rank == 0
 
     @property
+    def cuts_weights(self) -> bool:
+        """Whether a process has pieces of weights only."""
+        return self.layout.zero_stage > 0 or self.layout.tp > 1
+
+    @property
     def data_size(self) -> int:
         """How many processes, or groups of them, read data of their own."""
         return self.layout.dp_replicate * self.layout.dp_shard
@@ -117,7 +122,8 @@ def join(layout: Layout, device: torch.device) -> World:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
+    if not dist.is_initialized():  # one process may do several runs, one after another
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
     from torch.distributed.device_mesh import init_device_mesh
 
     degrees = tuple(getattr(layout, name) for name in DIMENSIONS)
@@ -128,7 +134,7 @@ def join(layout: Layout, device: torch.device) -> World:
     groups = {
         "all": dist.new_group(backend="gloo", timeout=_LONGEST_WAIT),
         "data": _group(degrees, ("dp_replicate", "dp_shard", "cp")),
-        "cp": _group(degrees, ("cp",)),
+        "cp": _group(degrees, ("cp",), backend=None),
         "loss": _group(degrees, ("pp", "dp_replicate", "dp_shard", "cp")),
     }
     return World(device, layout, dist.get_rank(), size, mesh, groups)
@@ -142,8 +148,8 @@ def _fitting(layout: Layout, size: int) -> Layout:
         raise RunError(str(error), hint=hint) from error
 
 
-def _group(degrees: Sequence[int], dimensions: Sequence[str]) -> Any:
-    """The group, with this process, of those that differ from it in these dimensions only."""
+def _group(degrees: Sequence[int], dimensions: Sequence[str], backend: str | None = "gloo") -> Any:
+    """The group, with this process, of those that differ from it in these dimensions only; None: for tensors on any device."""
     ranks = torch.arange(torch.tensor(degrees).prod().item()).reshape(tuple(degrees))
     inner = [number for number, name in enumerate(DIMENSIONS) if name in dimensions]
     outer = [number for number in range(len(DIMENSIONS)) if number not in inner]
@@ -152,6 +158,6 @@ def _group(degrees: Sequence[int], dimensions: Sequence[str]) -> Any:
         size *= degrees[number]
     mine = None
     for members in ranks.permute(*outer, *inner).reshape(-1, size).tolist():
-        group = dist.new_group(members, backend="gloo", timeout=_LONGEST_WAIT)
+        group = dist.new_group(members, backend=backend, timeout=_LONGEST_WAIT)
         mine = group if dist.get_rank() in members else mine
     return mine

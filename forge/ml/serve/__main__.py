@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
 import socket
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     import uvicorn
 
     from forge.ml.serve.batcher import Batcher
-    from forge.ml.serve.engine import Engine
+    from forge.ml.serve.engine import TextEngine
     from forge.ml.serve.following import Follower
     from forge.ml.serve.model_folder import ServedModel
-    from forge.ml.serve.sources import Source
+    from forge.ml.serve.sources import ServedSource
+    from forge.ml.serve.vllm_engine import VllmEngine
 
 __all__ = ["main"]
 
@@ -107,7 +109,18 @@ def _serve(options: argparse.Namespace, keys: Sequence[str]) -> int:
             one.close()
 
 
-def _config(engine: Engine, model: ServedModel, keys: Sequence[str]) -> uvicorn.Config:
+async def _try_template(model: ServedModel) -> None:
+    """A template that cannot be used is a mistake now, and not a server that ends while it starts."""
+    from forge.ml.serve.rendering import Rendering
+
+    rendering = Rendering(model)
+    try:
+        await rendering.start()
+    finally:
+        await rendering.close()
+
+
+def _config(engine: TextEngine, model: ServedModel, keys: Sequence[str]) -> uvicorn.Config:
     import uvicorn
 
     from forge.ml.serve.app import build_app
@@ -159,10 +172,12 @@ def _bound(family: int, address: str, port: int) -> socket.socket:
     return made
 
 
-def _engine(options: argparse.Namespace) -> tuple[Engine, ServedModel, Follower | None]:
+def _engine(options: argparse.Namespace) -> tuple[TextEngine, ServedModel, Follower | None]:
     from forge.ml.serve.model_folder import read_served_model
     from forge.ml.serve.sources import find_source
 
+    if options.engine == "vllm" and options.follow:
+        raise UsageError("--follow works with forge's own engine", hint="leave --engine vllm or --follow out")
     source = find_source(options.model, checkpoint=options.from_checkpoint, adapter=options.adapter, say=_say)
     model = read_served_model(
         source.weights,
@@ -170,16 +185,22 @@ def _engine(options: argparse.Namespace) -> tuple[Engine, ServedModel, Follower 
         name=options.served_model_name or source.name,
         template=options.chat_template,
     )
+    asyncio.run(_try_template(model))
     if options.engine == "vllm":
-        from forge.ml.serve.vllm_engine import VllmEngine
-
-        return VllmEngine(source, model, options), model, None
+        return _vllm(options, source, model), model, None
     _say(f"loading {source.weights}: importing torch and transformers")
     engine = _batcher(options, source, model)
     return engine, model, _follower(options, source, engine) if options.follow else None
 
 
-def _batcher(options: argparse.Namespace, source: Source, model: ServedModel) -> Batcher:
+def _vllm(options: argparse.Namespace, source: ServedSource, model: ServedModel) -> VllmEngine:
+    from forge.ml.serve.vllm_engine import VllmEngine, VllmSettings
+
+    settings = VllmSettings(options.dtype, options.max_model_len, options.max_num_seqs, options.max_waiting)
+    return VllmEngine(source, model.longest, settings)
+
+
+def _batcher(options: argparse.Namespace, source: ServedSource, model: ServedModel) -> Batcher:
     from forge.ml.serve.batcher import Batcher, BatcherLimits
     from forge.ml.serve.grammar import Grammars
     from forge.ml.serve.loading import free_tokens
@@ -204,7 +225,7 @@ def _weights(options: argparse.Namespace, folder: str, adapter: str | None) -> A
     )
 
 
-def _follower(options: argparse.Namespace, source: Source, engine: Batcher) -> Follower:
+def _follower(options: argparse.Namespace, source: ServedSource, engine: Batcher) -> Follower:
     from forge.ml.serve.following import Follower
     from forge.ml.serve.sources import checkpoints_of, find_source
 

@@ -14,11 +14,11 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 
 from forge import __version__
 from forge.ml.serve.chats import Service, answer_chat, answer_completion
-from forge.ml.serve.engine import Engine, EngineBusy, RequestRefused
+from forge.ml.serve.engine import EngineBusy, RequestRefused, TextEngine
 from forge.ml.serve.generation import EngineFailed, Postbox
 from forge.ml.serve.guard import App, Guard, GuardRules, error_body
 from forge.ml.serve.model_folder import ServedModel
-from forge.ml.serve.page import CONTENT_POLICY, page
+from forge.ml.serve.page import CONTENT_POLICY, chat_page
 from forge.ml.serve.protocol import (
     ChatRequest,
     CompletionRequest,
@@ -37,7 +37,7 @@ _GONE: Final = 499
 _TYPES: Final = {400: "invalid_request_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
-def build_app(engine: Engine, model: ServedModel, rules: GuardRules) -> App:
+def build_app(engine: TextEngine, model: ServedModel, rules: GuardRules) -> App:
     """The whole application on an engine that is not started yet: it starts and ends with the application."""
     traffic = Traffic()
     rendering = Rendering(model)
@@ -47,7 +47,7 @@ def build_app(engine: Engine, model: ServedModel, rules: GuardRules) -> App:
         postbox = Postbox(asyncio.get_running_loop())
         app.state.service = Service(engine, model, rendering, postbox, traffic)
         await rendering.start()
-        engine.start()
+        await asyncio.to_thread(engine.start)  # which may load a model
         try:
             yield
         finally:
@@ -143,8 +143,8 @@ def _add_watch_routes(app: FastAPI) -> None:
         return PlainTextResponse(service.traffic.text(service.engine.load))
 
     @app.get("/", include_in_schema=False)
-    async def chat_page() -> Response:
-        return HTMLResponse(page(), headers={"content-security-policy": CONTENT_POLICY})
+    async def front_page() -> Response:
+        return HTMLResponse(chat_page(), headers={"content-security-policy": CONTENT_POLICY})
 
 
 def _model_card(service: Service) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import torch
 from forge.base.errors import ModelError
 from forge.ml.serve.engine import Ended, EngineBusy, EngineLoad, RequestRefused, Sampled
 from forge.ml.serve.grammar import missing_grammars
-from forge.ml.serve.sampler import Choosing, choose
+from forge.ml.serve.sampler import Choosing, choose_tokens
 from forge.ml.serve.slots import SlotCache
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ class Batcher:
         return found[torch.arange(len(last), device=self._device), [kept.index(place) for place in last]]
 
     def _take_tokens(self, texts: Sequence[_Text], logits: Tensor) -> None:
-        for text, sampled in zip(texts, choose(logits, [text.choosing for text in texts]), strict=True):
+        for text, sampled in zip(texts, choose_tokens(logits, [text.choosing for text in texts]), strict=True):
             ended = self._take(text, sampled)
             if ended is not None:
                 self._free(text)

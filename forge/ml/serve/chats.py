@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from forge.ml.serve.engine import Engine, Work
-    from forge.ml.serve.generation import Piece, Postbox
+    from forge.ml.serve.engine import TextEngine, Work
+    from forge.ml.serve.generation import Postbox, TextPiece
     from forge.ml.serve.model_folder import ServedModel
     from forge.ml.serve.protocol import ChatRequest, CompletionRequest, GenerationFields
     from forge.ml.serve.rendering import Rendering
@@ -39,7 +39,7 @@ _DONE = b"data: [DONE]\n\n"
 class Service:
     """What answers are made with."""
 
-    engine: Engine
+    engine: TextEngine
     model: ServedModel
     rendering: Rendering
     postbox: Postbox
@@ -58,9 +58,9 @@ class _Form(Protocol):
 
     def begin(self) -> list[dict[str, Any]]: ...
 
-    def part(self, piece: Piece) -> list[dict[str, Any]]: ...
+    def part(self, piece: TextPiece) -> list[dict[str, Any]]: ...
 
-    def whole(self, piece: Piece) -> dict[str, Any]: ...
+    def whole(self, piece: TextPiece) -> dict[str, Any]: ...
 
 
 async def answer_chat(service: Service, request: Request, asked: ChatRequest) -> Response:
@@ -147,7 +147,7 @@ class _Told:
         self._begun = begun
         self._generated = 0
 
-    def note(self, pieces: Sequence[Piece]) -> None:
+    def note(self, pieces: Sequence[TextPiece]) -> None:
         if not self._generated:
             self._traffic.first_token(time.monotonic() - self._begun)
         self._generated += sum(len(piece.tokens) for piece in pieces)
@@ -192,7 +192,7 @@ class _ChatForm:
     def begin(self) -> list[dict[str, Any]]:
         return [_choice(index, {"role": "assistant", "content": ""}) for index in range(self._count)]
 
-    def part(self, piece: Piece) -> list[dict[str, Any]]:
+    def part(self, piece: TextPiece) -> list[dict[str, Any]]:
         text, calls = self._said(piece)
         choices = []
         if text or (self._logprobs and piece.tokens):
@@ -205,7 +205,7 @@ class _ChatForm:
             choices.append(_choice(piece.index, {}, _reason(piece, calls)))
         return choices
 
-    def whole(self, piece: Piece) -> dict[str, Any]:
+    def whole(self, piece: TextPiece) -> dict[str, Any]:
         text, calls = self._said(piece)
         message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
         if calls:
@@ -214,7 +214,7 @@ class _ChatForm:
         reason = _reason(piece, calls)
         return {"index": piece.index, "message": message, "logprobs": logprobs, "finish_reason": reason}
 
-    def _said(self, piece: Piece) -> tuple[str, list[dict[str, Any]]]:
+    def _said(self, piece: TextPiece) -> tuple[str, list[dict[str, Any]]]:
         if self._tools is None:
             return piece.text, []
         reader = self._tools[piece.index]
@@ -225,7 +225,7 @@ class _ChatForm:
         return text + rest, calls
 
 
-def _reason(piece: Piece, calls: Sequence[Any]) -> str | None:
+def _reason(piece: TextPiece, calls: Sequence[Any]) -> str | None:
     return "tool_calls" if calls else piece.finish
 
 
@@ -252,16 +252,16 @@ class _CompletionForm:
     def begin(self) -> list[dict[str, Any]]:
         return [self._made(index, text, None, None) for index, text in enumerate(self._echoes)]
 
-    def part(self, piece: Piece) -> list[dict[str, Any]]:
+    def part(self, piece: TextPiece) -> list[dict[str, Any]]:
         if not (piece.text or piece.finish or (self._logprobs and piece.tokens)):
             return []
         return [self._made(piece.index, piece.text, self._likelihoods(piece), piece.finish)]
 
-    def whole(self, piece: Piece) -> dict[str, Any]:
+    def whole(self, piece: TextPiece) -> dict[str, Any]:
         echo = self._echoes[piece.index] if self._echoes else ""
         return self._made(piece.index, echo + piece.text, self._likelihoods(piece), piece.finish)
 
-    def _likelihoods(self, piece: Piece) -> dict[str, Any] | None:
+    def _likelihoods(self, piece: TextPiece) -> dict[str, Any] | None:
         if not self._logprobs:
             return None
         offset = self._offsets.get(piece.index, 0)

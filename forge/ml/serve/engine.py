@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from concurrent.futures import Future
 
-__all__ = ["Ended", "Engine", "EngineBusy", "EngineLoad", "Heard", "RequestRefused", "Sampled", "Sampling", "Work"]
+__all__ = ["Ended", "EngineBusy", "EngineLoad", "Heard", "RequestRefused", "Sampled", "Sampling", "TextEngine", "Work"]
 
 
 class EngineBusy(Exception):  # noqa: N818 - it says what is so, and is no failure
@@ -87,7 +87,7 @@ class EngineLoad:
     alive: bool = True
 
 
-class Engine(Protocol):
+class TextEngine(Protocol):
     """Generates texts from tokens, many at a time. All of its methods may be called from any thread."""
 
     name: str

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from tokenizers import Tokenizer
 
-    from forge.ml.serve.engine import Engine, Work
+    from forge.ml.serve.engine import TextEngine, Work
 
-__all__ = ["EngineFailed", "Generation", "Piece", "Postbox"]
+__all__ = ["EngineFailed", "Generation", "Postbox", "TextPiece"]
 
 
 class EngineFailed(Exception):  # noqa: N818 - said of an engine
@@ -27,7 +27,7 @@ class EngineFailed(Exception):  # noqa: N818 - said of an engine
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextPiece:
     """What is new of one of the texts: text, the tokens behind it, and at its end the reason why it ends."""
 
     index: int
@@ -71,7 +71,7 @@ class Postbox:
 class Generation:
     """Several texts of one request in the making. Whoever begins one closes it: that cancels what is left."""
 
-    def __init__(self, engine: Engine, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
+    def __init__(self, engine: TextEngine, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
         self._stops = stops
@@ -81,7 +81,7 @@ class Generation:
 
     @classmethod
     async def begin(
-        cls, engine: Engine, postbox: Postbox, tokenizer: Tokenizer, works: Sequence[Work], stops: Sequence[str]
+        cls, engine: TextEngine, postbox: Postbox, tokenizer: Tokenizer, works: Sequence[Work], stops: Sequence[str]
     ) -> Generation:
         """Hand the work to the engine; EngineBusy when there is no room for all of it."""
         made = cls(engine, tokenizer, stops)
@@ -100,7 +100,7 @@ class Generation:
             self._engine.cancel(number)
         self._running.clear()
 
-    async def pieces(self) -> AsyncIterator[list[Piece]]:
+    async def pieces(self) -> AsyncIterator[list[TextPiece]]:
         """What is new, as much as there is at a time, until all texts have ended."""
         while self._running:
             words = [await self._queue.get()]
@@ -110,15 +110,15 @@ class Generation:
             if new := [piece for piece in found if piece is not None]:
                 yield new
 
-    async def whole(self) -> list[Piece]:
+    async def whole(self) -> list[TextPiece]:
         """Each text as one piece, when all have ended."""
-        parts: list[list[Piece]] = [[] for _ in self._texts]
+        parts: list[list[TextPiece]] = [[] for _ in self._texts]
         async for pieces in self.pieces():
             for piece in pieces:
                 parts[piece.index].append(piece)
         return [_joined(part) for part in parts]
 
-    def _read(self, index: int, word: Sampled | Ended) -> Piece | None:
+    def _read(self, index: int, word: Sampled | Ended) -> TextPiece | None:
         if index not in self._running:
             return None  # said behind a stop string
         piece = _piece(index, self._texts[index], word)
@@ -129,24 +129,24 @@ class Generation:
         return piece
 
 
-async def _submit(engine: Engine, work: Work, heard: Callable[[Sampled | Ended], None]) -> int:
+async def _submit(engine: TextEngine, work: Work, heard: Callable[[Sampled | Ended], None]) -> int:
     if work.sampling.schema is None:
         return engine.submit(work, heard)
     return await asyncio.to_thread(engine.submit, work, heard)  # a schema takes time to compile
 
 
-def _piece(index: int, text: TextStream, word: Sampled | Ended) -> Piece:
+def _piece(index: int, text: TextStream, word: Sampled | Ended) -> TextPiece:
     if isinstance(word, Sampled):
         new = text.add(word.token)
-        return Piece(index, new, (word,), "stop" if text.stopped else None)
+        return TextPiece(index, new, (word,), "stop" if text.stopped else None)
     if word.reason == "error":
         raise EngineFailed(word.detail)
     if word.reason == "cancelled":
         raise EngineBusy("the server is ending", later=10, stopping=True)
     rest = text.finish()
-    return Piece(index, rest, (), "stop" if text.stopped else word.reason)
+    return TextPiece(index, rest, (), "stop" if text.stopped else word.reason)
 
 
-def _joined(pieces: Sequence[Piece]) -> Piece:
+def _joined(pieces: Sequence[TextPiece]) -> TextPiece:
     tokens = tuple(token for piece in pieces for token in piece.tokens)
     return replace(pieces[-1], text="".join(piece.text for piece in pieces), tokens=tokens)

@@ -6,7 +6,7 @@ import os
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["CONTENT_POLICY", "page"]
+__all__ = ["CONTENT_POLICY", "chat_page"]
 
 CONTENT_POLICY: Final = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
@@ -16,7 +16,7 @@ CONTENT_POLICY: Final = (
 
 
 @lru_cache(maxsize=1)
-def page() -> str:
+def chat_page() -> str:
     """The page."""
     with open(os.path.join(os.path.dirname(__file__), "page.html"), encoding="utf-8") as file:
         return file.read()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ModelError
-from forge.launch.process import module_command, module_environment
 from forge.ml.serve.engine import RequestRefused
 
 if TYPE_CHECKING:
@@ -66,10 +67,12 @@ class Rendering:
 
     async def _begin(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            *module_command("forge.ml.serve.renderer"),
+            sys.executable,
+            "-m",
+            "forge.ml.serve.renderer",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=module_environment(),
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
             start_new_session=True,  # Ctrl-C is for the server
             limit=_LINE,
         )

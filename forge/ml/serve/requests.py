@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from forge.ml.serve.engine import RequestRefused, Sampling, Work
-from forge.ml.serve.tool_calls import call_schema
+from forge.ml.serve.tool_calls import tool_call_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,4 +119,4 @@ def chat_schema(asked: ChatRequest, tools: Sequence[dict[str, Any]]) -> str | No
         functions = [function for function in functions if function["name"] == name]
     if not functions:
         raise RequestRefused("tool_choice asks for a tool that is not among the tools", "tool_choice")
-    return json.dumps(call_schema(functions))
+    return json.dumps(tool_call_schema(functions))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from forge.ml.serve.grammar import Constraint
 
-__all__ = ["Choosing", "choose"]
+__all__ = ["Choosing", "choose_tokens"]
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Choosing:
         self.said[token] = self.said.get(token, 0) + 1
 
 
-def choose(logits: Tensor, texts: Sequence[Choosing]) -> list[Sampled]:
+def choose_tokens(logits: Tensor, texts: Sequence[Choosing]) -> list[Sampled]:
     """The next token of each text from its row of logits; the rows are left as they are."""
     logits = logits.float()
     changed = [index for index, text in enumerate(texts) if text.changes_logits]

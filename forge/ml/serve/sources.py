@@ -15,13 +15,13 @@ from forge.ml.models.adapter_folder import holds_adapter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Source", "checkpoints_of", "find_source"]
+__all__ = ["ServedSource", "checkpoints_of", "find_source"]
 
 _LONGEST: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ServedSource:
     """Where weights, texts (the tokenizer and the template) and an adapter come from; the name of what is served."""
 
     weights: str
@@ -33,7 +33,7 @@ class Source:
 
 def find_source(
     model: str, *, checkpoint: bool = False, adapter: str | None = None, say: Callable[[str], None]
-) -> Source:
+) -> ServedSource:
     """Find what is to be served; ModelError when it is not there."""
     name = os.path.basename(os.path.abspath(model))
     if checkpoint:
@@ -50,9 +50,9 @@ def checkpoints_of(model: str) -> Store:
     return Store(inside if os.path.isdir(inside) else model)
 
 
-def _source(folder: str, adapter: str | None, name: str, step: int | None) -> Source:
+def _source(folder: str, adapter: str | None, name: str, step: int | None) -> ServedSource:
     if not holds_adapter(folder):
-        return Source(folder, folder, adapter, name, step)
+        return ServedSource(folder, folder, adapter, name, step)
     if adapter is not None:
         raise ModelError(f"the folder {folder} holds an adapter already, and a model takes one here")
     base = _base(folder)
@@ -62,7 +62,7 @@ def _source(folder: str, adapter: str | None, name: str, step: int | None) -> So
             hint=f"name both: forge inf server -m MODEL_FOLDER --adapter {folder}",
         )
     texts = folder if os.path.isfile(os.path.join(folder, "tokenizer.json")) else base
-    return Source(base, texts, folder, name, step)
+    return ServedSource(base, texts, folder, name, step)
 
 
 def _base(folder: str) -> str | None:

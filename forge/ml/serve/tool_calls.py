@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-__all__ = ["ToolReader", "call_schema"]
+__all__ = ["ToolReader", "tool_call_schema"]
 
 _OPEN: Final = "<tool_call>"
 _CALL: Final = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
@@ -55,7 +55,7 @@ class ToolReader:
         return text
 
 
-def call_schema(functions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def tool_call_schema(functions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The JSON schema of a call of one of these functions."""
     choices = [
         {

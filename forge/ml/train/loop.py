@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from forge.base.errors import CheckpointError
 from forge.ml.evaluate.perplexity import evaluate
+from forge.ml.parallel.context import sequence_piece
 from forge.ml.train.agree import agree
 from forge.ml.train.restore import save
 from forge.ml.train.step import take_step
@@ -99,7 +100,8 @@ def _evaluate(run: Run) -> None:
 
 
 def _until_stopped(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:
-    return takewhile(lambda _: not run.interrupted, batches)
+    pieces = (sequence_piece(batch, run.world) for batch in batches)
+    return takewhile(lambda _: not run.interrupted, pieces)
 
 
 def _save(run: Run, saver: Saver) -> None:

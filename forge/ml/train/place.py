@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from forge.base.errors import DataError
+from forge.base.errors import DataError, RunError
 from forge.ml.loss import CausalLoss
 from forge.ml.memory.checkpointing import checkpoint_blocks
 from forge.ml.memory.compile import choose_compile, compile_blocks
 from forge.ml.memory.offload import offload_activations, offloading_described
-from forge.ml.models.attention import check_documents
+from forge.ml.models.attention import attend_through, check_documents
 from forge.ml.models.causal import materialise, materialise_spread
 from forge.ml.models.weights import load_weights
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from forge.ml.parallel.pipeline_cut import Cut
     from forge.ml.parallel.world import World
     from forge.ml.train.feed import RunData
     from forge.ml.train.start import Start
@@ -50,6 +51,8 @@ def put_in_place(
 ) -> tuple[Any, CausalLoss]:
     """The model with its weights on the device, or its pieces of them, ready to be trained; and its loss."""
     seams: list[CausalLoss] = []
+    attend_through(None)  # one process may do several runs, one after another
+    cuts: list[Cut] = []
 
     def look(model: Any) -> None:
         model.set_attn_implementation(attention)
@@ -57,16 +60,22 @@ def put_in_place(
             check_documents(model, attention)
         # Before it is cut up: how the loss is computed depends on what the whole head does.
         seams.append(CausalLoss(model, kind=settings.loss))
+        if world.layout.pp > 1:
+            from forge.ml.parallel.pipeline_cut import Cut, dissect
+
+            anatomy = dissect(seams[0].head)
+            names = tuple(model.state_dict())
+            cuts.append(Cut(anatomy, world.layout, world.place("pp"), settings.dataset.max_length, names))
 
     def spread(model: Any) -> None:
         _tell_size(model, world, attention, console)
         _save_memory(settings, model, console)
-        _compile(settings, model, world.device, data, console)
+        _compile(settings, model, world, data, console)
         if not world.alone:
             # A second and more to import, which one process can do without.
             from forge.ml.parallel.spread import spread_model
 
-            console.print(spread_model(model, world))
+            console.print(spread_model(model, world, *cuts))
 
     if world.alone:
         model = materialise(settings.model, world.device)
@@ -77,7 +86,28 @@ def put_in_place(
     if start is not None:
         load_weights(model, start.path)
     model.train()
-    return model, seams[0]
+    return model, _pipelined(settings, seams[0], cuts[0], world) if cuts else seams[0]
+
+
+def _pipelined(settings: Trainer, loss: CausalLoss, cut: Cut, world: World) -> Any:
+    """The loss of a model that is cut into stages."""
+    from forge.ml.parallel.pipeline import Pipeline
+
+    if settings.stochastic_rounding:
+        raise RunError(
+            "stochastic_rounding draws other numbers in each process, and stages of a pipeline may share weights",
+            hint="set trainer.stochastic_rounding=false, or choose a layout without pp",
+        )
+    again = (
+        settings.gradient_checkpointing or settings.enable_activation_offloading or settings.torch_compile is not False
+    )
+    return Pipeline(
+        loss,
+        cut,
+        world,
+        microbatches=world.layout.microbatches * settings.gradient_accumulation_steps,
+        whole=bool(again) or world.data_size * world.layout.cp > 1,
+    )
 
 
 def saved_memory(settings: Trainer, model: Any) -> AbstractContextManager[Any]:
@@ -103,9 +133,17 @@ def _size(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _compile(settings: Trainer, model: Any, device: torch.device, data: RunData, console: Console) -> None:
+def _compile(settings: Trainer, model: Any, world: World, data: RunData, console: Console) -> None:
+    if world.layout.cp > 1:
+        if settings.torch_compile is True:
+            raise RunError(
+                "torch_compile makes one program of each layer, and cp sends what is inside it to other processes",
+                hint="set trainer.torch_compile=false",
+            )
+        console.print("layers are not compiled: with cp they send and receive inside")
+        return
     choice = choose_compile(
-        settings.torch_compile, device, steps=data.total_steps, parameters=_size(model), tokens=data.step_tokens
+        settings.torch_compile, world.device, steps=data.total_steps, parameters=_size(model), tokens=data.step_tokens
     )
     console.print(choice.described)
     if choice.compiled:

@@ -28,8 +28,8 @@ _GRAPH: Final = "state/graph.json"
 def save(run: Run, saver: Saver) -> None:
     """Save the run as it is after its last step; it goes on while that is written."""
     counts = run.counts
-    held = None if run.world.alone else _on_the_first(run, run.model.state_dict())
-    state = collect(run) if run.world.alone else _on_the_first(run, collect(run))
+    held = None if run.world.alone else _whole_weights(run)
+    state = collect(run) if run.world.alone else _whole_state(run)
     scored = counts.evaluated_step == run.step and counts.evaluated_loss is not None
     saver.save(
         lambda: [
@@ -45,9 +45,35 @@ def save(run: Run, saver: Saver) -> None:
     )
 
 
+def _whole_weights(run: Run) -> dict[str, Any]:
+    """The state dict of the whole model in the first process."""
+    if run.world.layout.pp == 1:
+        return _on_the_first(run, run.model.state_dict())
+    from forge.ml.parallel.pipeline_state import brought_together, united_weights
+
+    parts = brought_together(run.world, _on_the_first(run, run.model.state_dict()))
+    return {} if parts is None else united_weights(parts, run.loss.order, getattr(run.model, "all_tied_weights_keys", {}))
+
+
+def _whole_state(run: Run) -> dict[str, Any]:
+    """What `collect` gives, whole in the first process."""
+    state = _on_the_first(run, collect(run))
+    if run.world.layout.pp == 1:
+        return state
+    from forge.ml.parallel.pipeline_state import brought_together, united_optimizer
+
+    parts = brought_together(run.world, state["optimizer"])
+    return state if parts is None else {**state, "optimizer": united_optimizer(parts, run.loss.order)}
+
+
 def _on_the_first(run: Run, tree: Any) -> Any:
-    """What is spread over processes, whole in the first of them; the others help, and keep nothing."""
-    return wholes(tree, (lambda tensor: tensor.detach().cpu()) if run.world.first else (lambda _: None))
+    """What is spread over processes, whole in the first of those that have it; the others help, and keep nothing."""
+    keeps = run.world.first
+    if run.world.layout.pp > 1:
+        from forge.ml.parallel.pipeline_state import leads_its_stage
+
+        keeps = leads_its_stage(run.world)
+    return wholes(tree, (lambda tensor: tensor.detach().cpu()) if keeps else (lambda _: None))
 
 
 def check_room(settings: Trainer, folder: str, model: Any) -> None:
@@ -99,7 +125,7 @@ def _load_optimizer(run: Run, state: dict[str, Any]) -> None:
         {name: value for name, value in group.items() if name != "params"} for group in run.optimizer.param_groups
     ]
     try:
-        run.optimizer.load_state_dict(state if run.world.alone else _in_pieces(run.optimizer, state))
+        run.optimizer.load_state_dict(_of_these_parameters(run, state))
     except (ValueError, KeyError) as error:
         raise ResumeError(
             f"the state of the optimizer does not fit: {error}",
@@ -109,19 +135,38 @@ def _load_optimizer(run: Run, state: dict[str, Any]) -> None:
         group.update(own)
 
 
-def _in_pieces(optimizer: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """The state with what belongs to a parameter that is spread over processes spread like it."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+def _of_these_parameters(run: Run, state: dict[str, Any]) -> dict[str, Any]:
+    """The state of the parameters that this process has, by their names; of one that is spread over processes, its piece."""
+    own = run.optimizer.state_dict()["param_groups"]
+    names, saved = _names(own), _names(state["param_groups"])
+    if names is None or saved is None:
+        if run.world.layout.pp > 1:
+            raise ValueError(f"{type(run.optimizer).__name__} keeps no names of the parameters of each stage")
+        names = saved = list(range(sum(len(group["params"]) for group in state["param_groups"])))
+    if missing := set(names) - set(saved):
+        raise ValueError(f"it knows nothing of {len(missing)} parameters that are trained ({min(missing)})")
+    if run.world.layout.pp == 1 and len(names) != len(saved):
+        raise ValueError(f"it is of {len(saved)} parameters, and {len(names)} are trained")
     numbers = [number for group in state["param_groups"] for number in group["params"]]
-    if len(numbers) != len(parameters):
-        return state  # the optimizer says what does not fit
-    spread = dict(state["state"])
-    for number, parameter in zip(numbers, parameters, strict=True):
-        spread[number] = {
-            name: piece_of(value, parameter) if getattr(value, "shape", None) == parameter.shape else value
-            for name, value in state["state"].get(number, {}).items()
-        }
-    return {**state, "state": spread}
+    kept = {name: state["state"].get(number) for name, number in zip(saved, numbers, strict=True)}
+    parameters = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
+    found = {
+        number: {key: _like(value, parameter) for key, value in kept[name].items()}
+        for number, (name, parameter) in enumerate(zip(names, parameters, strict=True))
+        if kept[name] is not None
+    }
+    return {**state, "state": found, "param_groups": own}
+
+
+def _names(groups: list[dict[str, Any]]) -> list[Any] | None:
+    """The names of the parameters in the groups of an optimizer, if it keeps them."""
+    if not all("param_names" in group for group in groups):
+        return None
+    return [name for group in groups for name in group["param_names"]]
+
+
+def _like(value: Any, parameter: Any) -> Any:
+    return piece_of(value, parameter) if getattr(value, "shape", None) == parameter.shape else value
 
 
 def _kind(callback: object) -> str:

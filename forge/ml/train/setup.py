@@ -163,7 +163,7 @@ def attention_of(settings: Trainer, device: torch.device) -> str:
     return choose_attention(
         model.requested_attention,
         device,
-        packed=settings.dataset.packing != "none" or not stateful,
+        packed=settings.dataset.packing != "none" or settings.parallel.cp > 1 or not stateful,
         model_class=type(model),
     )
 
@@ -183,7 +183,7 @@ def _assemble(
     precision = choose_precision(settings.mixed_precision, weight.device, weight.dtype)
     precision.apply()
     console.print(precision.described)
-    optimizer = _optimizer(settings, model)
+    optimizer = _optimizer(settings, model, world)
     stopping.folder = frozen.folder
     return Run(
         settings=settings,
@@ -236,11 +236,13 @@ def _saver(settings: Trainer, store: Store, console: Console, world: World) -> S
     )
 
 
-def _optimizer(settings: Trainer, model: Any) -> Any:
-    groups = parameter_groups(model)
+def _optimizer(settings: Trainer, model: Any, world: World) -> Any:
+    groups, make = parameter_groups(model), settings.optimizer
     if settings.stochastic_rounding:
-        return StochasticRounding(groups, optimizer=settings.optimizer, seed=settings.seed)
-    return settings.optimizer(groups)
+        return StochasticRounding(groups, optimizer=make, seed=settings.seed)
+    if not world.alone and getattr(make, "func", None) is torch.optim.SGD:
+        make = partial(make, fused=False)  # of which torch has no fused step for weights in pieces
+    return make(groups)
 
 
 def _fused(settings: Trainer, optimizer: Any, precision: Precision) -> FusedBackward:
@@ -261,6 +263,16 @@ def _refuse_together(settings: Trainer, world: World) -> None:
         raise RunError(
             "fuse_optim_with_backward updates each weight when its gradient is there, and a layout sums gradients later",
             hint="set trainer.fuse_optim_with_backward=false, or parallel=single",
+        )
+    if settings.stochastic_rounding:
+        raise RunError(
+            "stochastic_rounding rounds whole weights, and a layout gives each process pieces or copies of them",
+            hint="set trainer.stochastic_rounding=false, or parallel=single",
+        )
+    if getattr(settings.optimizer, "func", None) is torch.optim.Adafactor and world.cuts_weights:
+        raise RunError(
+            "Adafactor looks at whole rows and columns of a weight, and this layout gives each process a piece",
+            hint="choose optimizer=adamw or optimizer=muon, or parallel=ddp",
         )
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from forge.base.errors import RunError
 from forge.ml.optim.clip import clip_
 from forge.ml.optim.schedule import advance
 from forge.ml.parallel.batches import last_of_step
+from forge.ml.parallel.context import sequence_piece
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from forge.ml.data.batch import Batch
     from forge.ml.train.run import Run
 
@@ -33,7 +39,7 @@ def take_step(run: Run) -> dict[str, Any]:
     """Take the next step, and return what was measured of it."""
     run.clock.start()
     with run.clock.part("data"):
-        run.batch = run.loader.next()
+        run.batch = [sequence_piece(batch, run.world) for batch in run.loader.next()]
     run.tell("before_step")
     measured = optimizer_step(run, run.batch)
     run.counts.step += 1
@@ -82,6 +88,13 @@ def optimizer_step(run: Run, batches: list[Batch]) -> Measured:
 
 def _learn(run: Run, batches: list[Batch], trained: int) -> torch.Tensor:
     """Add the gradients of the batches; the sum of their losses is returned."""
+    if run.world.layout.pp > 1:
+        if run.precision.scaler is not None:
+            raise RunError(
+                "in a pipeline nobody sees all gradients, which scaling for fp16 has to do",
+                hint="set trainer.mixed_precision=bf16, or no",
+            )
+        return run.loss.learn(batches, trained, partial(_forward, run), partial(run.clock.part, "backward"))
     total = torch.zeros((), dtype=torch.float32, device=run.device)
     for number, batch in enumerate(batches, 1):
         # Of a batch without a trained token there is no gradient; but where others wait for this process, it goes with them.
@@ -93,12 +106,19 @@ def _learn(run: Run, batches: list[Batch], trained: int) -> torch.Tensor:
 
 def _backward(run: Run, batch: Batch, trained: int) -> torch.Tensor:
     """Add the gradients of one batch; the sum of its losses is returned."""
-    with run.clock.part("forward"), run.precision.autocast(), run.memory():
+    with _forward(run):
         loss = run.loss.total(batch.to(run.device))
     with run.clock.part("backward"):
         mean = loss / trained
         (mean if run.precision.scaler is None else run.precision.scaler.scale(mean)).backward()
     return loss.detach()
+
+
+@contextmanager
+def _forward(run: Run) -> Iterator[None]:
+    """What a forward pass runs in."""
+    with run.clock.part("forward"), run.precision.autocast(), run.memory():
+        yield
 
 
 def _clip(run: Run) -> torch.Tensor | None:

@@ -99,3 +99,21 @@ def test_the_whole_way(forge: Forge, empty: Path) -> None:
     refused = forge("ckpt", "rm", str(empty / "checkpoints" / "checkpoint-2"))
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: checkpoint-2 is linked")
+
+
+def test_finalize_is_an_export_of_the_run_that_is_meant(
+    run: Run, started: list[Any], empty: Path, project: Path
+) -> None:
+    save(empty, 1)
+    assert run("ckpt", "finalize", str(empty), "new").code == 1
+    assert run("ckpt", "finalize", "--best", "new", cwd=empty).code == 1
+    assert run("-t", "tiny", "ckpt", "finalize", "new").code == 1
+    assert started == [
+        ("forge.ml.convert", "export", "--", str(empty), "new"),
+        ("forge.ml.convert", "export", "--best", "--", ".", "new"),
+        ("forge.ml.convert", "export", "--", "output/demo/tiny", "new"),
+    ]
+    (project / "new").mkdir()
+    assert "new is there already" in run("ckpt", "finalize", str(empty), "new").errors
+    assert "takes a run and the folder to make" in run("ckpt", "finalize").errors
+    assert "ckpt ls has no flag --best" in run("ckpt", "ls", "--best").errors

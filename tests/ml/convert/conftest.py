@@ -54,9 +54,8 @@ def byte_level() -> Any:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>", model_max_length=64
-    )
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **names)
 
 
 def _make(path: Path, family: str, **changes: Any) -> Path:
@@ -69,7 +68,7 @@ def _make(path: Path, family: str, **changes: Any) -> Path:
     model = AutoModelForCausalLM.from_config(config).to(kind)
     with torch.no_grad():
         for parameter in model.parameters():  # zeros and ones would hide a mistake
-            parameter += 0.02 * torch.randn_like(parameter)
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
     model.save_pretrained(path)
     byte_level().save_pretrained(path)
     return path

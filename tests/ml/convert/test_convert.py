@@ -153,7 +153,7 @@ def test_tokens_a_template_and_the_token_it_stops_at_go_in(
     tokenizer = transformers.AutoTokenizer.from_pretrained(new)
     talk = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
     assert tokenizer.apply_chat_template(talk, tokenize=False).startswith("<|im_start|>user\nhi<|im_end|>")
-    assert tokenizer.pad_token == "<|pad|>"
+    assert list(tokenizer.special_tokens_map.values())[-1:] == ["<|pad|>"]
     stop = tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert json.loads((new / "generation_config.json").read_text())["eos_token_id"] == [stop, 2]
     assert _loaded(new).generation_config.eos_token_id == [stop, 2]
@@ -309,7 +309,7 @@ from forge.ml.convert.convert import Changes, convert_folder
 source, target, *moments = sys.argv[1:]
 def begin(source, made):
     os.write(1, b"b")
-    return lambda size: time.sleep(0.02)
+    return lambda size: time.sleep(0.08)
 for moment in moments:
     reader, writer = os.pipe()
     child = os.fork()
@@ -331,7 +331,7 @@ def test_a_conversion_that_is_killed_leaves_nothing_that_looks_whole(
 ) -> None:
     source, target = model_folder(name="here/llama"), tmp_path / "new" / "model"
     target.parent.mkdir()
-    count = 60 if os.environ.get("FORGE_FULL") else 6
+    count = 60 if os.environ.get("FORGE_FULL") else 4
     moments = [f"{number * 0.5 / count:.3f}" for number in range(count)]
     done = subprocess.run(
         [sys.executable, "-c", KILLED_AGAIN_AND_AGAIN, str(source), str(target), *moments],

@@ -49,7 +49,8 @@ class _Hub(http.server.BaseHTTPRequestHandler):
         else:
             self._answer(b"", {"x-error-code": "RepoNotFound"}, 404)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _siblings(self) -> list[dict[str, Any]]:
         names = [*FILES, *self.state.get("more", ())]

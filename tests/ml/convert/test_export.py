@@ -73,7 +73,7 @@ def test_the_newest_the_best_or_the_named_checkpoint_is_taken(
     said: list[str] = []
     assert export.chosen(str(output), say=said.append).folder == str(first)
     assert "is skipped" in said[0]
-    with pytest.raises(CheckpointError, match="checkpoint-2 cannot be used: model.safetensors has 4 bytes"):
+    with pytest.raises(CheckpointError, match=r"checkpoint-2 cannot be used: model\.safetensors has 4 bytes"):
         export.chosen(str(output), checkpoint="2")
     with pytest.raises(CheckpointError, match="checkpoint-9"):
         export.chosen(str(output), checkpoint="9")
@@ -182,7 +182,7 @@ def _adapter(base: Path, path: Path, **settings: Any) -> Path:
     with torch.no_grad():
         for name, weight in wrapped.named_parameters():
             if "lora_B" in name:
-                weight += 0.1
+                weight.add_(0.1)
     wrapped.save_pretrained(path)
     (path / "README.md").unlink()
     transformers.AutoTokenizer.from_pretrained(base).save_pretrained(path)

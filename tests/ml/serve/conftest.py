@@ -231,6 +231,17 @@ def locked(served_model: ServedModel) -> Iterator[Running]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def hasty(served_model: ServedModel) -> Iterator[Running]:
+    """A server that waits for a twentieth of the usual time."""
+    pytest.importorskip("uvicorn")
+    from forge.ml.serve.wire import Deadlines
+
+    deadlines = Deadlines(head=0.4, body=0.6, reading=0.8, buffer=4096)
+    with run_server(served_model, RepeatingEngine(tick=0.0002), deadlines=deadlines) as running:
+        yield running
+
+
 @pytest.fixture
 def begin_server(served_model: ServedModel) -> Iterator[Callable[..., Running]]:
     """Begins servers that end with the test."""

@@ -150,10 +150,14 @@ def test_too_many_and_too_long_are_refused(begin: Callable[..., Batcher]) -> Non
     batcher = begin(slots=1, waiting=1)
     with pytest.raises(RequestRefused, match="512 at most"):
         _submit(batcher, [5] * 510, max_tokens=3)
-    heard = []
-    with pytest.raises(EngineBusy, match="wait already"):
+    heard: list[Listener] = []
+
+    def submit_many() -> None:
         for _ in range(50):
             heard.append(_submit(batcher, PROMPTS[0], max_tokens=400))
+
+    with pytest.raises(EngineBusy, match="wait already"):
+        submit_many()
     batcher.close()
     assert {one.wait().ended for one in heard} == {Ended("cancelled")}
     with pytest.raises(EngineBusy, match="ending"):

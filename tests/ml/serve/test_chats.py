@@ -83,7 +83,7 @@ def test_prompts_may_be_texts_or_tokens_one_or_many(client: Any) -> None:
     ]:
         found = client.completions.create(model="small", prompt=prompt, max_tokens=4)
         assert said is None or [choice.text for choice in found.choices] == said
-        assert len(found.choices) == (2 if isinstance(prompt[0], list) or said is not None and len(said) == 2 else 1)
+        assert len(found.choices) == (2 if isinstance(prompt[0], list) or (said is not None and len(said) == 2) else 1)
     echoed = client.completions.create(model="small", prompt=["ab", "c"], max_tokens=2, echo=True, n=2)
     assert [choice.text for choice in echoed.choices] == ["abab", "abab", "ccc", "ccc"]
 

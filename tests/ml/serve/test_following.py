@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from forge.base.errors import ModelError
 from forge.ml.checkpoint.store import Store
 from forge.ml.serve.following import Follower
@@ -11,6 +9,8 @@ from forge.ml.serve.following import Follower
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import pytest
 
 
 def _commit(folder: Path, step: int) -> str:

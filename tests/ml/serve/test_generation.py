@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forge.ml.serve.engine import EngineBusy, Sampling, Work
-from forge.ml.serve.generation import EngineFailed, Generation, Piece, Postbox
+from forge.ml.serve.generation import EngineFailed, Generation, Postbox, TextPiece
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ def test_a_stop_string_cancels_the_rest(served_model: ServedModel, make_engine: 
 
 
 def test_closing_cancels_what_is_left(served_model: ServedModel, make_engine: Any) -> None:
-    async def first(generation: Generation) -> list[Piece]:
+    async def first(generation: Generation) -> list[TextPiece]:
         async for pieces in generation.pieces():
             return pieces
         return []

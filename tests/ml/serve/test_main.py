@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--host", "0.0.0.0"], "no API key"),
+        (["--host", "0.0.0.0"], "no API key"),  # noqa: S104 - it is refused
         (["--host", "::"], "no API key"),
         (["--host", "192.0.2.1"], "no API key"),
         (["--api-key-file", "empty.txt"], "holds no key"),

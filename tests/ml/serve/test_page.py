@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forge.ml.serve.page import CONTENT_POLICY, page
+from forge.ml.serve.page import CONTENT_POLICY, chat_page
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "render"))
-from chromium import PROGRAM, Chromium, Tab  # noqa: E402 - it lies there
+from chromium import PROGRAM, Chromium, Tab
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def test_the_page_asks_nobody_else() -> None:
-    text = page()
+    text = chat_page()
     assert re.findall(r"(?:https?:)?//[\w.]+\.\w+", text) == []
     assert re.findall(r"\b(?:src|href|action)=\"(?!data:,)", text) == []
     assert "default-src 'none'" in CONTENT_POLICY

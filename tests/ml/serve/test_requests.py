@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 pytest.importorskip("pydantic")
-from forge.ml.serve.engine import RequestRefused  # noqa: E402 - what follows needs what may be missing
-from forge.ml.serve.protocol import ChatRequest, CompletionRequest  # noqa: E402
-from forge.ml.serve.requests import (  # noqa: E402
+from forge.ml.serve.engine import RequestRefused
+from forge.ml.serve.protocol import ChatRequest, CompletionRequest
+from forge.ml.serve.requests import (
     chat_messages,
     chat_schema,
     chat_tools,

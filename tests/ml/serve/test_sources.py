@@ -8,7 +8,7 @@ import pytest
 
 from forge.base.errors import ModelError
 from forge.ml.checkpoint.store import Store
-from forge.ml.serve.sources import Source, checkpoints_of, find_source
+from forge.ml.serve.sources import ServedSource, checkpoints_of, find_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def _commit(folder: Path, step: int) -> str:
 
 def test_a_folder_is_served_as_it_is(tmp_path: Path) -> None:
     path = str(tmp_path)
-    assert find_source(path, say=_said) == Source(path, path, None, tmp_path.name)
+    assert find_source(path, say=_said) == ServedSource(path, path, None, tmp_path.name)
     assert find_source(path, adapter="a", say=_said).adapter == "a"
 
 
@@ -56,7 +56,7 @@ def test_an_adapter_finds_its_model(tmp_path: Path) -> None:
     base.mkdir()
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
-    assert find_source(str(adapter), say=_said) == Source(str(base), str(base), str(adapter), "adapter")
+    assert find_source(str(adapter), say=_said) == ServedSource(str(base), str(base), str(adapter), "adapter")
     (adapter / "tokenizer.json").touch()
     assert find_source(str(adapter), say=_said).texts == str(adapter)
     with pytest.raises(ModelError, match="an adapter already"):

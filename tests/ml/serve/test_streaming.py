@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("starlette")
 pytest.importorskip("fastapi")
-from forge.ml.serve.streaming import ClientGone, EventStream, until_gone  # noqa: E402 - as its library may be missing
+from forge.ml.serve.streaming import ClientGone, EventStream, until_gone
 
 CLIENTS = 1000 if os.environ.get("FORGE_FULL") else 200
 TOKENS = 24

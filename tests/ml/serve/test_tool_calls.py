@@ -5,7 +5,7 @@ import json
 import jsonschema
 import pytest
 
-from forge.ml.serve.tool_calls import ToolReader, call_schema
+from forge.ml.serve.tool_calls import ToolReader, tool_call_schema
 
 
 def _read(text: str, step: int = 1) -> tuple[str, list[tuple[str, object]]]:
@@ -47,10 +47,10 @@ def test_calls_are_in_openai_s_form() -> None:
 
 def test_the_schema_of_a_call_is_that_of_the_functions() -> None:
     number = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
-    schema = call_schema([{"name": "f", "parameters": number}, {"name": "g"}])
+    schema = tool_call_schema([{"name": "f", "parameters": number}, {"name": "g"}])
     jsonschema.validate({"name": "f", "arguments": {"a": 1}}, schema)
     jsonschema.validate({"name": "g", "arguments": {}}, schema)
     for wrong in ({"name": "f", "arguments": {}}, {"name": "h", "arguments": {}}, {"name": "g"}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema)
-    assert call_schema([{"name": "f"}])["properties"]["name"] == {"const": "f"}
+    assert tool_call_schema([{"name": "f"}])["properties"]["name"] == {"const": "f"}

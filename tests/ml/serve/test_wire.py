@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,17 +17,10 @@ if TYPE_CHECKING:
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
-from forge.ml.serve.wire import Deadlines, deadline_protocol  # noqa: E402 - it needs what may be missing
+from forge.ml.serve.wire import Deadlines, deadline_protocol
 
 FULL = bool(os.environ.get("FORGE_FULL"))
 HEAD = b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-
-
-@pytest.fixture
-def hasty(begin_server: Callable[..., Running], make_engine: Callable[..., Any]) -> Running:
-    """A server that waits a tenth of the usual time, or less."""
-    deadlines = Deadlines(head=0.5, body=1.0, reading=1.5, buffer=4096)
-    return begin_server(make_engine(tick=0.0002), deadlines=deadlines)
 
 
 def _seconds_until_closed(connection: socket.socket, trickle: bytes = b"") -> float:
@@ -49,11 +42,11 @@ def _seconds_until_closed(connection: socket.socket, trickle: bytes = b"") -> fl
 @pytest.mark.parametrize(
     ("first", "trickle", "least", "most"),
     [
-        (b"", b"", 0.3, 1.5),
-        (b"GET /health HT", b"", 0.3, 1.5),
-        (b"GET /health HTTP/1.1\r\nhost: localhost\r\n", b"a", 0.3, 1.5),
-        (HEAD + b"content-length: 1000\r\n\r\n{", b"", 0.5, 2.5),
-        (HEAD + b"content-length: 1000\r\n\r\n{", b" ", 0.5, 2.5),
+        (b"", b"", 0.2, 1.5),
+        (b"GET /health HT", b"", 0.2, 1.5),
+        (b"GET /health HTTP/1.1\r\nhost: localhost\r\n", b"a", 0.2, 1.5),
+        (HEAD + b"content-length: 1000\r\n\r\n{", b"", 0.4, 2.0),
+        (HEAD + b"content-length: 1000\r\n\r\n{", b" ", 0.4, 2.0),
     ],
     ids=["no bytes", "half a head", "a head that never ends", "no body", "a body that never ends"],
 )
@@ -81,26 +74,30 @@ def test_a_client_that_does_not_read_is_closed_and_holds_no_slot(hasty: Running,
         until(lambda: hasty.engine.load.running > 0)
         until(lambda: hasty.engine.load.running == 0, 10)
         end = time.monotonic() + 10
-        while b"forge_clients_gone_total 1" not in hasty.ask("GET", "/metrics").content:
+        while b"forge_clients_gone_total 0" in hasty.ask("GET", "/metrics").content:
             assert time.monotonic() < end
             time.sleep(0.05)
 
 
 def test_a_request_that_takes_long_to_answer_is_not_cut_off(hasty: Running) -> None:
     hasty.engine._tick = 0.02
-    found = hasty.ask("POST", "/v1/completions", {"prompt": "ab", "max_tokens": 100})
-    assert len(found.json["choices"][0]["text"]) == 100
+    try:
+        found = hasty.ask("POST", "/v1/completions", {"prompt": "ab", "max_tokens": 40})
+    finally:
+        hasty.engine._tick = 0.0002
+    assert len(found.json["choices"][0]["text"]) == 40
 
 
 def test_a_slow_crowd_does_not_slow_down_the_others(begin_server: Callable[..., Running], make_engine: Any) -> None:
     count = 500 if FULL else 80
-    deadlines = Deadlines() if FULL else Deadlines(head=2.0, body=3.0, reading=3.0)
+    deadlines = Deadlines() if FULL else Deadlines(head=1.2, body=1.8, reading=2.0)
     server = begin_server(make_engine(), deadlines=deadlines)
     alone = _latencies(server)
     crowd = [server.connect() for _ in range(count)]
     ended = threading.Event()
     feeding = threading.Thread(target=_feed, args=(crowd, ended))
     feeding.start()
+    time.sleep(0.5)  # until all have been accepted
     try:
         among = _latencies(server)
         last = max(_seconds_until_closed(connection) for connection in crowd[:: max(count // 8, 1)])
@@ -110,14 +107,14 @@ def test_a_slow_crowd_does_not_slow_down_the_others(begin_server: Callable[..., 
         for connection in crowd:
             connection.close()
     assert last < deadlines.body + 5
-    assert (
-        quantiles(among, n=100)[97] <= 1.5 * quantiles(alone, n=100)[97] + 0.05
-    )  # a busy machine has its own outliers
+    if FULL:  # on a machine with nothing else to do
+        assert quantiles(among, n=100)[97] <= 1.5 * quantiles(alone, n=100)[97] + 0.01
+    assert median(among) <= 1.5 * median(alone) + 0.05
 
 
 def _latencies(server: Running) -> list[float]:
     found = []
-    for _ in range(60):
+    for _ in range(300 if FULL else 60):
         began = time.monotonic()
         assert server.ask("GET", "/health").status == 200
         found.append(time.monotonic() - began)
@@ -129,9 +126,9 @@ def _feed(crowd: list[socket.socket], ended: threading.Event) -> None:
     firsts = [b"", b"GET / HTTP/1.1\r\nhost: localhost\r\n", HEAD + b"content-length: 1000\r\n\r\n"]
     for number, connection in enumerate(crowd):
         connection.sendall(firsts[number % 3])
-    while not ended.wait(1):
+    while not ended.is_set():
         for number, connection in enumerate(crowd):
-            if number % 3:
+            if number % 3 and not ended.wait(1 / len(crowd)):
                 try:
                     connection.send(b"x")
                 except OSError:

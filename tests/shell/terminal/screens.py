@@ -199,6 +199,12 @@ class Terminal:
         self.type(line, seconds).send(ENTER)
         return self.prompt(seconds)
 
+    def remembers(self, line: str) -> Self:
+        """Read until the shell has read its earlier lines, among them this one, which it then suggests by its first letter."""
+        self.type(line[0])
+        self.until(lambda seen: seen.rows[seen.screen.cursor.y].endswith(f"> {line}")).send(BACKSPACE)
+        return self.prompt()
+
     def ended(self, seconds: float = TIMEOUT) -> int:
         """Read until the program has ended; its exit code."""
         end = time.monotonic() + seconds

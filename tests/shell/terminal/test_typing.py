@@ -125,7 +125,7 @@ def test_the_end_of_an_earlier_line_is_suggested_and_found_again(opened: Open) -
     assert {cell.fg for cell in terminal.cells("--path trainer.title")} == {"767676"}
     terminal.send(RIGHT)
     terminal.until(lambda seen: seen.before_cursor.endswith("show --path trainer.title")).send(ctrl("c"))
-    terminal.prompt().send(UP)
+    terminal.prompt().remembers("pwd").send(UP)
     terminal.until(lambda seen: seen.before_cursor.endswith("> pwd")).send(UP)
     terminal.until(lambda seen: seen.before_cursor.endswith("trainer.title")).send(DOWN)
     terminal.until(lambda seen: seen.before_cursor.endswith("> pwd")).send(ctrl("c"))

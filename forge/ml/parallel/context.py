@@ -1,0 +1,146 @@
+"""Sequences in pieces: each process has some of the tokens of a row, and in attention all of them of some of the heads.
+
+Queries, keys and values are exchanged for that before the attention, and its answer after it. What attends therefore sees whole
+rows and whole documents, and is the same as in one process.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+import torch.distributed as dist
+from torch.nn import functional
+
+from forge.base.errors import RunError
+from forge.ml.data.batch import IGNORED
+from forge.ml.models.attention import DOCUMENTS, attend_through
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from forge.ml.data.batch import Batch
+    from forge.ml.parallel.world import World
+
+__all__ = ["exchange_heads", "sequence_piece"]
+
+_ROUND: Final = 128  # a CPU is quicker, and takes less memory, with few lengths
+
+
+def sequence_piece(batch: Batch, world: World) -> Batch:
+    """The part of a batch that this process has, with the bounds of the documents in the whole rows."""
+    pieces, place = world.layout.cp, world.place("cp")
+    if pieces == 1:
+        return batch
+    whole = _padded(batch, pieces * (_ROUND if world.device.type == "cpu" else 1))
+    width = whole.input_ids.shape[1] // pieces
+    mine = slice(place * width, (place + 1) * width)
+    targets = whole.targets[:, mine]
+    return replace(
+        whole,
+        input_ids=whole.input_ids[:, mine],
+        targets=targets,
+        position_ids=whole.position_ids[:, mine],
+        tokens=batch.tokens if place == 0 else 0,
+        trained=int((targets != IGNORED).sum()),
+    )
+
+
+def _padded(batch: Batch, unit: int) -> Batch:
+    """The batch with rows of a multiple of so many tokens, and with the lengths of all documents in them."""
+    rows, width = batch.input_ids.shape
+    extra = -width % unit
+    lengths = batch.lengths
+    if lengths is None:
+        lengths = torch.full((rows,), width + extra, dtype=torch.int32)
+    elif extra:
+        lengths = _with_tails(lengths, width, extra)
+    if not extra:
+        return replace(batch, lengths=lengths)
+    filling = (
+        torch.arange(extra, dtype=batch.position_ids.dtype).clamp(max=batch.position_ids.max()).expand(rows, extra)
+    )
+    return replace(
+        batch,
+        input_ids=functional.pad(batch.input_ids, (0, extra)),
+        targets=functional.pad(batch.targets, (0, extra), value=IGNORED),
+        position_ids=torch.cat([batch.position_ids, filling], 1),
+        lengths=lengths,
+    )
+
+
+def _with_tails(lengths: torch.Tensor, width: int, extra: int) -> torch.Tensor:
+    """The lengths of documents in rows of a width, with one more document at the end of each row."""
+    found: list[int] = []
+    filled = 0
+    for length in lengths.tolist():
+        found.append(length)
+        filled += length
+        if filled % width == 0:
+            found.append(extra)
+    return torch.tensor(found, dtype=lengths.dtype)
+
+
+def exchange_heads(model: nn.Module, world: World) -> None:
+    """Let the attention of a model work on whole rows, of which each process has a piece."""
+    layout, base = world.layout, getattr(model, "get_base_model", lambda: model)()
+    if layout.cp == 1:
+        attend_through(None)
+        return
+    found = base.config._attn_implementation  # noqa: SLF001 - where transformers keeps it
+    if found != DOCUMENTS:
+        raise RunError(
+            f"cp={layout.cp} cuts rows into pieces, which attn_implementation {found} cannot attend over",
+            hint="write model.attn_implementation=auto",
+        )
+    heads = base.config.get_text_config().num_attention_heads // layout.tp
+    if heads % layout.cp:
+        raise RunError(
+            f"{heads} attention heads cannot be divided among cp={layout.cp} processes",
+            hint=f"choose a cp that divides {heads}",
+        )
+    attend_through(_Exchange(world.groups["cp"], layout.cp))
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """Attention on whole rows and some heads, between two exchanges."""
+
+    group: Any
+    size: int
+
+    def __call__(
+        self, attend: Callable[..., Any], query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sinks: Any
+    ) -> torch.Tensor:
+        key, value = (_enough_heads(tensor, self.size) for tensor in (key, value))
+        whole = [_Exchanged.apply(tensor, self.group, self.size, 1, 2) for tensor in (query, key, value)]
+        if sinks is not None:
+            sinks = sinks.chunk(self.size)[dist.get_rank(self.group)]
+        answer = attend(*whole, sinks)
+        return _Exchanged.apply(answer, self.group, self.size, 1, 2)
+
+
+def _enough_heads(tensor: torch.Tensor, size: int) -> torch.Tensor:
+    """Keys and values with as many heads as can be divided; a head that several processes need is there several times."""
+    heads = tensor.shape[1]
+    return tensor.repeat_interleave(size // math.gcd(heads, size), 1)
+
+
+class _Exchanged(torch.autograd.Function):
+    """Cut along one dimension, and joined along another: each process gives every other a piece and gets one of each."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor, group: Any, size: int, cut: int, joined: int) -> torch.Tensor:
+        ctx.how = (group, size, joined, cut)
+        pieces = torch.stack(tensor.chunk(size, cut)).contiguous()
+        received = torch.empty_like(pieces)
+        dist.all_to_all_single(received, pieces, group=group)
+        return torch.cat(received.unbind(0), joined)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _Exchanged.apply(gradient, *ctx.how), None, None, None, None

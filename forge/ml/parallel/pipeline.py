@@ -1,0 +1,188 @@
+"""Training and evaluating over the stages of a pipeline: the batches of a step go through it as its microbatches."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+import torch.distributed as dist
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.pipelining import schedules
+
+from forge.base.errors import RunError
+from forge.ml.data.batch import IGNORED
+from forge.ml.models.attention import attention_inputs
+from forge.ml.parallel.pieces import local
+from forge.ml.parallel.pipeline_stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from forge.ml.data.batch import Batch
+    from forge.ml.loss import CausalLoss
+    from forge.ml.parallel.pipeline_cut import Cut
+    from forge.ml.parallel.world import World
+
+__all__ = ["Pipeline"]
+
+_SCHEDULES: Final = {
+    "gpipe": schedules.ScheduleGPipe,
+    "1f1b": schedules.Schedule1F1B,
+    "interleaved_1f1b": schedules.ScheduleInterleaved1F1B,
+    "looped_bfs": schedules.ScheduleLoopedBFS,
+    "interleaved_zero_bubble": schedules.ScheduleInterleavedZeroBubble,
+    "zbv": schedules.ScheduleZBVZeroBubble,
+    "dualpipev": schedules.ScheduleDualPipeV,
+}
+Around = "Callable[[], AbstractContextManager[Any]]"
+
+
+class Pipeline:
+    """The loss of a model whose layers are in several processes.
+
+    ``microbatches`` are those of one step. With ``whole`` a backward pass is never made in two halves: where layers are computed
+    again, or their weights are in pieces, the halves would cost more than they fill.
+    """
+
+    def __init__(self, loss: CausalLoss, cut: Cut, world: World, *, microbatches: int, whole: bool) -> None:
+        self.loss, self.model, self.world = loss, loss.model, world
+        self.microbatches = microbatches
+        self.order = cut.order
+        self._cut = cut
+        self._batches: list[Batch] = []
+        self._trained = 1
+        self._total = torch.zeros((), device=world.device)
+        self._forward: Any = nullcontext
+        self._backward: Any = nullcontext
+        self._dtype = next(parameter for parameter in cut.own_layers()[0].parameters()).dtype
+        self._stages = [self._stage(number, whole=whole) for number in cut.own]
+        self._schedule = self._made_schedule()
+
+    def learn(self, batches: Sequence[Batch], trained: int, forward: Around, backward: Around) -> torch.Tensor:
+        """Add the gradients of the mean over ``trained`` tokens; the sum of the losses is returned where the last stage is, else 0.
+
+        ``forward`` and ``backward`` are what the computations of each kind run in.
+        """
+        self._begin([*batches, *(_blank(batches[-1]) for _ in range(self.microbatches - len(batches)))])
+        self._trained, self._forward, self._backward = trained, forward, backward
+        self._let_gradients_wait()
+        self._schedule.step(target=torch.arange(self.microbatches), return_outputs=False)
+        self._stages[0].reduce(self.model)
+        self._add_shared()
+        self._batches = []
+        return self._total
+
+    def evaluate(self, batches: Sequence[Batch], forward: Around) -> torch.Tensor:
+        """The sum of the losses of batches where the last stage is, else 0: each stage takes all of them, one after another."""
+        self._begin(batches)
+        self._forward = forward
+        sent: list[Any] = []
+        for stage in self._stages:
+            stage.has_backward = False
+            neighbour = next((each for each in self._stages if each.stage_index == stage.stage_index + 1), None)
+            for number in range(len(batches)):
+                self._pass_on(stage, number, neighbour, sent)
+        for work in sent:
+            work.wait()
+        for stage in self._stages:
+            stage.forget()
+        self._batches = []
+        return self._total
+
+    def _pass_on(self, stage: Stage, number: int, neighbour: Stage | None, sent: list[Any]) -> None:
+        if not any(each.stage_index == stage.stage_index - 1 for each in self._stages):
+            for work in _started(stage.get_fwd_recv_ops(number)):
+                work.wait()
+        made = stage.forward_one_chunk(number)
+        if neighbour is not None:
+            neighbour.set_local_fwd_input(made, number)
+        else:
+            sent += _started(stage.get_fwd_send_ops(number))
+
+    def _begin(self, batches: Sequence[Batch]) -> None:
+        self._batches = [self.loss.rounded(batch).to(self.world.device) for batch in batches]
+        self._total = torch.zeros((), device=self.world.device)
+
+    def _stage(self, number: int, *, whole: bool) -> Stage:
+        count = self._cut.count
+        return Stage(
+            self._cut.modules(number),
+            number,
+            count,
+            self.world.device,
+            self.world.mesh.get_group("pp"),
+            compute=lambda batch, received: self._compute(number, batch, received),
+            blank=self._room,
+            backward=lambda: self._backward(),
+            # The loss makes its gradients on the way forward, and gives them away once.
+            whole=whole or number == count - 1,
+        )
+
+    def _made_schedule(self) -> Any:
+        layout = self.world.layout
+        several = layout.stages_per_rank > 1
+        try:
+            return _SCHEDULES[layout.pp_schedule](
+                self._stages if several else self._stages[0], self.microbatches, loss_fn=self._mean, scale_grads=False
+            )
+        except ValueError as error:
+            raise RunError(
+                f"{layout.pp_schedule} cannot run {self.microbatches} microbatches a step: {error}",
+                hint="set parallel.microbatches to a multiple of parallel.pp",
+            ) from error
+
+    def _mean(self, total: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        self._total += total.detach()
+        return total / self._trained
+
+    def _compute(self, number: int, microbatch: int, received: torch.Tensor | None) -> torch.Tensor:
+        batch = self._batches[microbatch]
+        with self._forward(), self._cut.passing(number, received):
+            if number == self._cut.count - 1:
+                total = self.loss.total(batch)
+                if not torch.is_grad_enabled():
+                    self._total += total
+                return total
+            inputs = attention_inputs(batch, self.loss.head.model.config._attn_implementation)  # noqa: SLF001 - where transformers keeps it
+            with self._cut.up_to_the_head():
+                return self.model(input_ids=batch.input_ids, **inputs)
+
+    def _room(self, microbatch: int) -> torch.Tensor:
+        shape = (*self._batches[microbatch].input_ids.shape, self._cut.anatomy.width)
+        return torch.empty(shape, dtype=self._dtype, device=self.world.device)
+
+    def _let_gradients_wait(self) -> None:
+        if isinstance(self.model, FSDPModule):
+            self.model.set_is_last_backward(False)
+            self.model.set_requires_gradient_sync(False)
+
+    def _add_shared(self) -> None:
+        """Weights that the first and the last stage share learn from both, and stay the same."""
+        group = self.world.mesh.get_group("pp")
+        last = self._cut.has_last
+        # In a pipeline that is not folded the last stage is in the last process.
+        other = dist.get_global_rank(group, 0 if last else self.world.layout.pp - 1)
+        for parameter in self._cut.shared():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            own = local(parameter.grad)
+            theirs = torch.empty_like(own, memory_format=torch.contiguous_format)
+            work = dist.batch_isend_irecv(
+                [dist.P2POp(dist.isend, own.contiguous(), other, group), dist.P2POp(dist.irecv, theirs, other, group)]
+            )
+            for each in work:
+                each.wait()
+            own.add_(theirs)
+            # It counts once in the norm of all gradients.
+            parameter.grad.counted_elsewhere = last
+
+
+def _started(operations: list[dist.P2POp]) -> list[Any]:
+    return [each.op(each.tensor, each.peer, each.group, each.tag) for each in operations]
+
+
+def _blank(batch: Batch) -> Batch:
+    """A batch of which nothing is learned, where a step has too few."""
+    return replace(batch, targets=torch.full_like(batch.targets, IGNORED), tokens=0, trained=0, ids=())

@@ -1,0 +1,343 @@
+"""A model cut into the stages of a pipeline; its own forward pass runs in each of them.
+
+What a stage lacks is passed over: layers of other stages give back the hidden states that they are given, what comes before the first
+layer gives zeros of the right shape, and what comes after the last is not reached. So masks, rotary embeddings, scales and
+everything else that a model computes on its way stays the model's own business, and layers keep their numbers.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from forge.base.errors import ModelError, RunError
+from forge.ml.memory.blocks import blocks
+from forge.plan.shape import ModelShape
+from forge.plan.stages import layer_costs, split_layers, stage_bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from forge.ml.loss.head import Head
+    from forge.plan.layout import Layout
+
+__all__ = ["Anatomy", "Cut", "dissect", "stages_of"]
+
+_FOLDED = ("zbv", "dualpipev")
+_TOKENS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A module by where it stands, so that another one can stand there."""
+
+    parent: nn.Module
+    name: str
+    module: nn.Module
+    width: int = 0  # of what it answers
+
+    def put(self, module: nn.Module) -> None:
+        self.parent._modules[self.name] = module  # noqa: SLF001 - setattr would refuse numbers as names
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """What a causal model consists of: layers, and what its forward pass calls before and after them."""
+
+    head: Head
+    layers: tuple[_Place, ...]
+    before: tuple[_Place, ...]
+    after: tuple[_Place, ...]
+    answer: Callable[[torch.Tensor], Any]  # hidden states in the form in which layers give them
+    width: int
+    tied: bool
+
+
+@torch.no_grad()
+def dissect(head: Head) -> Anatomy:
+    """Find out what a model consists of, by watching its forward pass on a few tokens; its weights may mean nothing."""
+    model = head.model
+    layers = _layers(model)
+    parts = _parts(model, layers[0].parent)
+    seen = _Seen(layers[0].module)
+    training = model.training
+    model.eval()
+    try:
+        with seen.watching(layers, parts):
+            device = model.get_input_embeddings().weight.device
+            model(input_ids=torch.arange(1, _TOKENS + 1, device=device)[None], use_cache=False)
+    finally:
+        model.train(training)
+    if not seen.order:
+        raise ModelError(f"{type(model).__name__} does not call its layers, so it cannot be cut into stages")
+    return _anatomy(head, layers, parts, seen)
+
+
+def _anatomy(head: Head, layers: list[_Place], parts: list[_Place], seen: _Seen) -> Anatomy:
+    middle = seen.order.index(id(layers[0].module))
+    late = {*seen.order[middle + 1 :], id(head.module)}
+    before = [
+        _Place(p.parent, p.name, p.module, seen.widths.get(id(p.module), 0)) for p in parts if id(p.module) not in late
+    ]
+    after = [part for part in parts if id(part.module) in late]
+    early = {id(parameter) for part in before for parameter in part.module.parameters()}
+    tied = any(id(parameter) in early for part in after for parameter in part.module.parameters())
+    return Anatomy(
+        head, tuple(layers), tuple(before), tuple(after), seen.answer, seen.widths[id(layers[0].module)], tied
+    )
+
+
+def stages_of(layout: Layout, place: int) -> list[int]:
+    """The stages of the process at a place of the pipeline: one after a whole round, or folded back into a V."""
+    if layout.pp_schedule in _FOLDED:
+        return [place, 2 * layout.pp - 1 - place]
+    return [place + layout.pp * number for number in range(layout.stages_per_rank)]
+
+
+class Cut:
+    """The stages of one process: the rest of the model is taken out, and each stage runs as if it were alone."""
+
+    def __init__(self, anatomy: Anatomy, layout: Layout, place: int, length: int, order: Sequence[str]) -> None:
+        self.anatomy, self.order = anatomy, order
+        self.count = layout.pp * layout.stages_per_rank
+        self.own = stages_of(layout, place)
+        self.bounds = stage_bounds(_sizes(anatomy, self.count, length))
+        self._received: torch.Tensor | None = None
+        self._reached: list[torch.Tensor] = []
+        self._substitutes = {stage: self._substituted(stage) for stage in self.own}
+
+    @property
+    def has_first(self) -> bool:
+        """Whether this process has what comes before the first layer."""
+        return 0 in self.own
+
+    @property
+    def has_last(self) -> bool:
+        """Whether this process has what comes after the last layer."""
+        return self.count - 1 in self.own
+
+    def take_out(self) -> None:
+        """Leave in the model what this process needs; the rest answers to no call."""
+        anatomy = self.anatomy
+        own = {number for stage in self.own for number in self.bounds[stage]}
+        ends = anatomy.tied and (self.has_first or self.has_last)  # who has one of two that are the same has both
+        gone = [layer for number, layer in enumerate(anatomy.layers) if number not in own]
+        gone += [] if self.has_first or ends else anatomy.before
+        if not self.has_last:
+            gone += [part for part in anatomy.after if not (ends and part.module is anatomy.head.module)]
+        if ends and not self.has_first:
+            tied = {id(parameter) for part in anatomy.after for parameter in part.module.parameters()}
+            gone += [part for part in anatomy.before if not any(id(each) in tied for each in part.module.parameters())]
+        for part in gone:
+            part.put(_Elsewhere(part.module))
+
+    def modules(self, stage: int) -> nn.ModuleList:
+        """The modules that run in a stage."""
+        found = [self.anatomy.layers[number].module for number in self.bounds[stage]]
+        found += [part.module for part in self.anatomy.before] if stage == 0 else []
+        found += [part.module for part in self.anatomy.after] if stage == self.count - 1 else []
+        return nn.ModuleList(found)
+
+    def own_layers(self) -> list[nn.Module]:
+        """The layers of this process."""
+        return [self.anatomy.layers[number].module for stage in self.own for number in self.bounds[stage]]
+
+    def shared(self) -> list[nn.Parameter]:
+        """The trained parameters that the processes of the first and of the last stage both have, when these are two."""
+        anatomy = self.anatomy
+        if not anatomy.tied or self.has_first == self.has_last:
+            return []
+        early = {id(each) for part in anatomy.before for each in part.module.parameters()}
+        late = [each for part in anatomy.after for each in part.module.parameters()]
+        return [each for each in late if id(each) in early and each.requires_grad]
+
+    @contextmanager
+    def passing(self, stage: int, received: torch.Tensor | None) -> Iterator[None]:
+        """Inside, a call of the model runs one stage, on hidden states that the one before has sent."""
+        substitutes = self._substitutes[stage]
+        before = [place.parent._modules[place.name] for place, _ in substitutes]  # noqa: SLF001 - as in _Place
+        self._received = received
+        for place, module in substitutes:
+            place.put(module)
+        try:
+            yield
+        finally:
+            for (place, _), module in zip(substitutes, before, strict=True):
+                place.put(module)
+            self._received = None
+
+    @contextmanager
+    def up_to_the_head(self) -> Iterator[None]:
+        """Inside, a call of the model gives the hidden states that its layers have made, as far as they are here."""
+        model = self.anatomy.head.model
+        forward, own = model.forward, model.__dict__.get("forward")
+
+        def reached(*args: Any, **kwargs: Any) -> torch.Tensor:
+            forward(*args, **kwargs)
+            return self._reached.pop()
+
+        model.forward = reached
+        try:
+            yield
+        finally:
+            del model.forward
+            if own is not None:
+                model.forward = own
+
+    def _substituted(self, stage: int) -> list[tuple[_Place, nn.Module]]:
+        """What stands in the place of everything that is not in a stage."""
+        anatomy, bounds = self.anatomy, self.bounds[stage]
+        found: list[tuple[_Place, nn.Module]] = []
+        for number, layer in enumerate(anatomy.layers):
+            if number not in bounds:
+                arrives = number == bounds.start - 1
+                found.append((layer, _Passed(layer.module, self._arrived if arrives else _same, anatomy.answer)))
+        if stage > 0:
+            found += [(part, _Zeros(part.module, part.width)) for part in anatomy.before]
+        if stage < self.count - 1:
+            for part in anatomy.after:
+                is_head = part.module is anatomy.head.module
+                found.append((part, _Passed(part.module, self._reach if is_head else _same, _same)))
+        return found
+
+    def _arrived(self, _: torch.Tensor) -> torch.Tensor:
+        if self._received is None:
+            raise RunError("a stage of the pipeline was run without what the stage before it has made")
+        return self._received
+
+    def _reach(self, hidden: torch.Tensor) -> torch.Tensor:
+        self._reached.append(hidden)
+        return hidden.new_zeros(1, 1, 1)
+
+
+def _same(hidden: torch.Tensor) -> torch.Tensor:
+    return hidden
+
+
+class _Elsewhere(nn.Module):
+    """In the place of what another process has; it knows what that was like."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["instead_of"] = module  # not as a part of this one, which has no weights
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["instead_of"], name)
+
+    def forward(self, *_: Any, **__: Any) -> Any:
+        """Nobody can call what is elsewhere."""
+        what = type(self.__dict__["instead_of"]).__name__
+        raise RunError(
+            f"the {what} that is called here belongs to another process of the pipeline",
+            hint="what calls the whole model in a run (samples, searches for a fault) needs a layout without pp",
+        )
+
+
+class _Passed(_Elsewhere):
+    """Gives back the hidden states that it is given, or others in their place."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        hidden: Callable[[torch.Tensor], torch.Tensor],
+        answer: Callable[[torch.Tensor], Any],
+    ) -> None:
+        super().__init__(module)
+        self.__dict__["hidden"], self.__dict__["answer"] = hidden, answer
+
+    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> Any:
+        """The hidden states in the form that is expected."""
+        return self.__dict__["answer"](self.__dict__["hidden"](hidden_states))
+
+
+class _Zeros(_Elsewhere):
+    """Answers with zeros in the shape of what the module would have answered."""
+
+    def __init__(self, module: nn.Module, width: int) -> None:
+        super().__init__(module)
+        self.__dict__["width"] = width
+
+    def forward(self, given: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """Zeros for tokens, or for hidden states."""
+        rows = given.shape[:-1] if given.is_floating_point() else given.shape
+        module = self.__dict__["instead_of"]
+        dtype = given.dtype if given.is_floating_point() else next(module.parameters()).dtype
+        return torch.zeros(*rows, self.__dict__["width"], dtype=dtype, device=given.device)
+
+
+@dataclass
+class _Seen:
+    """What a forward pass called, in which order, and in which form it answered."""
+
+    first: nn.Module
+    order: list[int] = field(default_factory=list)
+    widths: dict[int, int] = field(default_factory=dict)
+    answer: Callable[[torch.Tensor], Any] = _same
+
+    @contextmanager
+    def watching(self, layers: Sequence[_Place], parts: Sequence[_Place]) -> Iterator[None]:
+        """Inside, calls are noted; of the layers only the first runs."""
+        hooks = [place.module.register_forward_hook(self._note) for place in (layers[0], *parts)]
+        for layer in layers[1:]:
+            layer.put(_Passed(layer.module, _same, lambda hidden: self.answer(hidden)))
+        try:
+            yield
+        finally:
+            for layer in layers[1:]:
+                layer.put(layer.module)
+            for hook in hooks:
+                hook.remove()
+
+    def _note(self, module: nn.Module, _: Any, answer: Any) -> None:
+        self.order.append(id(module))
+        hidden = answer[0] if isinstance(answer, tuple) else answer
+        self.widths[id(module)] = hidden.shape[-1]
+        if module is self.first and isinstance(answer, tuple):
+            others = tuple(None for _ in answer[1:])
+            self.answer = lambda hidden: (hidden, *others)
+
+
+def _layers(model: nn.Module) -> list[_Place]:
+    found = blocks(model)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) and module[0] is found[0]:
+            return [_Place(module, name, layer) for name, layer in module.named_children()]
+    raise ModelError(f"the layers of {type(model).__name__} are in no list, so it cannot be cut into stages")
+
+
+def _parts(module: nn.Module, layers: nn.Module) -> list[_Place]:
+    """The modules with weights beside the layers, as large as they come."""
+    own = [name for name, _ in module.named_parameters(recurse=False)]
+    if own:
+        raise ModelError(
+            f"{type(module).__name__} has weights of its own ({', '.join(own)}), of which no stage would be the owner",
+            hint="train it with a layout without pp",
+        )
+    found = []
+    for name, child in module.named_children():
+        if child is layers:
+            continue
+        if any(inner is layers for inner in child.modules()):
+            found += _parts(child, layers)
+        elif any(True for _ in child.parameters()):
+            found.append(_Place(module, name, child))
+    return found
+
+
+def _sizes(anatomy: Anatomy, stages: int, length: int) -> list[int]:
+    """How many layers each stage gets."""
+    layers = len(anatomy.layers)
+    if stages > layers:
+        raise RunError(
+            f"a pipeline of {stages} stages needs as many layers, and the model has {layers}",
+            hint="lower parallel.pp or parallel.stages_per_rank",
+        )
+    first, last = layer_costs(ModelShape.from_config(anatomy.head.model.config.to_dict()), length)
+    return split_layers(layers, stages, first_cost=first, last_cost=last)

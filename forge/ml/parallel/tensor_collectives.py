@@ -1,0 +1,159 @@
+"""What processes that share matrices tell each other in the middle of a layer, and what that means for gradients.
+
+A tensor is either the same in all of them, or each has a piece of it, or each has a part of a sum. The operations go from one of
+these to another; forwards and backwards they are pairs. They are made of torch's traceable collectives, so that a compiled layer
+keeps them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+__all__ = ["Peers", "collected", "copied", "gathered", "scattered", "sliced", "summed", "total_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The processes that share matrices with this one: the name of their group, how many they are, and which one this is."""
+
+    name: str
+    size: int
+    rank: int
+
+    @classmethod
+    def of(cls, mesh: DeviceMesh) -> Peers:
+        """The peers along a mesh of one dimension."""
+        group = mesh.get_group()
+        return cls(group.group_name, dist.get_world_size(group), mesh.get_local_rank())
+
+
+def copied(tensor: torch.Tensor, peers: Peers) -> torch.Tensor:
+    """A tensor that is the same everywhere, on its way into pieces of work: its gradients are summed."""
+    return _Copied.apply(tensor, peers.name) if _needs_gradient(tensor) else tensor
+
+
+def summed(tensor: torch.Tensor, peers: Peers) -> torch.Tensor:
+    """The sum of what each process has, which is the same everywhere from here on."""
+    return _Summed.apply(tensor, peers.name)
+
+
+def gathered(tensor: torch.Tensor, dim: int, peers: Peers) -> torch.Tensor:
+    """All pieces side by side; what follows is done everywhere alike, so each keeps its piece of the gradient."""
+    return _Gathered.apply(tensor, dim, peers.name, peers.size, peers.rank)
+
+
+def sliced(tensor: torch.Tensor, dim: int, peers: Peers) -> torch.Tensor:
+    """This process's piece of what is the same everywhere; the gradient is made whole of all pieces again."""
+    return _Sliced.apply(tensor, dim, peers.name, peers.size, peers.rank)
+
+
+def collected(tensor: torch.Tensor, dim: int, peers: Peers) -> torch.Tensor:
+    """All pieces side by side, on their way into pieces of work: each process gets the sum for its piece of the gradient."""
+    return _Collected.apply(tensor, dim, peers.name, peers.size, peers.rank)
+
+
+def scattered(tensor: torch.Tensor, dim: int, peers: Peers) -> torch.Tensor:
+    """This process's piece of the sum of what each has."""
+    return _Scattered.apply(tensor, dim, peers.name, peers.size, peers.rank)
+
+
+def total_of(tensor: torch.Tensor, peers: Peers, operation: str = "sum") -> torch.Tensor:
+    """The sum (``sum``) or the largest (``max``) of what each process has; nothing is differentiated through it."""
+    return _total(tensor, peers.name, operation)
+
+
+def _needs_gradient(tensor: torch.Tensor) -> bool:
+    return torch.is_grad_enabled() and tensor.requires_grad
+
+
+def _total(tensor: torch.Tensor, name: str, operation: str = "sum") -> torch.Tensor:
+    waiting = torch.ops._c10d_functional.all_reduce(tensor.contiguous(), operation, name)
+    return torch.ops._c10d_functional.wait_tensor(waiting)
+
+
+def _all_pieces(tensor: torch.Tensor, dim: int, name: str, size: int) -> torch.Tensor:
+    waiting = torch.ops._c10d_functional.all_gather_into_tensor(tensor.contiguous(), size, name)
+    whole = torch.ops._c10d_functional.wait_tensor(waiting)
+    return whole if dim == 0 else torch.cat(whole.chunk(size, 0), dim)
+
+
+def _piece(tensor: torch.Tensor, dim: int, size: int, rank: int) -> torch.Tensor:
+    return tensor.chunk(size, dim)[rank].contiguous()
+
+
+def _piece_of_total(tensor: torch.Tensor, dim: int, name: str, size: int) -> torch.Tensor:
+    ordered = tensor if dim == 0 else torch.cat(tensor.chunk(size, dim), 0)
+    waiting = torch.ops._c10d_functional.reduce_scatter_tensor(ordered.contiguous(), "sum", size, name)
+    return torch.ops._c10d_functional.wait_tensor(waiting)
+
+
+class _Copied(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor, name: str) -> torch.Tensor:
+        ctx.name = name
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _total(gradient, ctx.name), None
+
+
+class _Summed(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, tensor: torch.Tensor, name: str) -> torch.Tensor:
+        return _total(tensor, name)
+
+    @staticmethod
+    def backward(_: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return gradient, None
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor, dim: int, name: str, size: int, rank: int) -> torch.Tensor:
+        ctx.place = (dim % tensor.ndim, size, rank)
+        return _all_pieces(tensor, dim % tensor.ndim, name, size)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _piece(gradient, *ctx.place), None, None, None, None
+
+
+class _Sliced(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor, dim: int, name: str, size: int, rank: int) -> torch.Tensor:
+        ctx.pieces = (dim % tensor.ndim, name, size)
+        return _piece(tensor, dim % tensor.ndim, size, rank)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _all_pieces(gradient, *ctx.pieces), None, None, None, None
+
+
+class _Collected(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor, dim: int, name: str, size: int, rank: int) -> torch.Tensor:  # noqa: ARG004 - all five have the same arguments
+        ctx.pieces = (dim % tensor.ndim, name, size)
+        return _all_pieces(tensor, *ctx.pieces)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _piece_of_total(gradient, *ctx.pieces), None, None, None, None
+
+
+class _Scattered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor, dim: int, name: str, size: int, rank: int) -> torch.Tensor:  # noqa: ARG004 - as above
+        ctx.pieces = (dim % tensor.ndim, name, size)
+        return _piece_of_total(tensor, *ctx.pieces)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _all_pieces(gradient, *ctx.pieces), None, None, None, None

@@ -1,0 +1,150 @@
+"""Small models of many families, the layouts that they are trained on, and what is compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "resume"))
+
+from safetensors.torch import load_file
+from small_run import make_project
+
+import forge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import torch
+
+WORKER = Path(__file__).parent / "worker.py"
+STEPS = 10
+BATCH = 4  # rows of all processes together, in each pass of the accumulation
+_GPT = ("n_positions", "n_embd", "n_layer", "n_head", "resid_pdrop", "embd_pdrop", "attn_pdrop")
+_DECODER = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+
+
+def _family(name: str, **more: Any) -> list[str]:
+    """The changes that make a decoder of this family of the small run's GPT-2."""
+    settings = {**_DECODER, **more}
+    return [
+        f"model.config._target_=transformers.{name}Config",
+        *(f"~model.config.{setting}" for setting in _GPT),
+        *(f"+model.config.{setting}={value}" for setting, value in settings.items()),
+    ]
+
+
+FAMILIES = {
+    "gpt2": ["model.config.resid_pdrop=0.0", "model.config.embd_pdrop=0.0"],
+    "llama": _family("Llama"),
+    "llama_tied": _family("Llama", tie_word_embeddings="true"),
+    "qwen3": _family("Qwen3", head_dim=8),
+    "mistral": _family("Mistral", sliding_window=8),
+    "gemma2": _family("Gemma2", head_dim=8, sliding_window=8, query_pre_attn_scalar=8),
+    "granite": _family("Granite", embedding_multiplier=2.0, logits_scaling=1.5, residual_multiplier=0.7),
+    "cohere": _family("Cohere"),
+    "phi3": _family("Phi3"),
+    "qwen3_moe": _family("Qwen3Moe", head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32),
+}
+
+
+class Case(NamedTuple):
+    """A model trained on a layout."""
+
+    family: str
+    layout: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return re.sub(r"[^a-z0-9_-]+", "_", "-".join((self.family, *self.layout, *self.changes)))
+
+
+class Outcome(NamedTuple):
+    """What a run has shown."""
+
+    losses: list[float]
+    norms: list[float]
+    tokens: list[int]
+    evaluations: list[float]
+    gradients: dict[str, torch.Tensor]
+    weights: dict[str, torch.Tensor]
+    ids: list[list[Any]]
+
+
+def carried_out(folder: Path, cases: Sequence[Case], processes: int) -> dict[Case, Outcome]:
+    """Train all cases, one after another, in the same processes."""
+    project = folder / "project"
+    if not project.exists():
+        make_project(project)
+    places = {case: folder / f"{processes}-{case.name}" for case in cases}
+    for case, place in places.items():
+        _freeze(project, case, place, processes)
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [*command, str(WORKER), *map(str, places.values())],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    return {case: _outcome(place) for case, place in places.items()}
+
+
+def _freeze(project: Path, case: Case, place: Path, processes: int) -> None:
+    data = 1
+    for part in case.layout:
+        key, _, value = part.partition("=")
+        if key in {"parallel.dp_shard", "parallel.dp_replicate"}:
+            data *= int(value)
+    place.mkdir()
+    changes = [
+        *FAMILIES[case.family],
+        *case.layout,
+        "model.attn_implementation=auto",
+        f"trainer.output_dir={place / 'out'}",
+        f"trainer.max_steps={STEPS}",
+        f"trainer.per_device_train_batch_size={BATCH // data}",
+        "trainer.save_strategy=no",
+        "trainer.eval_strategy=steps",
+        "trainer.eval_steps=5",
+        *case.changes,
+    ]
+    assert processes % data == 0
+    forge.open(project).config("run", *changes).freeze(place / "run")
+
+
+def _outcome(place: Path) -> Outcome:
+    figures = json.loads((place / "figures.json").read_text())
+    return Outcome(
+        losses=[step["loss"] for step in figures["steps"]],
+        norms=[step["grad_norm"] for step in figures["steps"]],
+        tokens=[step["trained_tokens"] for step in figures["steps"]],
+        evaluations=figures["evaluations"],
+        gradients=_together(sorted(place.glob("gradients-*.safetensors"))),
+        weights=_together(sorted(place.glob("weights-*.safetensors"))),
+        ids=[json.loads(path.read_text()) for path in sorted(place.glob("ids-*.json"))],
+    )
+
+
+def _together(files: Iterable[Path]) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for file in files:
+        found |= load_file(file)
+    return found

@@ -1,0 +1,109 @@
+"""Every layout gives the losses, the gradients and the weights of one process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+torch = pytest.importorskip("torch")
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cases import FAMILIES, STEPS, Case, Outcome, carried_out  # noqa: E402 - torch may be missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+FULL = os.environ.get("FORGE_FULL") == "1"
+DDP = ("parallel=ddp", "parallel.dp_replicate=2")
+FSDP = ("parallel=fsdp", "parallel.dp_shard=2")
+ZERO1 = ("parallel=zero1", "parallel.dp_shard=2")
+ZERO2 = ("parallel=zero2", "parallel.dp_shard=2")
+CP = ("parallel=cp", "parallel.cp=2")
+HSDP = ("parallel=hsdp", "parallel.dp_replicate=2", "parallel.dp_shard=2")
+CP_FSDP = ("parallel=cp_fsdp", "parallel.cp=2", "parallel.dp_shard=2")
+ON_TWO = (DDP, FSDP, ZERO1, ZERO2, CP)
+ON_FOUR = (HSDP, CP_FSDP)
+FEW = ("llama", "gemma2")
+# Together with what saves memory and with other settings of a run; these are compared with one process that has them too.
+CHANGES = (
+    ("trainer.gradient_checkpointing=true",),
+    ("trainer.gradient_checkpointing=selective", "trainer.max_grad_norm=0.5"),
+    ("model.dtype._symbol_=torch.bfloat16",),
+    ("trainer.mixed_precision=bf16",),
+    ("dataset.packing=none", "dataset.overflow=truncate"),
+    ("optimizer=muon", "optimizer.lr=0.01"),
+    ("optimizer=sgd", "optimizer.lr=0.1"),
+)
+# How far figures may be from those of one process: float32 to the last digits, and what is rounded more coarsely as far.
+EXACT, COARSE = 1e-5, 2e-2
+
+
+@pytest.fixture(scope="module")
+def carried(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[Case, Outcome]]:
+    folder = tmp_path_factory.mktemp("layouts")
+    kept: dict[Case, Outcome] = {}
+
+    def run(cases: Sequence[Case], processes: int) -> dict[Case, Outcome]:
+        alone = {Case(case.family, (), case.changes) for case in cases} - kept.keys()
+        if alone:
+            kept.update(carried_out(folder, sorted(alone), 1))
+        new = [case for case in cases if case not in kept]
+        if new:
+            kept.update(carried_out(folder, new, processes))
+        return kept
+
+    return run
+
+
+def check(found: dict[Case, Outcome], cases: Sequence[Case]) -> None:
+    for case in cases:
+        compare(case, found[case], found[Case(case.family, (), case.changes)])
+
+
+def compare(case: Case, there: Outcome, alone: Outcome) -> None:
+    bound = COARSE if any("bf16" in change or "bfloat16" in change for change in case.changes) else EXACT
+    assert len(there.losses) == STEPS
+    assert there.tokens == alone.tokens, case
+    assert there.losses == pytest.approx(alone.losses, rel=bound), case
+    assert there.norms == pytest.approx(alone.norms, rel=10 * bound), case
+    assert there.evaluations == pytest.approx(alone.evaluations, rel=bound), case
+    assert there.gradients.keys() == alone.gradients.keys(), case
+    for name, gradient in alone.gradients.items():
+        difference = (there.gradients[name].float() - gradient.float()).norm()
+        assert difference <= 10 * bound * gradient.float().norm() + 1e-7, f"{case}: the gradient of {name}"
+    for name, weight in alone.weights.items():
+        assert torch.allclose(there.weights[name].float(), weight.float(), rtol=0, atol=50 * bound), f"{case}: {name}"
+
+
+def test_two_processes(carried: Callable[..., dict[Case, Outcome]]) -> None:
+    families = FAMILIES if FULL else FEW
+    cases = [Case(family, layout) for family in families for layout in ON_TWO]
+    check(carried(cases, 2), cases)
+
+
+def test_four_processes(carried: Callable[..., dict[Case, Outcome]]) -> None:
+    families = FAMILIES if FULL else FEW[:1]
+    cases = [Case(family, layout) for family in families for layout in ON_FOUR]
+    check(carried(cases, 4), cases)
+
+
+def test_with_other_settings(carried: Callable[..., dict[Case, Outcome]]) -> None:
+    layouts = ON_TWO if FULL else (FSDP,)
+    cases = [Case("llama", layout, changes) for layout in layouts for changes in CHANGES]
+    check(carried(cases, 2), cases)
+
+
+def test_each_example_is_learned_from_once(carried: Callable[..., dict[Case, Outcome]]) -> None:
+    case = Case("llama", DDP)
+    found = carried([case], 2)
+    there, alone = found[case], found[Case("llama")]
+    for step in range(STEPS):
+        mine = [tuple(one) for batch in alone.ids[0][step] for one in batch]
+        theirs = [tuple(one) for ids in there.ids for batch in ids[step] for one in batch]
+        assert sorted(theirs) == sorted(mine)

@@ -1,0 +1,248 @@
+"""Trains small models in several processes, with their matrices divided and in one process, and tells how far the two are apart.
+
+Run by `test_tensor.py`, once in each process: ``tensor_runs.py CASES ANSWERS``, two files in JSON. All cases are gone through
+in one start, because importing takes longer than training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from copy import deepcopy
+
+import torch
+from transformers import AutoConfig
+
+from forge.base.errors import ForgeError
+from forge.ml.data.batch import IGNORED, Batch
+from forge.ml.loss import CausalLoss
+from forge.ml.memory.checkpointing import checkpoint_blocks
+from forge.ml.memory.compile import compile_blocks
+from forge.ml.models.attention import DOCUMENTS
+from forge.ml.models.causal import causal_lm, deferred_weights, materialise, materialise_spread
+from forge.ml.optim.clip import clip_
+from forge.ml.parallel.pieces import piece_of, whole
+from forge.ml.parallel.world import World, join
+from forge.plan.layout import Layout
+
+__all__: list[str] = []
+
+VOCABULARY = 128
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+DEVICE = torch.device("cpu")
+
+
+def config_of(case: dict) -> object:
+    kind = case["model"]
+    extra = dict(case.get("config", {}))
+    if kind == "gpt2":
+        return AutoConfig.for_model("gpt2", vocab_size=VOCABULARY, n_positions=64, n_embd=32, n_layer=2, n_head=4)
+    if kind == "assembled":
+        return assembled(**extra)
+    return AutoConfig.for_model(kind, **{**SIZES, **extra})
+
+
+def assembled(**extra):
+    from forge.ml.models.decoder.attention import GroupedQueryAttention
+    from forge.ml.models.decoder.config import DecoderConfig
+    from forge.ml.models.decoder.feed_forward import GatedFeedForward, Mlp
+    from forge.ml.models.decoder.layer import PostNorm, PreNorm
+    from forge.ml.models.decoder.norm import RMSNorm
+    from forge.ml.models.decoder.position import Rotary
+
+    norm = RMSNorm()
+    qk = norm if extra.pop("qk_norm", False) else None
+    attention = GroupedQueryAttention(num_heads=4, num_key_value_heads=2, qkv_bias=True, output_bias=True, qk_norm=qk)
+    first = PreNorm(attention=attention, feed_forward=GatedFeedForward(intermediate_size=64), norm=norm)
+    second = PostNorm(attention=attention, feed_forward=Mlp(intermediate_size=64), norm=norm)
+    return DecoderConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, max_position_embeddings=64, layers=[first, second],
+        position=Rotary(), norm=norm, pad_token_id=0, **extra,
+    )
+
+
+def unfilled(case: dict):
+    adapter = None
+    if case.get("lora"):
+        from peft import LoraConfig
+
+        adapter = LoraConfig(r=4, target_modules="all-linear" if case["lora"] is True else case["lora"], task_type="CAUSAL_LM")
+    with deferred_weights():
+        return causal_lm(config_of(case), attn_implementation=case.get("attention", DOCUMENTS), adapter=adapter, seed=1)
+
+
+def prepared(model, case: dict, seams: list) -> None:
+    seams.append(CausalLoss(model, kind=case.get("loss", "auto")))
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+
+
+def saved(model, case: dict) -> None:
+    if case.get("checkpointing"):
+        checkpoint_blocks(model, case["checkpointing"])
+    if case.get("compile"):
+        compile_blocks(model)
+
+
+def batches(case: dict, count: int) -> list[list[Batch]]:
+    """For each step the batches of two groups of processes that read data of their own."""
+    generator = torch.Generator().manual_seed(3)
+    return [[batch(case, generator) for _ in range(2)] for _ in range(count)]
+
+
+def batch(case: dict, generator: torch.Generator) -> Batch:
+    width = case.get("width", 30)
+    tokens = torch.randint(3, VOCABULARY, (2, width), generator=generator)
+    targets = torch.cat([tokens[:, 1:], torch.full((2, 1), IGNORED)], 1)
+    targets[:, :3] = IGNORED
+    if case.get("padded"):
+        position_ids = torch.arange(width).expand(2, width)
+        return Batch(tokens, targets, position_ids, None, 2 * width, int((targets != IGNORED).sum()))
+    tokens, targets = tokens.reshape(1, -1), targets.reshape(1, -1)
+    lengths = torch.tensor([width // 3, width - width // 3, width], dtype=torch.int32)
+    position_ids = torch.cat([torch.arange(int(length)) for length in lengths])[None]
+    return Batch(tokens, targets, position_ids, lengths, 2 * width, int((targets != IGNORED).sum()))
+
+
+def train(model, loss, world: World, case: dict) -> dict:
+    steps = case.get("steps", 10)
+    model.train()
+    trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    optimizer = torch.optim.AdamW(trained.values(), lr=2e-3)
+    losses, gradients, norms = [], {}, []
+    for number, groups in enumerate(batches(case, steps)):
+        size = world.data_size
+        mine = [group for place, group in enumerate(groups) if place % size == world.data_rank]
+        count = sum(group.trained for group in groups)
+        total = 0.0
+        for group in mine:
+            value = loss.total(group) / count
+            value.backward()
+            total += float(value)
+        losses.append(world.sum([total], "loss")[0])
+        if number == 0:
+            gradients = {name: whole(each.grad).clone() for name, each in trained.items()}
+        norms.append(float(clip_(trained.values(), max_norm=0.5, max_value=None, world=world)))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    weights = {name: whole(each.detach()).clone() for name, each in model.named_parameters()}
+    return {"losses": losses, "norms": norms, "gradients": gradients, "weights": weights}
+
+
+def spread_run(case: dict, world: World) -> dict:
+    from forge.ml.parallel.spread import spread_model
+
+    seams: list[CausalLoss] = []
+
+    def spread(model) -> None:
+        saved(model, case)
+        spread_model(model, world)
+
+    model = materialise_spread(unfilled(case), DEVICE, lambda model: prepared(model, case, seams), spread)
+    found = train(model, seams[0], world, case)
+    found["pieces"] = {name: list(each.to_local().shape) for name, each in model.named_parameters()}
+    found["refilled"] = all(
+        torch.equal(piece_of(found["weights"][name], each.detach()).to_local(), each.to_local())
+        for name, each in model.named_parameters()
+    )
+    return found
+
+
+def single_run(case: dict) -> dict:
+    seams: list[CausalLoss] = []
+    model = materialise(unfilled(case), DEVICE)
+    prepared(model, case, seams)
+    return train(model, seams[0], World(DEVICE), case)
+
+
+def distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).norm() / one.norm().clamp(min=1e-12))
+
+
+def compared(case: dict, single: dict, many: dict) -> dict:
+    def relative(name: str) -> float:
+        return max(abs(a - b) / abs(a) for a, b in zip(single[name], many[name], strict=True))
+
+    def apart(name: str) -> list:
+        far = {key: distance(value, many[name][key]) for key, value in single[name].items()}
+        worst = max(far, key=far.get)
+        return [far[worst], worst]
+
+    assert single["gradients"].keys() == many["gradients"].keys()
+    return {
+        "name": case["name"],
+        "loss": relative("losses"),
+        "norm": relative("norms"),
+        "gradient": apart("gradients"),
+        "weight": apart("weights"),
+        "pieces": many["pieces"],
+        "refilled": many["refilled"],
+    }
+
+
+def answer(case: dict, singles: dict, worlds: dict) -> dict:
+    torch.manual_seed(5)
+    key = json.dumps({name: case[name] for name in ("model", "config", "lora", "loss", "padded", "width", "steps") if name in case})
+    layout = Layout(**case["layout"])
+    if layout not in worlds:
+        # One process group serves all: only the mesh differs.
+        worlds[layout] = joined(layout)
+    try:
+        if key not in singles:
+            singles[key] = single_run(deepcopy(case))
+        return compared(case, singles[key], spread_run(deepcopy(case), worlds[layout]))
+    except ForgeError as error:
+        return {"name": case["name"], "refused": str(error)}
+    except Exception:  # noqa: BLE001 - told to the test
+        return {"name": case["name"], "error": traceback.format_exc()[-3000:]}
+
+
+def joined(layout: Layout) -> World:
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return join(layout, DEVICE)
+    begin, dist.init_process_group = dist.init_process_group, lambda *_, **__: None
+    try:
+        return join(layout, DEVICE)
+    finally:
+        dist.init_process_group = begin
+
+
+def main() -> None:
+    with open(sys.argv[1]) as file:
+        cases = json.load(file)
+    torch.set_num_threads(1)
+    singles, worlds = {}, {}
+    answers = []
+    for case in cases:
+        answers.append(answer(case, singles, worlds))
+        if os.environ["RANK"] == "0" and os.environ.get("LOUD"):
+            shown = {k: v for k, v in answers[-1].items() if k not in ("pieces", "error")}
+            print(shown, answers[-1].get("error", ""), flush=True)
+        if "error" in answers[-1] and not os.environ.get("ON"):
+            break  # the others may wait for what does not come
+    if os.environ["RANK"] == "0":
+        with open(sys.argv[2], "w") as file:
+            json.dump(answers, file)
+    import torch.distributed as dist
+
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
