@@ -113,7 +113,15 @@ def _until_idle(folder: Path, nodes: int) -> None:
 
 
 def down(folder: Path) -> None:
-    """End it."""
+    """End it, with the jobs that are left."""
+    environment = {**os.environ, "SLURM_CONF": f"{folder}/slurm.conf"}
+    subprocess.run(["scancel", "--full", "--user=root", "--signal=KILL"], env=environment, check=False, timeout=60)
+    end = time.monotonic() + 15
+    while (
+        time.monotonic() < end
+        and subprocess.run(["squeue", "-h"], env=environment, capture_output=True, check=False).stdout
+    ):
+        time.sleep(0.2)
     for name in ("slurmd.*", "slurmctld", "munged"):
         for file in (folder / "run").glob(f"{name}.pid"):
             pid = int(file.read_text())

@@ -68,7 +68,7 @@ def begin() -> Iterator[Callable[[str], KnownJob]]:
 
     yield start
     for job in begun:
-        for who in (job.record.process, job.record.keeper):
+        for who in filter(None, (job.record.process, job.record.keeper)):  # one that has ended has no keeper
             end_family(who, 0)
 
 

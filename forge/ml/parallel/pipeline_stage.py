@@ -118,6 +118,8 @@ class Stage(_PipelineStageBase):
         if received is not None and self.has_backward and torch.is_grad_enabled():
             received.requires_grad_()
         made = self._compute(fwd_chunk_id, received)
+        if self.dw_builder is None and made._is_view():  # noqa: SLF001 - no public name
+            made = made.clone()  # torch lets go of the graph in place where it makes the two halves, and not of a view's
         self.fwd_cache[fwd_chunk_id] = ((made,), [] if received is None else [received])
         return made
 

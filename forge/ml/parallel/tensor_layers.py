@@ -96,7 +96,8 @@ def _run_on_pieces(module: nn.Module, cuts: Cuts) -> None:
     if type(module) is nn.Linear:
         wrap_forward(module, _linear(partial, cuts.peers, with_bias=id(module) not in cuts.without_bias))
     else:
-        wrap_forward(module, _with_pieces(partial, cuts.peers))
+        pieces = _seen if _asks_for_attributes_only(module) else _exchanged
+        wrap_forward(module, pieces(partial, cuts.peers))
 
 
 def _piece(module: nn.Module, leaf: str, partial: frozenset[str], peers: Peers) -> torch.Tensor | None:
@@ -118,7 +119,33 @@ def _linear(partial: frozenset[str], peers: Peers, *, with_bias: bool) -> Callab
     return around
 
 
-def _with_pieces(partial: frozenset[str], peers: Peers) -> Callable[[Forward], Forward]:
+class _Seen:
+    """A module as its own code sees it, with plain pieces where it has spread parameters."""
+
+    def __init__(self, module: nn.Module, pieces: dict[str, torch.Tensor | None]) -> None:
+        self.module = module
+        self.pieces = pieces
+
+    def __getattr__(self, name: str) -> Any:
+        return self.pieces[name] if name in self.pieces else getattr(self.module, name)
+
+
+def _seen(partial: frozenset[str], peers: Peers) -> Callable[[Forward], Forward]:
+    """For code that asks for nothing but attributes: no module is changed, which a compiled checkpoint would not allow."""
+
+    def around(inner: Forward) -> Forward:
+        def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            pieces = {leaf: _piece(self, leaf, partial, peers) for leaf in self._parameters}
+            return inner(_Seen(self, pieces), *args, **kwargs)
+
+        return forward
+
+    return around
+
+
+def _exchanged(partial: frozenset[str], peers: Peers) -> Callable[[Forward], Forward]:
+    """For all other code: the pieces stand in the module itself while it runs."""
+
     def around(inner: Forward) -> Forward:
         def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
             own = self._parameters
@@ -133,6 +160,15 @@ def _with_pieces(partial: frozenset[str], peers: Peers) -> Callable[[Forward], F
         return forward
 
     return around
+
+
+def _asks_for_attributes_only(module: nn.Module) -> bool:
+    """Whether the code of a module needs no more of it than attributes: it has no parts, no methods of its own and no parent's code."""
+    kind = type(module)
+    own = [name for name, value in vars(kind).items() if callable(value) and not name.startswith("__")]
+    code = getattr(kind.forward, "__code__", None)
+    plain = code is not None and "__class__" not in code.co_freevars and "forward" not in module.__dict__
+    return plain and not any(True for _ in module.children()) and set(own) <= {"forward", "extra_repr", "_norm"}
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
 }
 COMMON = (
+    "model.attn_implementation=auto",
     "trainer.max_steps=10",
     "trainer.logging_steps=1",
     "trainer.per_device_train_batch_size=4",
@@ -119,9 +120,14 @@ class Runs:
         start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         command = [*(start if processes > 1 else [sys.executable]), *script]
         done = subprocess.run(
-            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=float(os.environ.get('T', '150'))
+            command,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=float(os.environ.get("T", "150")),
         )
-        assert done.returncode == 0, done.stderr[-6000:]
+        assert done.returncode == 0, done.stderr.partition("Traceback")[2][:6000] or done.stderr[-2000:]
         return {name: self.outcome(name) for name in names}
 
     def outcome(self, name: str) -> Outcome:

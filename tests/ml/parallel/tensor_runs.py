@@ -69,8 +69,15 @@ def assembled(**extra):
     first = PreNorm(attention=attention, feed_forward=GatedFeedForward(intermediate_size=64), norm=norm)
     second = PostNorm(attention=attention, feed_forward=Mlp(intermediate_size=64), norm=norm)
     return DecoderConfig(
-        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, max_position_embeddings=64, layers=[first, second],
-        position=Rotary(), norm=norm, pad_token_id=0, **extra,
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        num_hidden_layers=2,
+        max_position_embeddings=64,
+        layers=[first, second],
+        position=Rotary(),
+        norm=norm,
+        pad_token_id=0,
+        **extra,
     )
 
 
@@ -79,7 +86,9 @@ def unfilled(case: dict):
     if case.get("lora"):
         from peft import LoraConfig
 
-        adapter = LoraConfig(r=4, target_modules="all-linear" if case["lora"] is True else case["lora"], task_type="CAUSAL_LM")
+        adapter = LoraConfig(
+            r=4, target_modules="all-linear" if case["lora"] is True else case["lora"], task_type="CAUSAL_LM"
+        )
     with deferred_weights():
         return causal_lm(config_of(case), attn_implementation=case.get("attention", DOCUMENTS), adapter=adapter, seed=1)
 
@@ -146,7 +155,10 @@ def train(model, loss, world: World, case: dict) -> dict:
 def spread_run(case: dict, world: World) -> dict:
     from forge.ml.parallel.spread import spread_model
 
+    from torch._dynamo.utils import counters
+
     seams: list[CausalLoss] = []
+    counters.clear()
 
     def spread(model) -> None:
         saved(model, case)
@@ -155,6 +167,7 @@ def spread_run(case: dict, world: World) -> dict:
     model = materialise_spread(unfilled(case), DEVICE, lambda model: prepared(model, case, seams), spread)
     found = train(model, seams[0], world, case)
     found["pieces"] = {name: list(each.to_local().shape) for name, each in model.named_parameters()}
+    found["graphs"] = [sum(counters["graph_break"].values()), counters["stats"]["unique_graphs"], list(counters["graph_break"])]
     found["refilled"] = all(
         torch.equal(piece_of(found["weights"][name], each.detach()).to_local(), each.to_local())
         for name, each in model.named_parameters()
@@ -191,12 +204,15 @@ def compared(case: dict, single: dict, many: dict) -> dict:
         "weight": apart("weights"),
         "pieces": many["pieces"],
         "refilled": many["refilled"],
+        "graphs": many["graphs"],
     }
 
 
 def answer(case: dict, singles: dict, worlds: dict) -> dict:
     torch.manual_seed(5)
-    key = json.dumps({name: case[name] for name in ("model", "config", "lora", "loss", "padded", "width", "steps") if name in case})
+    key = json.dumps(
+        {name: case[name] for name in ("model", "config", "lora", "loss", "padded", "width", "steps") if name in case}
+    )
     layout = Layout(**case["layout"])
     if layout not in worlds:
         # One process group serves all: only the mesh differs.

@@ -1,0 +1,80 @@
+"""Pieces of tensors, and the whole of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+from forge.ml.parallel import pieces  # noqa: E402 - torch may be missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    Pretend = Callable[..., AbstractContextManager[Any]]
+
+
+def test_what_is_not_spread_stays_as_it_is() -> None:
+    tensor = torch.arange(4)
+    assert pieces.piece_of(tensor, torch.zeros(4)) is tensor
+    assert pieces.piece_of(tensor, torch.zeros(4), torch.device("meta")).is_meta
+    assert pieces.local(tensor) is tensor
+    assert pieces.whole(tensor) is tensor
+    assert not pieces.is_spread(tensor)
+
+
+def test_all_tensors_of_a_tree_are_given_in_its_order() -> None:
+    seen: list[float] = []
+    tree = {"a": torch.tensor(1.0), "b": [torch.tensor(2.0), (3, torch.tensor(4.0))], "c": "text"}
+    kept = pieces.wholes(tree, lambda tensor: seen.append(tensor.item()))
+    assert kept == {"a": None, "b": [None, (3, None)], "c": "text"}
+    assert seen == [1.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize("rank", range(4))
+@pytest.mark.parametrize("rows", [8, 5, 1])
+def test_a_piece_is_that_of_fully_shard(pretend: Pretend, rank: int, rows: int) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    full = torch.arange(rows * 3.0).reshape(rows, 3)
+    with pretend(rank, 4, dp_shard=4, zero_stage=3) as joined:
+        linear = torch.nn.Linear(3, rows, bias=False)
+        with torch.no_grad():
+            linear.weight.copy_(full)
+        fully_shard(linear, mesh=joined.mesh["shard"])
+        piece = pieces.piece_of(full, linear.weight)
+        assert torch.equal(piece.to_local(), linear.weight.to_local())
+        assert piece.shape == full.shape
+        assert piece.to_local().untyped_storage().nbytes() == piece.to_local().nbytes  # the whole can go
+        assert pieces.is_spread(piece)
+
+
+def test_a_piece_of_a_piece(pretend: Pretend) -> None:
+    rank = 3  # one only: torch keeps what it knows of a mesh for longer than the mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    full = torch.arange(24.0).reshape(8, 3)
+    with pretend(rank, 4, dp_shard=2, tp=2, zero_stage=3) as joined:
+        linear = torch.nn.Linear(3, 8, bias=False)
+        mine = full.chunk(2)[rank % 2]
+        weight = distribute_tensor(full, joined.mesh["tp"], [Shard(0)], src_data_rank=None)
+        assert torch.equal(weight.to_local(), mine)
+        linear.weight = torch.nn.Parameter(weight)
+        fully_shard(linear, mesh=joined.mesh["shard"])
+        piece = pieces.piece_of(full, linear.weight)
+        assert torch.equal(piece.to_local(), mine.chunk(2)[rank // 2])
+        assert torch.equal(piece.to_local(), linear.weight.to_local())
+
+
+def test_a_tensor_of_another_shape_is_refused(pretend: Pretend) -> None:
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    with pretend(0, 2, dp_shard=2, zero_stage=3) as joined:
+        like = distribute_tensor(torch.zeros(4, 2), joined.mesh["shard"], [Shard(0)], src_data_rank=None)
+        with pytest.raises(ValueError, match=r"a piece of \(3, 2\) was cut where this process has one of \(2, 2\)"):
+            pieces.piece_of(torch.zeros(6, 2), like)

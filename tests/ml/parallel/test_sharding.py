@@ -1,0 +1,48 @@
+"""Which modules share data and how; tests/layouts shows that the numbers are right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+from forge.ml.parallel import sharding  # noqa: E402 - torch may be missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    Pretend = Callable[..., AbstractContextManager[Any]]
+
+
+def small() -> Any:
+    return torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4), torch.nn.Linear(4, 2))
+
+
+def kinds(model: Any) -> list[str]:
+    return [type(module).__name__[:4] for module in model.modules()]
+
+
+@pytest.mark.parametrize(
+    ("degrees", "expected"),
+    [
+        ({"dp_replicate": 4}, ["Repl", "Repl", "Repl", "Line"]),
+        ({"dp_shard": 4, "zero_stage": 3}, ["FSDP", "FSDP", "FSDP", "Line"]),
+        ({"dp_shard": 2, "dp_replicate": 2, "zero_stage": 1}, ["FSDP", "FSDP", "FSDP", "Line"]),
+        ({"cp": 4}, ["Repl", "Repl", "Repl", "Line"]),
+        ({"tp": 4}, ["Sequ", "Line", "Line", "Line"]),
+    ],
+)
+def test_layers_share_by_themselves_and_the_rest_together(
+    pretend: Pretend, degrees: dict[str, int], expected: list[str]
+) -> None:
+    with pretend(0, 4, **degrees) as joined:
+        model = small()
+        sharding.share_data(model, list(model[:2]), joined)
+        assert kinds(model) == expected
+        size = {True: 1, False: 4 // joined.mesh.shape[2]}[joined.layout.zero_stage == 0]
+        if joined.layout.zero_stage:
+            assert len(model[0].weight.to_local()) == size
