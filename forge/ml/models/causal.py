@@ -161,6 +161,8 @@ def _stand_ins(slots: Slots) -> Iterator[None]:
         if id(tensor) not in made:  # what is tied stays so
             # One number for each dimension but the last: a few of them are alike, and nothing more is asked of them.
             row = torch.randn(tensor.shape[-1:]).abs().add(0.5).to(tensor.dtype)
+            if tensor.ndim > 2:  # noqa: PLR2004 - kernels for the matrices of experts want each of them whole
+                row = row.expand(tensor.shape[-2:]).contiguous()
             made[id(tensor)] = _kind_of(tensor, row.expand(tensor.shape))
         _put(module, leaf, made[id(tensor)])
     yield

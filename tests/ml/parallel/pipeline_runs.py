@@ -69,6 +69,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "norm_topk_prob": True,
     },
 }
+ASSEMBLED = """model:
+  config: {vocab_size: 300, hidden_size: 32, num_hidden_layers: 5, max_position_embeddings: 64}
+attention: {num_attention_heads: 4}
+feedforward: {intermediate_size: 48}
+"""
 COMMON = (
     "model.attn_implementation=auto",
     "trainer.max_steps=10",
@@ -104,6 +109,8 @@ class Runs:
         for name, config in FAMILIES.items():
             made = before + f"  config: {json.dumps(config)}\noptimizer:" + after
             (self.project / "configs" / f"{name}.yaml").write_text(made)
+        parts = before.replace("  - _self_", "  - /model: assembled\n  - _self_").partition("model:\n")[0]
+        (self.project / "configs" / "assembled.yaml").write_text(parts + ASSEMBLED + "optimizer:" + after)
         self.folder = folder / "frozen"
 
     def freeze(self, name: str, family: str, *overrides: str) -> str:

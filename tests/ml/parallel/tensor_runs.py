@@ -208,6 +208,151 @@ def compared(case: dict, single: dict, many: dict) -> dict:
     }
 
 
+class Holder(torch.nn.Module):
+    """A parameter by itself."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+
+def check_pieces(world: World) -> dict:
+    """Parameters cut by `tp`, and by `shard` on top: filled from whole ones, whole again, and their norm."""
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+    from torch.distributed.tensor.placement_types import _StridedShard
+
+    from forge.ml.parallel.norms import total_norm
+
+    found = {}
+    for shape, placement in (
+        ((8, 6), Shard(0)),
+        ((10, 6), Shard(0)),
+        ((2, 6), Shard(0)),
+        ((8, 6), Shard(1)),
+        ((5, 6), Shard(1)),
+        ((5, 6), Replicate()),
+        ((7,), Replicate()),
+        ((6,), Shard(0)),
+        ((3, 8, 6), _StridedShard(1, split_factor=2)),
+        ((3, 6, 8), Shard(2)),
+    ):
+        full = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        spread = distribute_tensor(torch.empty(shape, device="meta"), world.mesh["tp"], [placement], src_data_rank=None)
+        alone = piece_of(full, spread, DEVICE)
+        holder = Holder(spread)
+        fully_shard(holder, mesh=world.mesh["shard"])
+        both = piece_of(full, holder.weight.detach(), DEVICE)
+        norm = total_norm([both], world)
+        found[f"{list(shape)} {placement}"] = [
+            torch.equal(whole(alone), full),
+            torch.equal(whole(both), full),
+            abs(float(norm) - float(full.norm())) < 1e-5,
+            torch.equal(whole(alone * 2 + 1), full * 2 + 1),
+        ]
+    return found
+
+
+def check_talk(world: World) -> dict:
+    """What each operation gives, forwards and backwards, against the same in one process."""
+    from forge.ml.parallel.tensor_collectives import Peers, collected, copied, gathered, scattered, sliced, summed, total_of
+
+    peers = Peers.of(world.mesh["tp"])
+    generator = torch.Generator().manual_seed(2)
+    parts = [torch.randn(2, 4, 6, generator=generator) for _ in range(peers.size)]  # what each process has
+    pulls = [torch.randn(2, 4 * peers.size, 6, generator=generator) for _ in range(peers.size)]  # gradients of it
+
+    def apply(operation, pull, *args):
+        mine = parts[peers.rank].clone().requires_grad_()
+        answer = operation(mine, *args, peers)
+        answer.backward(pull)
+        return answer.detach(), mine.grad
+
+    def same(found, answer, gradient) -> list[bool]:
+        return [torch.allclose(found[0], answer, atol=1e-6), torch.allclose(found[1], gradient, atol=1e-6)]
+
+    total, wide = sum(parts), torch.cat(parts, 1)
+    short = [pull[:, :4].contiguous() for pull in pulls]
+    half = [pull[:, : 4 // peers.size].contiguous() for pull in pulls]
+    width, me = 4 // peers.size, peers.rank
+    own = slice(4 * me, 4 * me + 4)
+    piece = slice(width * me, width * me + width)
+    largest = torch.stack(parts).max(0).values
+    return {
+        "copied": same(apply(copied, short[me]), parts[me], sum(short)),
+        "summed": same(apply(summed, short[me]), total, short[me]),
+        "gathered": same(apply(gathered, pulls[me], 1), wide, pulls[me][:, own]),
+        "sliced": same(apply(sliced, half[me], 1), parts[me][:, piece], torch.cat(half, 1)),
+        "collected": same(apply(collected, pulls[me], 1), wide, sum(pulls)[:, own]),
+        "scattered": same(apply(scattered, half[me], 1), total[:, piece], torch.cat(half, 1)),
+        "total": [torch.allclose(total_of(parts[me], peers), total, atol=1e-6)],
+        "largest": [torch.equal(total_of(parts[me], peers, "max"), largest)],
+    }
+
+
+def check_loss(world: World) -> dict:
+    """Cross entropy of a head in slices against that of the whole head, plain and with a soft-cap, in chunks and in one."""
+    from forge.ml.loss.sliced import sliced_cross_entropy
+    from forge.ml.parallel.tensor_collectives import Peers
+
+    peers = Peers.of(world.mesh["tp"])
+    generator = torch.Generator().manual_seed(4)
+    hidden, weight = torch.randn(11, 8, generator=generator), torch.randn(12, 8, generator=generator)
+    bias = torch.randn(12, generator=generator)
+    targets = torch.tensor([0, 11, 5, 6, IGNORED, 3, 7, IGNORED, 1, 10, 2])
+    rows = slice(peers.rank * 12 // peers.size, (peers.rank + 1) * 12 // peers.size)
+    found = {}
+    for name, behind, chunk in (("plain", None, None), ("chunks", None, 3), ("soft-cap", lambda x: torch.tanh(x / 2) * 2, 4)):
+        whole_ones = [each.clone().requires_grad_() for each in (hidden, weight, bias)]
+        logits = torch.nn.functional.linear(*whole_ones)
+        logits = logits if behind is None else behind(logits)
+        expected = torch.nn.functional.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORED)
+        (expected * 0.5).backward()
+        mine = [each.clone().requires_grad_() for each in (hidden, weight[rows], bias[rows])]
+        loss = sliced_cross_entropy(*mine, targets, peers, behind=behind, rows=chunk)
+        (loss * 0.5).backward()
+        with torch.no_grad():
+            unlearned = sliced_cross_entropy(*mine, targets, peers, behind=behind, rows=chunk)
+        found[name] = [
+            torch.allclose(loss, expected),
+            torch.equal(loss.detach(), unlearned),
+            torch.allclose(mine[0].grad, whole_ones[0].grad, atol=1e-6),
+            torch.allclose(mine[1].grad, whole_ones[1].grad[rows], atol=1e-6),
+            torch.allclose(mine[2].grad, whole_ones[2].grad[rows], atol=1e-6),
+        ]
+    return found
+
+
+def check_logits(world: World) -> dict:
+    """Whole logits, evaluation without gradients, and bfloat16, of a model that is cut."""
+    case = {"model": "llama", "layout": {}}
+    single = materialise(unfilled(case), DEVICE)
+    from forge.ml.parallel.spread import spread_model
+
+    seams: list[CausalLoss] = []
+    look = lambda model: prepared(model, case, seams)  # noqa: E731
+    model = materialise_spread(unfilled(case), DEVICE, look, lambda model: str(spread_model(model, world)))
+    one = batch(case, torch.Generator().manual_seed(6))
+    reference = CausalLoss(single)
+    tokens = torch.arange(4, 12)[None]
+    with torch.no_grad():
+        answers = [model(input_ids=tokens, use_cache=False).logits, single(input_ids=tokens, use_cache=False).logits]
+        losses = [float(seams[0].total(one)), float(reference.total(one))]
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = [float(seams[0].total(one)), float(reference.total(one))]
+    with torch.autocast("cpu", torch.bfloat16):
+        seams[0].total(one).backward()
+    finite = all(bool(each.grad.to_local().isfinite().all()) for each in model.parameters())
+    return {
+        "logits": [torch.allclose(*answers, atol=1e-5)],
+        "evaluation": [abs(losses[0] - losses[1]) < 1e-4 * losses[1]],
+        "bfloat16": [abs(rough[0] - rough[1]) < 1e-2 * rough[1], finite],
+    }
+
+
+CHECKS = {"pieces": check_pieces, "talk": check_talk, "loss": check_loss, "logits": check_logits}
+
+
 def answer(case: dict, singles: dict, worlds: dict) -> dict:
     torch.manual_seed(5)
     key = json.dumps(
@@ -218,6 +363,8 @@ def answer(case: dict, singles: dict, worlds: dict) -> dict:
         # One process group serves all: only the mesh differs.
         worlds[layout] = joined(layout)
     try:
+        if "check" in case:
+            return {"name": case["name"], "checked": CHECKS[case["check"]](worlds[layout])}
         if key not in singles:
             singles[key] = single_run(deepcopy(case))
         return compared(case, singles[key], spread_run(deepcopy(case), worlds[layout]))

@@ -323,8 +323,8 @@ def test_code_that_nobody_has_trusted(project: Path, refused: Refused) -> None:
 
 def test_several_processes(refused: Refused) -> None:
     message = refused("parallel.dp_replicate=2")
-    assert "one process" in message
-    assert "parallel=single" in message
+    assert "dp_replicate=2 does not fit 1 processes" in message
+    assert "start as many processes" in message
 
 
 def test_an_argument_that_a_target_does_not_have(refused: Refused) -> None:
