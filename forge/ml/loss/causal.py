@@ -47,9 +47,9 @@ class CausalLoss:
     def total(self, batch: Batch) -> torch.Tensor:
         """The sum of the losses of all trained tokens, in float32; what is ignored never reaches the head."""
         batch = self.rounded(batch)
-        self._refuse_slices()
         inputs = attention_inputs(batch, self.head.model.config._attn_implementation)  # noqa: SLF001 - where transformers keeps it
         if self.kind == "whole":
+            self._refuse_slices()
             hidden = self.model(input_ids=batch.input_ids, **inputs).logits
             logits, targets = _trained(hidden, batch)
             return functional.cross_entropy(logits.float(), targets, reduction="sum")
@@ -86,6 +86,7 @@ class CausalLoss:
         return tail_cross_entropy(hidden, targets, self.head.tail, self.head.parameters, classes=classes)
 
     def _of_slices(self, hidden: torch.Tensor, targets: torch.Tensor, cut: TensorCut) -> torch.Tensor:
+        self._refuse_slices()
         # Communication is imported where there is somebody to talk to.
         from forge.ml.loss.sliced import sliced_cross_entropy
 

@@ -15,10 +15,11 @@ from forge.base.errors import RunError
 from forge.ml.data.batch import IGNORED
 from forge.ml.models.attention import attention_inputs
 from forge.ml.parallel.pieces import local
-from forge.ml.parallel.pipeline_stage import Stage
+from forge.ml.parallel.pipeline_stage import StageRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from forge.ml.data.batch import Batch
     from forge.ml.loss import CausalLoss
@@ -36,7 +37,6 @@ _SCHEDULES: Final = {
     "zbv": schedules.ScheduleZBVZeroBubble,
     "dualpipev": schedules.ScheduleDualPipeV,
 }
-Around = "Callable[[], AbstractContextManager[Any]]"
 
 
 class Pipeline:
@@ -59,8 +59,17 @@ class Pipeline:
         self._dtype = next(parameter for parameter in cut.own_layers()[0].parameters()).dtype
         self._stages = [self._stage(number, whole=whole) for number in cut.own]
         self._schedule = self._made_schedule()
+        if isinstance(self.model, FSDPModule):
+            # Its parts find each other when the first of them is used, and in a stage not all of them are in their places.
+            self.model._get_fsdp_state()._lazy_init()  # noqa: SLF001 - no public name
 
-    def learn(self, batches: Sequence[Batch], trained: int, forward: Around, backward: Around) -> torch.Tensor:
+    def learn(
+        self,
+        batches: Sequence[Batch],
+        trained: int,
+        forward: Callable[[], AbstractContextManager[Any]],
+        backward: Callable[[], AbstractContextManager[Any]],
+    ) -> torch.Tensor:
         """Add the gradients of the mean over ``trained`` tokens; the sum of the losses is returned where the last stage is, else 0.
 
         ``forward`` and ``backward`` are what the computations of each kind run in.
@@ -74,7 +83,7 @@ class Pipeline:
         self._batches = []
         return self._total
 
-    def evaluate(self, batches: Sequence[Batch], forward: Around) -> torch.Tensor:
+    def evaluate(self, batches: Sequence[Batch], forward: Callable[[], AbstractContextManager[Any]]) -> torch.Tensor:
         """The sum of the losses of batches where the last stage is, else 0: each stage takes all of them, one after another."""
         self._begin(batches)
         self._forward = forward
@@ -91,7 +100,7 @@ class Pipeline:
         self._batches = []
         return self._total
 
-    def _pass_on(self, stage: Stage, number: int, neighbour: Stage | None, sent: list[Any]) -> None:
+    def _pass_on(self, stage: StageRunner, number: int, neighbour: StageRunner | None, sent: list[Any]) -> None:
         if not any(each.stage_index == stage.stage_index - 1 for each in self._stages):
             for work in _started(stage.get_fwd_recv_ops(number)):
                 work.wait()
@@ -105,9 +114,9 @@ class Pipeline:
         self._batches = [self.loss.rounded(batch).to(self.world.device) for batch in batches]
         self._total = torch.zeros((), device=self.world.device)
 
-    def _stage(self, number: int, *, whole: bool) -> Stage:
+    def _stage(self, number: int, *, whole: bool) -> StageRunner:
         count = self._cut.count
-        return Stage(
+        return StageRunner(
             self._cut.modules(number),
             number,
             count,
@@ -115,7 +124,7 @@ class Pipeline:
             self.world.mesh.get_group("pp"),
             compute=lambda batch, received: self._compute(number, batch, received),
             blank=self._room,
-            backward=lambda: self._backward(),
+            backward=self._in_backward,
             # The loss makes its gradients on the way forward, and gives them away once.
             whole=whole or number == count - 1,
         )
@@ -148,6 +157,9 @@ class Pipeline:
             inputs = attention_inputs(batch, self.loss.head.model.config._attn_implementation)  # noqa: SLF001 - where transformers keeps it
             with self._cut.up_to_the_head():
                 return self.model(input_ids=batch.input_ids, **inputs)
+
+    def _in_backward(self) -> AbstractContextManager[Any]:
+        return self._backward()
 
     def _room(self, microbatch: int) -> torch.Tensor:
         shape = (*self._batches[microbatch].input_ids.shape, self._cut.anatomy.width)

@@ -286,7 +286,7 @@ class _Seen:
         """Inside, calls are noted; of the layers only the first runs."""
         hooks = [place.module.register_forward_hook(self._note) for place in (layers[0], *parts)]
         for layer in layers[1:]:
-            layer.put(_Passed(layer.module, _same, lambda hidden: self.answer(hidden)))
+            layer.put(_Passed(layer.module, _same, self._answered))
         try:
             yield
         finally:
@@ -294,6 +294,9 @@ class _Seen:
                 layer.put(layer.module)
             for hook in hooks:
                 hook.remove()
+
+    def _answered(self, hidden: torch.Tensor) -> Any:
+        return self.answer(hidden)
 
     def _note(self, module: nn.Module, _: Any, answer: Any) -> None:
         self.order.append(id(module))

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["Stage"]
+__all__ = ["StageRunner"]
 
 _FORWARD, _BACKWARD = 0, 1
 
 
-class Stage(_PipelineStageBase):
+class StageRunner(_PipelineStageBase):
     """Receives hidden states, computes, sends them on; and the same with their gradients, the other way.
 
     ``compute`` runs the stage on a microbatch, by its number and what was received; ``blank`` makes room for what is received.
@@ -119,7 +119,9 @@ class Stage(_PipelineStageBase):
             received.requires_grad_()
         made = self._compute(fwd_chunk_id, received)
         if self.dw_builder is None and made._is_view():  # noqa: SLF001 - no public name
-            made = made.clone()  # torch lets go of the graph in place where it makes the two halves, and not of a view's
+            made = (
+                made.clone()
+            )  # torch lets go of the graph in place where it makes the two halves, and not of a view's
         self.fwd_cache[fwd_chunk_id] = ((made,), [] if received is None else [received])
         return made
 

@@ -28,12 +28,19 @@ def spread_model(model: nn.Module, world: World, cut: Cut | None = None) -> str:
     if layout.tp > 1:
         from forge.ml.parallel.tensor import cut_matrices
 
-        cut_matrices(model, blocks(model), world)
+        cut_matrices(model, _chains(model, cut), world)
     exchange_heads(model, world)
     if cut is not None:
         cut.take_out()
     share_data(model, blocks(model) if cut is None else cut.own_layers(), world)
     return f"layout: {_described(layout)} on {world.size} processes"
+
+
+def _chains(model: nn.Module, cut: Cut | None) -> list[list[nn.Module]]:
+    """The layers that run one after another in this process."""
+    if cut is None:
+        return [blocks(model)]
+    return [[cut.anatomy.layers[number].module for number in cut.bounds[stage]] for stage in cut.own]
 
 
 def _described(layout: Layout) -> str:

@@ -6,6 +6,7 @@ The model's own code runs, on heads and widths that are a part of the whole. Eve
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -16,9 +17,9 @@ from torch.distributed.tensor import distribute_tensor
 
 from forge.base.errors import ModelError, RunError
 from forge.ml.loss.head import causal_model
-from forge.ml.memory.blocks import Forward, wrap_forward
+from forge.ml.memory.blocks import Forward, blocks, wrap_forward
 from forge.ml.parallel.pieces import local
-from forge.ml.parallel.tensor_collectives import Peers, collected, copied, gathered, sliced
+from forge.ml.parallel.tensor_collectives import Peers, collected, gathered, handed_out, sliced
 from forge.ml.parallel.tensor_layers import Cuts, apply_style, finish_module
 from forge.ml.parallel.tensor_plan import read_plan
 
@@ -55,23 +56,29 @@ class TensorCut:
         return None if tensor is None else gathered(local(tensor), 0, self.peers)
 
 
-def cut_matrices(model: nn.Module, layers: Sequence[nn.Module], world: World) -> None:
-    """Divide the matrices of an empty model over the processes of the dimension ``tp``."""
+def cut_matrices(model: nn.Module, chains: Sequence[Sequence[nn.Module]], world: World) -> None:
+    """Divide the matrices of an empty model over the processes of the dimension ``tp``.
+
+    A chain are layers that run one after another; what comes to the first and goes from the last of them is whole.
+    """
     layout = world.layout
     if world.mesh is None or layout.tp == 1:
         return
+    # It warns of every weight that is gathered over two dimensions, which a saved model needs.
+    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
     causal = causal_model(model)
     mesh = world.mesh["tp"]
     cut = TensorCut(Peers.of(mesh), layout.sequence_parallel, layout.loss_parallel)
     cuts = Cuts(cut.peers, causal.config.get_text_config())
-    plan = read_plan(causal, layers, stage=layout.pp > 1)
+    plan = read_plan(causal, blocks(model))
     _refuse(causal, plan, cut)
     for each in plan.outside:
         apply_style(each, cuts)
     for region in plan.regions:
         _cut_region(region, cuts, cut)
     if cut.sequence_parallel:
-        _cut_sequence(layers, plan, cuts)
+        for chain in chains:
+            _cut_sequence(chain, plan, cuts)
     for module in list(model.modules()):
         finish_module(module, cuts)
     for region in plan.regions:
@@ -91,12 +98,12 @@ def _refuse(causal: nn.Module, plan: TensorPlan, cut: TensorCut) -> None:
         )
     head = causal.get_output_embeddings()
     styles = {id(each.module): each.style for each in plan.outside if each.leaf is None}
-    if cut.loss_parallel and head is not None:
-        if type(head) is not nn.Linear or styles.get(id(head)) not in ("colwise", "colwise_gather_output"):
-            raise RunError(
-                f"loss_parallel divides the head by its rows, and that of {type(causal).__name__} cannot be",
-                hint="set parallel.loss_parallel=false",
-            )
+    divided = type(head) is nn.Linear and styles.get(id(head)) in ("colwise", "colwise_gather_output")
+    if cut.loss_parallel and head is not None and not divided:
+        raise RunError(
+            f"loss_parallel divides the head by its rows, and that of {type(causal).__name__} cannot be",
+            hint="set parallel.loss_parallel=false",
+        )
 
 
 def _refuse_parts_of_heads(region: Region, tp: int) -> None:
@@ -139,7 +146,7 @@ def _with_copy(peers: Peers, inner: Forward) -> Forward:
     """Copy what comes into a region once, in the place of once for each of its matrices."""
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        args, kwargs = _changed_first(args, kwargs, lambda hidden: copied(hidden, peers))
+        args, kwargs = _changed_first(args, kwargs, lambda hidden: handed_out(hidden, peers))
         return inner(self, *args, **kwargs)
 
     return forward
@@ -188,17 +195,17 @@ def _tensors(values: Sequence[Any]) -> Iterator[torch.Tensor]:
             yield from _tensors(value)
 
 
-def _cut_sequence(layers: Sequence[nn.Module], plan: TensorPlan, cuts: Cuts) -> None:
+def _cut_sequence(chain: Sequence[nn.Module], plan: TensorPlan, cuts: Cuts) -> None:
     """Between regions each process has a piece of every sequence, from the first layer to the last."""
     regions = {id(region.module) for region in plan.regions}
-    for layer in layers:
+    for layer in chain:
         inside = {
             id(parameter) for child in layer.children() if id(child) in regions for parameter in child.parameters()
         }
         # Norms see a part of the tokens only.
         cuts.partial.update(id(parameter) for parameter in layer.parameters() if id(parameter) not in inside)
-    wrap_forward(layers[0], partial(_entering, cuts.peers))
-    wrap_forward(layers[-1], partial(_leaving, cuts.peers))
+    wrap_forward(chain[0], partial(_entering, cuts.peers))
+    wrap_forward(chain[-1], partial(_leaving, cuts.peers))
 
 
 def _entering(peers: Peers, inner: Forward) -> Forward:

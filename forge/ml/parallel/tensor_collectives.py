@@ -8,7 +8,7 @@ keeps them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 import torch.distributed as dist
@@ -16,7 +16,10 @@ import torch.distributed as dist
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-__all__ = ["Peers", "collected", "copied", "gathered", "scattered", "sliced", "summed", "total_of"]
+__all__ = ["Peers", "collected", "gathered", "handed_out", "scattered", "sliced", "summed", "total_of"]
+
+
+_TRACED: Final = torch.ops._c10d_functional  # noqa: SLF001 - the collectives that torch.compile keeps have no other name
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Peers:
         return cls(group.group_name, dist.get_world_size(group), mesh.get_local_rank())
 
 
-def copied(tensor: torch.Tensor, peers: Peers) -> torch.Tensor:
+def handed_out(tensor: torch.Tensor, peers: Peers) -> torch.Tensor:
     """A tensor that is the same everywhere, on its way into pieces of work: its gradients are summed."""
     return _Copied.apply(tensor, peers.name) if _needs_gradient(tensor) else tensor
 
@@ -74,13 +77,13 @@ def _needs_gradient(tensor: torch.Tensor) -> bool:
 
 
 def _total(tensor: torch.Tensor, name: str, operation: str = "sum") -> torch.Tensor:
-    waiting = torch.ops._c10d_functional.all_reduce(tensor.contiguous(), operation, name)
-    return torch.ops._c10d_functional.wait_tensor(waiting)
+    waiting = _TRACED.all_reduce(tensor.contiguous(), operation, name)
+    return _TRACED.wait_tensor(waiting)
 
 
 def _all_pieces(tensor: torch.Tensor, dim: int, name: str, size: int) -> torch.Tensor:
-    waiting = torch.ops._c10d_functional.all_gather_into_tensor(tensor.contiguous(), size, name)
-    whole = torch.ops._c10d_functional.wait_tensor(waiting)
+    waiting = _TRACED.all_gather_into_tensor(tensor.contiguous(), size, name)
+    whole = _TRACED.wait_tensor(waiting)
     return whole if dim == 0 else torch.cat(whole.chunk(size, 0), dim)
 
 
@@ -90,8 +93,8 @@ def _piece(tensor: torch.Tensor, dim: int, size: int, rank: int) -> torch.Tensor
 
 def _piece_of_total(tensor: torch.Tensor, dim: int, name: str, size: int) -> torch.Tensor:
     ordered = tensor if dim == 0 else torch.cat(tensor.chunk(size, dim), 0)
-    waiting = torch.ops._c10d_functional.reduce_scatter_tensor(ordered.contiguous(), "sum", size, name)
-    return torch.ops._c10d_functional.wait_tensor(waiting)
+    waiting = _TRACED.reduce_scatter_tensor(ordered.contiguous(), "sum", size, name)
+    return _TRACED.wait_tensor(waiting)
 
 
 class _Copied(torch.autograd.Function):

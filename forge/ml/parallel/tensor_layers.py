@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from forge.base.errors import ModelError
 from forge.ml.memory.blocks import Forward, wrap_forward
-from forge.ml.parallel.tensor_collectives import copied, gathered, scattered, sliced, summed
+from forge.ml.parallel.tensor_collectives import gathered, handed_out, scattered, sliced, summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ class Cuts:
 def apply_style(each: Styled, cuts: Cuts, *, hoisted: bool = False, on_pieces: bool = False) -> None:
     """Divide what the plan names, and put around it what its processes tell each other.
 
-    With ``hoisted`` the region around it has copied what comes in; ``on_pieces`` says that what goes out is cut by the sequence.
+    With ``hoisted`` the region around it has handed out what comes in; ``on_pieces`` says that what goes out is cut by the sequence.
     """
     if each.leaf is not None:
         _cut_parameter(each, cuts)
@@ -105,7 +105,7 @@ def _piece(module: nn.Module, leaf: str, partial: frozenset[str], peers: Peers) 
     if not isinstance(parameter, DTensor):
         return parameter
     piece = parameter.to_local()
-    return copied(piece, peers) if leaf in partial else piece
+    return handed_out(piece, peers) if leaf in partial else piece
 
 
 def _linear(partial: frozenset[str], peers: Peers, *, with_bias: bool) -> Callable[[Forward], Forward]:
@@ -209,7 +209,7 @@ def _by_columns(each: Styled, cuts: Cuts, hoisted: bool, _: bool) -> None:  # no
 
     def around(inner: Forward) -> Forward:
         def forward(self: nn.Module, hidden: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-            answer = inner(self, hidden if hoisted else copied(hidden, peers), *args, **kwargs)
+            answer = inner(self, hidden if hoisted else handed_out(hidden, peers), *args, **kwargs)
             return gathered(answer, -1, peers) if gather else answer
 
         return forward
@@ -293,7 +293,7 @@ def _experts(each: Styled, cuts: Cuts, _: bool, __: bool) -> None:  # noqa: FBT0
 
 
 def _copied_if_trained(value: Any, peers: Peers) -> Any:
-    return copied(value, peers) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+    return handed_out(value, peers) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
 def _identity_expert(each: Styled, cuts: Cuts, _: bool, __: bool) -> None:  # noqa: FBT001 - as above
@@ -311,7 +311,7 @@ def _latent_keys(each: Styled, cuts: Cuts, _: bool, __: bool) -> None:  # noqa: 
 
     def parted(answer: torch.Tensor) -> torch.Tensor:
         rest, rotated = answer.split([answer.shape[-1] - width, width], -1)
-        return torch.cat([rest, copied(rotated, peers)], -1)
+        return torch.cat([rest, handed_out(rotated, peers)], -1)
 
     cuts.put_around(each.module, _afterward(parted))
 

@@ -10,13 +10,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from torch import nn
-
 from forge.base.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from torch import nn
     from transformers import PreTrainedModel
 
 __all__ = ["STYLES", "Region", "Styled", "TensorPlan", "read_plan"]
@@ -96,17 +95,13 @@ class TensorPlan:
     outside: list[Styled]
 
 
-def read_plan(model: PreTrainedModel, layers: Sequence[nn.Module], *, stage: bool = False) -> TensorPlan:
-    """The plan of a model for these layers of it; ModelError names what in it is not understood or fits nothing.
-
-    A ``stage`` of a pipeline may have neither embeddings nor a head.
-    """
+def read_plan(model: PreTrainedModel, layers: Sequence[nn.Module]) -> TensorPlan:
+    """The plan of a model with these layers; ModelError names what in it is not understood or fits nothing."""
     plan = _known(model)
     numbers = {id(layer) for layer in layers}
     stack = {name: module for name, module in model.named_modules() if id(module) in numbers}
     found = list(_styled(model, plan))
-    expected = {pattern for pattern in plan if "*" in pattern or not stage}
-    _refuse_unmatched(model, expected, found)
+    _refuse_unmatched(model, plan, found)
     regions = {
         f"{layer}.{child}": Region(f"{layer}.{child}", module)
         for layer, block in stack.items()
@@ -152,9 +147,9 @@ def _generic(name: str) -> str:
     return re.sub(r"\.\d+(?=\.|$)", ".*", name)
 
 
-def _refuse_unmatched(model: nn.Module, expected: set[str], found: list[Styled]) -> None:
+def _refuse_unmatched(model: nn.Module, plan: dict[str, str], found: list[Styled]) -> None:
     matched = {_generic(each.name) for each in found} | {each.name for each in found}
-    for pattern in sorted(expected - matched):
+    for pattern in sorted(plan.keys() - matched):
         # Another kind of the same part, such as a dense network in the place of experts, is no mistake of the plan.
         part = _part(pattern)
         if part is None or not any(name != pattern and _part(name) == part for name in matched):

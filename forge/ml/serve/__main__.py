@@ -33,7 +33,7 @@ _SHORTEST_KEY: Final = 16
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve a model until a signal ends it; 0: ended in peace, 2: the user's mistake."""
+    """Serve a model until a signal ends it; 0: ended in peace, 2: the user's mistake, 130: before it served."""
     options = _parser().parse_args(arguments)
     try:
         keys = _keys(options)
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     except (ForgeError, ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:  # while the model was being loaded
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -242,4 +244,9 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # Taking down what torch has imported takes seconds, and everything that has an end has been ended.
+    os._exit(code)

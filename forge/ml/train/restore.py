@@ -52,7 +52,9 @@ def _whole_weights(run: Run) -> dict[str, Any]:
     from forge.ml.parallel.pipeline_state import brought_together, united_weights
 
     parts = brought_together(run.world, _on_the_first(run, run.model.state_dict()))
-    return {} if parts is None else united_weights(parts, run.loss.order, getattr(run.model, "all_tied_weights_keys", {}))
+    return (
+        {} if parts is None else united_weights(parts, run.loss.order, getattr(run.model, "all_tied_weights_keys", {}))
+    )
 
 
 def _whole_state(run: Run) -> dict[str, Any]:

@@ -210,3 +210,42 @@ def test_a_cpu_meets_few_lengths() -> None:
     _, kept = causal._trained(torch.zeros(1, 128, 4), rounded)
     assert len(kept) == 128
     assert causal._rounded(rounded) is rounded
+
+
+class _Cut:
+    """A model cut into pieces of sequences, for what the loss asks of it."""
+
+    loss_parallel = False
+    row_multiple = 6
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_rows_can_be_cut_into_equal_pieces(rows: int) -> None:
+    model = _model("llama")
+    loss = causal.CausalLoss(model)
+    model.tensor_cut = _Cut()
+    batch = _batch((5, 2, 4, 3))
+    batch = data.Batch(
+        batch.input_ids.view(rows, -1),
+        batch.targets.view(rows, -1),
+        batch.position_ids.view(rows, -1),
+        batch.lengths,
+        batch.tokens,
+        batch.trained,
+    )
+    found = loss.rounded(batch)
+    width = found.input_ids.shape[1]
+    assert width % 6 == 0
+    assert int(found.lengths.sum()) == rows * width == found.targets.numel() == found.position_ids.numel()
+    assert int((found.targets != data.IGNORED).sum()) == batch.trained
+    if rows == 2:  # each row ends with a document of its own
+        assert found.lengths.tolist() == [5, 2, 5, 4, 3, 5]
+
+
+def test_logits_that_depend_on_one_another_are_not_divided() -> None:
+    model = _model("llama")
+    loss = causal.CausalLoss(model, kind="whole")
+    model.tensor_cut = _Cut()
+    model.tensor_cut.loss_parallel = True
+    with pytest.raises(errors.ModelError, match="are not made one by one"):
+        loss.total(_batch())

@@ -133,3 +133,29 @@ def test_adapters_on_the_head_are_seen(more: dict[str, Any], *, linear: bool) ->
     assert found.is_linear() is linear
     assert all(each.requires_grad for each in found.parameters)
     assert len(found.parameters) == (1 if linear else 2)
+
+
+@pytest.mark.parametrize("kind", ["granite", "cohere", "gemma2"])
+def test_what_is_behind_the_head_works_on_each_logit_by_itself(kind: str) -> None:
+    model = _model(kind)
+    found = head.Head(model)
+    hidden = torch.randn(3, model.config.hidden_size)
+    with torch.no_grad():
+        logits = found.tail(hidden)
+        assert torch.equal(found.behind(found.linear(hidden)), logits)
+        assert torch.equal(found.behind(found.linear(hidden)[:, 5:]), logits[:, 5:])
+    assert found.is_elementwise()
+
+
+def test_a_softmax_behind_the_head_is_seen() -> None:
+    model = _model("llama")
+    forward = model.forward
+
+    def normalised(**arguments: Any) -> Any:
+        answer = forward(**arguments)
+        answer.logits = answer.logits.log_softmax(-1)
+        return answer
+
+    model.forward = normalised
+    assert head.Head(model).is_separable()
+    assert not head.Head(model).is_elementwise()

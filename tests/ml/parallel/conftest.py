@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+# Modules beside the tests, and those of small real runs.
+sys.path[:0] = [os.path.dirname(__file__), os.path.join(os.path.dirname(__file__), "..", "..", "resume")]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

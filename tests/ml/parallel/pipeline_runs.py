@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import small_run
@@ -17,6 +18,8 @@ import small_run
 import forge
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
 SIZES = {
@@ -71,7 +74,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 ASSEMBLED = """model:
   config: {vocab_size: 300, hidden_size: 32, num_hidden_layers: 5, max_position_embeddings: 64}
-attention: {num_attention_heads: 4}
+attention: {num_heads: 4}
 feedforward: {intermediate_size: 48}
 """
 COMMON = (
@@ -112,6 +115,19 @@ class Runs:
         parts = before.replace("  - _self_", "  - /model: assembled\n  - _self_").partition("model:\n")[0]
         (self.project / "configs" / "assembled.yaml").write_text(parts + ASSEMBLED + "optimizer:" + after)
         self.folder = folder / "frozen"
+
+    def close(self) -> None:
+        """Remove what the runs have written."""
+        shutil.rmtree(self.folder.parent)
+
+    def last_step(self, name: str) -> int:
+        """The number of steps of a frozen run."""
+        text = (self.folder / name / "run.json").read_text()
+        return int(re.findall(r"trainer\.max_steps=(\d+)", text)[-1])
+
+    def checkpoint(self, name: str, step: int) -> Path:
+        """The checkpoint that a run has saved, or will save, at a step."""
+        return self.folder.parent / "out" / name / "checkpoints" / f"checkpoint-{step}"
 
     def freeze(self, name: str, family: str, *overrides: str) -> str:
         """Freeze a run; its name is given back."""

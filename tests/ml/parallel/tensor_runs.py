@@ -1,16 +1,19 @@
 """Trains small models in several processes, with their matrices divided and in one process, and tells how far the two are apart.
 
-Run by `test_tensor.py`, once in each process: ``tensor_runs.py CASES ANSWERS``, two files in JSON. All cases are gone through
-in one start, because importing takes longer than training.
+Run by `test_tensor.py`: ``tensor_runs.py STARTS ANSWERS``, two files in JSON. Everything is imported once, because that takes
+longer than training; the processes are copies of the one that has done so.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import traceback
 from copy import deepcopy
+from typing import Any
 
 import torch
 from transformers import AutoConfig
@@ -55,13 +58,13 @@ def config_of(case: dict) -> object:
     return AutoConfig.for_model(kind, **{**SIZES, **extra})
 
 
-def assembled(**extra):
+def assembled(**extra: Any) -> Any:
     from forge.ml.models.decoder.attention import GroupedQueryAttention
     from forge.ml.models.decoder.config import DecoderConfig
     from forge.ml.models.decoder.feed_forward import GatedFeedForward, Mlp
     from forge.ml.models.decoder.layer import PostNorm, PreNorm
     from forge.ml.models.decoder.norm import RMSNorm
-    from forge.ml.models.decoder.position import Rotary
+    from forge.ml.models.decoder.position import Alibi, Rotary
 
     norm = RMSNorm()
     qk = norm if extra.pop("qk_norm", False) else None
@@ -74,14 +77,14 @@ def assembled(**extra):
         num_hidden_layers=2,
         max_position_embeddings=64,
         layers=[first, second],
-        position=Rotary(),
+        position=Alibi() if extra.pop("alibi", False) else Rotary(),
         norm=norm,
         pad_token_id=0,
         **extra,
     )
 
 
-def unfilled(case: dict):
+def unfilled(case: dict) -> Any:
     adapter = None
     if case.get("lora"):
         from peft import LoraConfig
@@ -93,14 +96,14 @@ def unfilled(case: dict):
         return causal_lm(config_of(case), attn_implementation=case.get("attention", DOCUMENTS), adapter=adapter, seed=1)
 
 
-def prepared(model, case: dict, seams: list) -> None:
+def prepared(model: Any, case: dict, seams: list) -> None:
     seams.append(CausalLoss(model, kind=case.get("loss", "auto")))
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
 
 
-def saved(model, case: dict) -> None:
+def saved(model: Any, case: dict) -> None:
     if case.get("checkpointing"):
         checkpoint_blocks(model, case["checkpointing"])
     if case.get("compile"):
@@ -127,7 +130,7 @@ def batch(case: dict, generator: torch.Generator) -> Batch:
     return Batch(tokens, targets, position_ids, lengths, 2 * width, int((targets != IGNORED).sum()))
 
 
-def train(model, loss, world: World, case: dict) -> dict:
+def train(model: Any, loss: CausalLoss, world: World, case: dict) -> dict:
     steps = case.get("steps", 10)
     model.train()
     trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
@@ -153,21 +156,25 @@ def train(model, loss, world: World, case: dict) -> dict:
 
 
 def spread_run(case: dict, world: World) -> dict:
-    from forge.ml.parallel.spread import spread_model
-
     from torch._dynamo.utils import counters
+
+    from forge.ml.parallel.spread import spread_model
 
     seams: list[CausalLoss] = []
     counters.clear()
 
-    def spread(model) -> None:
+    def spread(model: Any) -> None:
         saved(model, case)
         spread_model(model, world)
 
     model = materialise_spread(unfilled(case), DEVICE, lambda model: prepared(model, case, seams), spread)
     found = train(model, seams[0], world, case)
     found["pieces"] = {name: list(each.to_local().shape) for name, each in model.named_parameters()}
-    found["graphs"] = [sum(counters["graph_break"].values()), counters["stats"]["unique_graphs"], list(counters["graph_break"])]
+    found["graphs"] = [
+        sum(counters["graph_break"].values()),
+        counters["stats"]["unique_graphs"],
+        list(counters["graph_break"]),
+    ]
     found["refilled"] = all(
         torch.equal(piece_of(found["weights"][name], each.detach()).to_local(), each.to_local())
         for name, each in model.named_parameters()
@@ -255,20 +262,29 @@ def check_pieces(world: World) -> dict:
 
 def check_talk(world: World) -> dict:
     """What each operation gives, forwards and backwards, against the same in one process."""
-    from forge.ml.parallel.tensor_collectives import Peers, collected, copied, gathered, scattered, sliced, summed, total_of
+    from forge.ml.parallel.tensor_collectives import (
+        Peers,
+        collected,
+        gathered,
+        handed_out,
+        scattered,
+        sliced,
+        summed,
+        total_of,
+    )
 
     peers = Peers.of(world.mesh["tp"])
     generator = torch.Generator().manual_seed(2)
     parts = [torch.randn(2, 4, 6, generator=generator) for _ in range(peers.size)]  # what each process has
     pulls = [torch.randn(2, 4 * peers.size, 6, generator=generator) for _ in range(peers.size)]  # gradients of it
 
-    def apply(operation, pull, *args):
+    def apply(operation: Any, pull: torch.Tensor, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
         mine = parts[peers.rank].clone().requires_grad_()
         answer = operation(mine, *args, peers)
         answer.backward(pull)
         return answer.detach(), mine.grad
 
-    def same(found, answer, gradient) -> list[bool]:
+    def same(found: Any, answer: torch.Tensor, gradient: torch.Tensor) -> list[bool]:
         return [torch.allclose(found[0], answer, atol=1e-6), torch.allclose(found[1], gradient, atol=1e-6)]
 
     total, wide = sum(parts), torch.cat(parts, 1)
@@ -279,7 +295,7 @@ def check_talk(world: World) -> dict:
     piece = slice(width * me, width * me + width)
     largest = torch.stack(parts).max(0).values
     return {
-        "copied": same(apply(copied, short[me]), parts[me], sum(short)),
+        "handed_out": same(apply(handed_out, short[me]), parts[me], sum(short)),
         "summed": same(apply(summed, short[me]), total, short[me]),
         "gathered": same(apply(gathered, pulls[me], 1), wide, pulls[me][:, own]),
         "sliced": same(apply(sliced, half[me], 1), parts[me][:, piece], torch.cat(half, 1)),
@@ -302,7 +318,11 @@ def check_loss(world: World) -> dict:
     targets = torch.tensor([0, 11, 5, 6, IGNORED, 3, 7, IGNORED, 1, 10, 2])
     rows = slice(peers.rank * 12 // peers.size, (peers.rank + 1) * 12 // peers.size)
     found = {}
-    for name, behind, chunk in (("plain", None, None), ("chunks", None, 3), ("soft-cap", lambda x: torch.tanh(x / 2) * 2, 4)):
+    for name, behind, chunk in (
+        ("plain", None, None),
+        ("chunks", None, 3),
+        ("soft-cap", lambda x: torch.tanh(x / 2) * 2, 4),
+    ):
         whole_ones = [each.clone().requires_grad_() for each in (hidden, weight, bias)]
         logits = torch.nn.functional.linear(*whole_ones)
         logits = logits if behind is None else behind(logits)
@@ -365,9 +385,12 @@ def answer(case: dict, singles: dict, worlds: dict) -> dict:
     try:
         if "check" in case:
             return {"name": case["name"], "checked": CHECKS[case["check"]](worlds[layout])}
+        many = spread_run(deepcopy(case), worlds[layout])
+        if worlds[layout].rank:
+            return {"name": case["name"]}  # the first process compares for all
         if key not in singles:
             singles[key] = single_run(deepcopy(case))
-        return compared(case, singles[key], spread_run(deepcopy(case), worlds[layout]))
+        return compared(case, singles[key], many)
     except ForgeError as error:
         return {"name": case["name"], "refused": str(error)}
     except Exception:  # noqa: BLE001 - told to the test
@@ -387,23 +410,71 @@ def joined(layout: Layout) -> World:
 
 
 def main() -> None:
+    """Go through each start's cases in so many processes, which are copies of this one, where all is imported already."""
     with open(sys.argv[1]) as file:
-        cases = json.load(file)
+        starts = json.load(file)
     torch.set_num_threads(1)
+    answers = []
+    for number, start in enumerate(starts):
+        path = f"{sys.argv[2]}.{number}"
+        ranks = [_started(rank, start, path) for rank in range(start["processes"])]
+        if not _ended_well(ranks):
+            sys.exit(1)
+        with open(path) as file:
+            answers += json.load(file)
+    with open(sys.argv[2], "w") as file:
+        json.dump(answers, file)
+
+
+def _started(rank: int, start: dict, path: str) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        # Whoever ends the one that all were copied from ends all.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(start["processes"])}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(start["port"])}
+        _go_through(rank, start["cases"], path)
+        code = 0
+    except BaseException:  # noqa: BLE001 - whatever it is, it is shown, and this copy ends here
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _ended_well(children: list[int]) -> bool:
+    """Whether all processes ended well; the first that does not ends the others, which would wait for it."""
+    left = set(children)
+    well = True
+    while left:
+        child, status = os.wait()
+        left.discard(child)
+        if status and well:
+            well = False
+            for other in left:
+                os.kill(other, signal.SIGKILL)
+    return well
+
+
+def _go_through(rank: int, cases: list[dict], path: str) -> None:
+    import torch.distributed as dist
+
     singles, worlds = {}, {}
     answers = []
     for case in cases:
         answers.append(answer(case, singles, worlds))
-        if os.environ["RANK"] == "0" and os.environ.get("LOUD"):
+        if rank == 0 and os.environ.get("LOUD"):
             shown = {k: v for k, v in answers[-1].items() if k not in ("pieces", "error")}
-            print(shown, answers[-1].get("error", ""), flush=True)
+            sys.stdout.write(f"{shown} {answers[-1].get('error', '')}\n")
         if "error" in answers[-1] and not os.environ.get("ON"):
-            break  # the others may wait for what does not come
-    if os.environ["RANK"] == "0":
-        with open(sys.argv[2], "w") as file:
+            raise RuntimeError(answers[-1]["error"])  # the others may wait for what does not come
+    if rank == 0:
+        with open(path, "w") as file:
             json.dump(answers, file)
-    import torch.distributed as dist
-
     dist.destroy_process_group()
 
 

@@ -1,0 +1,128 @@
+"""Training over the stages of a pipeline, with real processes: the same losses, gradients and weights as in one."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+torch = pytest.importorskip("torch")
+
+from pipeline_runs import FAMILIES, Outcome, Runs, difference  # noqa: E402 - torch may be missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FULL = bool(os.environ.get("FORGE_FULL"))
+ALL = pytest.mark.skipif(not FULL, reason="set FORGE_FULL=1")
+STEPS = () if FULL else ("trainer.max_steps=3", "trainer.eval_steps=3")
+ONCE = ("parallel=pp_1f1b", "parallel.microbatches=2")
+FOLDED = ("parallel=pp_zbv", "parallel.microbatches=4")
+EIGHT = "trainer.per_device_train_batch_size=8"
+SCHEDULES = ("gpipe", "1f1b", "i1f1b", "bfs", "zb", "zbv", "dualpipe")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    made = Runs(tmp_path_factory.mktemp("pipeline"))
+    yield made
+    made.close()
+
+
+def same(one: Outcome, other: Outcome) -> None:
+    """The same training: what sums in another order leave, and what an optimizer makes of that."""
+    found = difference(one, other)
+    assert found["loss"] < 1e-5, found
+    assert found["eval"] < 1e-5, found
+    assert found["gradients"] < 1e-5, found
+    assert abs(one.norms[0] - other.norms[0]) < 1e-5 * other.norms[0], found
+    # A gradient that is 0 but for rounding, such as that of a key's bias, becomes a whole step of Adam.
+    assert found["weights"] < (1e-2 if FULL else 1e-3), found
+
+
+def test_a_pipeline_learns_what_one_process_learns_and_hands_it_on(runs: Runs) -> None:
+    """A tied model in stages of unlike sizes, twice cut in another way; its checkpoint goes on in one process, bit by bit."""
+    saving, nothing = "trainer.save_strategy=steps", "trainer.save_strategy=no"
+    alone = runs.freeze("alone", "llama_tied", *STEPS)
+    plain = runs.freeze("plain", "llama_tied", *STEPS, *ONCE, saving)
+    fold = runs.freeze("fold", "llama_tied", *STEPS, *FOLDED)
+    last = runs.last_step(plain)
+    resumed = f"trainer.resume_from_checkpoint={runs.checkpoint(plain, last)}"
+    again = [
+        runs.freeze("again-one", "llama_tied", *STEPS, resumed, nothing),
+        runs.freeze("again-fsdp", "llama_tied", *STEPS, "parallel=fsdp", resumed, nothing),
+        runs.freeze("again-pp", "llama_tied", *STEPS, "parallel=pp_gpipe", "parallel.microbatches=4", resumed, nothing),
+    ]
+    found = runs.carry_out([plain, fold, *again[1:]], 2)
+    found |= runs.carry_out([alone, again[0]])
+    same(found[plain], found[alone])
+    same(found[fold], found[alone])
+    for name in again:
+        assert found[name].weights.keys() == found[plain].weights.keys()
+        assert all(torch.equal(found[name].weights[each], found[plain].weights[each]) for each in found[plain].weights)
+
+
+@ALL
+def test_every_family(runs: Runs) -> None:
+    families = [*(name for name in FAMILIES if name != "llama_8"), "assembled"]
+    alone = runs.carry_out([runs.freeze(f"{name}-1", name) for name in families])
+    cut = runs.carry_out([runs.freeze(f"{name}-2", name, *ONCE) for name in families], 2)
+    for name in families:
+        same(cut[f"{name}-2"], alone[f"{name}-1"])
+
+
+@ALL
+@pytest.mark.parametrize("processes", [2, 4])
+def test_every_schedule(runs: Runs, processes: int) -> None:
+    alone = runs.carry_out([runs.freeze(f"alone-{processes}", "llama_8", EIGHT)])[f"alone-{processes}"]
+    size = (EIGHT, f"parallel.pp={processes}")
+    names = [runs.freeze(f"{name}-{processes}", "llama_8", f"parallel=pp_{name}", *size) for name in SCHEDULES]
+    for outcome in runs.carry_out(names, processes).values():
+        same(outcome, alone)
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("family", "overrides"),
+    [
+        ("llama_tied", ("parallel=pp_fsdp", "parallel.microbatches=4")),
+        ("llama_8", (*FOLDED, "parallel.dp_shard=2", "parallel.zero_stage=3")),
+        ("llama_8", ("parallel=pp_zb", "parallel.microbatches=4", "parallel.dp_shard=2", "parallel.zero_stage=2")),
+        ("llama_tied", (*ONCE, "parallel.dp_replicate=2")),
+    ],
+)
+def test_stages_that_several_processes_share(runs: Runs, family: str, overrides: Any) -> None:
+    name = "-".join(overrides).replace("=", "").replace("parallel", "").replace(".", "")
+    alone = runs.carry_out([runs.freeze(f"{name}-1", family, EIGHT)])[f"{name}-1"]
+    cut = runs.freeze(f"{name}-4", family, "trainer.per_device_train_batch_size=4", *overrides)
+    same(runs.carry_out([cut], 4)[cut], alone)
+
+
+@ALL
+@pytest.mark.parametrize(
+    "settings",
+    [("+adapter@model.adapter=lora",), ("trainer.gradient_checkpointing=true",)],
+    ids=["lora", "checkpointing"],
+)
+def test_what_goes_with_a_pipeline(runs: Runs, settings: Any) -> None:
+    name = settings[0].partition("=")[2]
+    alone = runs.freeze(f"{name}-1", "llama_8", *settings)
+    cut = runs.freeze(f"{name}-2", "llama_8", *settings, "parallel=pp_zb", "parallel.microbatches=4")
+    same(runs.carry_out([cut], 2)[cut], runs.carry_out([alone])[alone])
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("parallel.microbatches=3",), "cannot be cut into 3 microbatches"),
+        (("parallel.microbatches=4", "trainer.stochastic_rounding=true"), "stochastic_rounding"),
+        (("parallel.microbatches=4", "model.config.num_hidden_layers=1"), "needs as many layers"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused(runs: Runs, wrong: Any, said: str) -> None:
+    name = runs.freeze(f"wrong-{said[:6].strip()}", "llama", "parallel=pp_1f1b", *wrong)
+    with pytest.raises(AssertionError, match=said):
+        runs.carry_out([name], 2)

@@ -1,0 +1,108 @@
+"""A model cut into stages; in one process, which hands over what stages would send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+import transformers  # noqa: E402 - torch may be missing
+from pipeline_runs import FAMILIES  # noqa: E402 - torch may be missing
+
+from forge.base.errors import ModelError, RunError  # noqa: E402 - as above
+from forge.ml.data.batch import Batch  # noqa: E402 - as above
+from forge.ml.loss import CausalLoss  # noqa: E402 - as above
+from forge.ml.models.causal import causal_lm  # noqa: E402 - as above
+from forge.ml.parallel.pipeline_cut import Cut, dissect, stages_of  # noqa: E402 - as above
+from forge.plan.layout import Layout  # noqa: E402 - as above
+
+
+def made(family: str) -> Any:
+    settings = dict(FAMILIES[family])
+    kind = getattr(transformers, settings.pop("_target_").rpartition(".")[2])
+    return causal_lm(kind(**settings), attn_implementation="auto")
+
+
+def batch() -> Batch:
+    tokens = torch.arange(24).reshape(2, 12) % 90 + 3
+    return Batch(tokens, tokens.roll(-1, 1), torch.arange(12).expand(2, 12), None, 24, 24)
+
+
+def layout(pp: int, **rest: Any) -> Layout:
+    return Layout(pp=pp, pp_schedule="1f1b", microbatches=pp, **rest)
+
+
+def cut_of(model: Any, place: int, pp: int = 2) -> tuple[CausalLoss, Cut]:
+    loss = CausalLoss(model)
+    return loss, Cut(dissect(loss.head), layout(pp), place, 12, tuple(model.state_dict()))
+
+
+def passed_through(family: str, stages: int) -> Any:
+    """The loss of a batch that goes through stages, each a model that has nothing else."""
+    hidden = None
+    for place in range(stages):
+        loss, cut = cut_of(made(family), place, stages)
+        cut.take_out()
+        with cut.passing(place, hidden):
+            if place == stages - 1:
+                return loss.total(batch())
+            with cut.up_to_the_head():
+                hidden = loss.model(input_ids=batch().input_ids, use_cache=False).detach()
+    raise AssertionError
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_stages_one_after_another_are_the_model(family: str) -> None:
+    torch.testing.assert_close(passed_through(family, 3), CausalLoss(made(family)).total(batch()), rtol=1e-6, atol=0)
+
+
+def test_what_a_process_does_not_need_is_taken_out() -> None:
+    model = made("llama")
+    _, cut = cut_of(model, 1)
+    before = {name.split(".")[2] for name in model.state_dict() if "layers" in name}
+    cut.take_out()
+    names = model.state_dict().keys()
+    assert {name.split(".")[2] for name in names if "layers" in name} < before
+    assert "lm_head.weight" in names
+    assert "model.embed_tokens.weight" not in names
+    assert cut.has_last
+    assert not cut.has_first
+
+
+def test_both_ends_of_a_tied_model_have_the_weight_that_they_share() -> None:
+    for place in (0, 1):
+        model = made("llama_tied")
+        _, cut = cut_of(model, place)
+        cut.take_out()
+        assert {"lm_head.weight", "model.embed_tokens.weight"} <= model.state_dict().keys()
+        assert [tuple(each.shape) for each in cut.shared()] == [(300, 32)]
+
+
+def test_what_is_elsewhere_cannot_be_called() -> None:
+    model = made("llama")
+    _, cut = cut_of(model, 0)
+    cut.take_out()
+    with pytest.raises(RunError, match="belongs to another process"):
+        model(input_ids=batch().input_ids)
+
+
+def test_stages_of_a_process() -> None:
+    several = Layout(pp=2, pp_schedule="looped_bfs", microbatches=2, stages_per_rank=3)
+    folded = Layout(pp=3, pp_schedule="zbv", microbatches=6, stages_per_rank=2)
+    assert stages_of(several, 1) == [1, 3, 5]
+    assert [stages_of(folded, place) for place in range(3)] == [[0, 5], [1, 4], [2, 3]]
+
+
+def test_more_stages_than_layers_are_refused() -> None:
+    with pytest.raises(RunError, match="6 stages needs as many layers"):
+        cut_of(made("llama"), 0, 6)
+
+
+def test_weights_that_belong_to_no_part_are_refused() -> None:
+    model = made("llama")
+    model.model.scale = torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(ModelError, match="weights of its own"):
+        dissect(CausalLoss(model).head)
