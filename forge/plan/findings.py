@@ -48,6 +48,8 @@ def _is_one_process(root: Node, main: str) -> bool:
     if not isinstance(trainer, Call):
         return True
     parallel, launch = find(trainer, ("parallel",)), find(root, ("launch",))
+    if parallel is None and not trainer.target.startswith("forge."):
+        return True  # somebody else's trainer, which knows of no layout
     launched = [] if launch is None else [find(launch, (name,)) for name in ("nodes", "nproc_per_node")]
     values = [] if parallel is None else [edge.node for edge in edges(parallel) if edge.key != "reshard_after_forward"]
     plain = all(isinstance(node, Const) and node.value is not True and node.value in (None, 0, 1) for node in values)

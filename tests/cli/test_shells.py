@@ -74,6 +74,9 @@ def shell(project: Path, tmp_path: Path, environment: dict[str, str]) -> Iterato
     home = tmp_path / "home"
     home.mkdir()
     environment = {**environment, "PATH": f"{folder}:{os.environ['PATH']}", "TERM": "xterm", "HOME": str(home)}
+    environment["FISH_UNIT_TESTS_RUNNING"] = (
+        "1"  # else it reads every manual page of the machine, for a minute, behind our back
+    )
     opened: list[Terminal] = []
 
     def start(name: str) -> Terminal:

@@ -242,5 +242,4 @@ def _spread(model: nn.Module, cuts: Cuts, mesh: Any) -> None:
             if id(parameter) not in made:
                 spread = distribute_tensor(parameter.detach(), mesh, [cuts.placement(parameter)], src_data_rank=None)
                 made[id(parameter)] = nn.Parameter(spread, parameter.requires_grad)
-                made[id(made[id(parameter)])] = made[id(parameter)]
             own[leaf] = made[id(parameter)]

@@ -84,6 +84,11 @@ def apply_style(each: Styled, cuts: Cuts, *, hoisted: bool = False, on_pieces: b
 
 def finish_module(module: nn.Module, cuts: Cuts) -> None:
     """Let the code of a module find plain tensors, the pieces of this process, and put around it what its style asks for."""
+    if isinstance(module, (nn.ParameterDict, nn.ParameterList)) and any(True for _ in module.parameters()):
+        raise ModelError(
+            "parameters in a list or dict, such as those of an adapter on an embedding, cannot be divided",
+            hint="let the adapter be LoRA on linear layers, or choose a layout without tensor parallelism, such as parallel=fsdp",
+        )
     if any(each is not None for each in module._parameters.values()):  # noqa: SLF001 - its own ones only
         _run_on_pieces(module, cuts)
     for around in cuts.around.get(id(module), ()):

@@ -93,11 +93,6 @@ def _pipelined(settings: Trainer, loss: CausalLoss, cut: Cut, world: World) -> A
     """The loss of a model that is cut into stages."""
     from forge.ml.parallel.pipeline import Pipeline
 
-    if settings.stochastic_rounding:
-        raise RunError(
-            "stochastic_rounding draws other numbers in each process, and stages of a pipeline may share weights",
-            hint="set trainer.stochastic_rounding=false, or choose a layout without pp",
-        )
     again = (
         settings.gradient_checkpointing or settings.enable_activation_offloading or settings.torch_compile is not False
     )

@@ -111,9 +111,9 @@ def saved(model: Any, case: dict) -> None:
 
 
 def batches(case: dict, count: int) -> list[list[Batch]]:
-    """For each step the batches of two groups of processes that read data of their own."""
+    """For each step the batches of the groups of processes that read data of their own."""
     generator = torch.Generator().manual_seed(3)
-    return [[batch(case, generator) for _ in range(2)] for _ in range(count)]
+    return [[batch(case, generator) for _ in range(case.get("groups", 2))] for _ in range(count)]
 
 
 def batch(case: dict, generator: torch.Generator) -> Batch:

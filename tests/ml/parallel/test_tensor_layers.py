@@ -117,3 +117,14 @@ def test_padding_is_known_where_its_row_is() -> None:
         apply_style(styled("embedding_rowwise", embedding), Cuts(Peers("nobody", 2, rank), None))
         found.append(embedding.padding_idx)
     assert found == [None, 1]
+
+
+def test_parameters_without_a_module_of_their_own_are_refused() -> None:
+    import torch
+    from torch import nn
+
+    from forge.base.errors import ModelError
+    from forge.ml.parallel.tensor_layers import finish_module
+
+    with pytest.raises(ModelError, match="such as those of an adapter on an embedding"):
+        finish_module(nn.ParameterDict({"a": nn.Parameter(torch.empty(2))}), cuts_of(2))
