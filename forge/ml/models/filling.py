@@ -220,11 +220,11 @@ class _Placing:
         model, slots = self.plan.model, self.plan.slots
         for name in model.all_tied_weights_keys:
             getattr(*slots.owners[name])._is_hf_initialized = True  # noqa: SLF001 - as in _place
-        for name in {*self.plan.own, *slots.temporary} - set(model.all_tied_weights_keys):
-            self._make_room(*slots.owners[name])
         for parameter in model.parameters():
             if not parameter.is_meta:  # those of an adapter, which has made them itself
                 parameter._is_hf_initialized = True  # noqa: SLF001 - as in _place
+        for name in {*self.plan.own, *slots.temporary} - set(model.all_tied_weights_keys):
+            self._make_room(*slots.owners[name])
         model.initialize_weights()
         model.tie_weights(missing_keys=set(slots.tensors()) - self.plan.provided, recompute_mapping=False)
         if left := [name for name, tensor in slots.tensors().items() if tensor.is_meta]:
