@@ -24,7 +24,7 @@ class Fault:
     `batch` is the place of the batch in its step; `largest_input` the largest number that went into the module.
     """
 
-    kind: Literal["weight", "output", "loss", "gradient", "unknown"]
+    kind: Literal["weight", "output", "loss", "gradient", "unknown", "apart"]
     module: str = ""
     type: str = ""
     batch: int | None = None
@@ -37,6 +37,7 @@ class Fault:
             "output": f"the output of {named} is the first that is not finite",
             "loss": "the outputs of all modules are finite, the loss computed from them is not",
             "gradient": f"the loss is finite, and the gradient of {named} is the first that is not",
+            "apart": "on several processes the step is not repeated to find the module (parallel=single does)",
             "unknown": "the step did not show it again when it was repeated",
         }[self.kind]
 

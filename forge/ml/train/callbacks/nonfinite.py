@@ -70,7 +70,8 @@ class NonFinite(Callback):
         fault = self._fault(run)
         batches = run.batch if fault.batch is None else [run.batch[fault.batch]]
         examples = [list(pair) for batch in batches for pair in batch.ids]
-        path = os.path.join(run.folder, f"nonfinite-step{run.step + 1}.json")
+        process = "" if run.world.alone else f"-rank{run.world.rank}"
+        path = os.path.join(run.folder, f"nonfinite-step{run.step + 1}{process}.json")
         facts = {
             "step": run.step + 1,
             "what": what,
@@ -89,7 +90,10 @@ class NonFinite(Callback):
         return f"{what}; {fault}{of}; examples {shown or 'unknown'}{more}; see {path}"
 
     def _fault(self, run: Run) -> Fault:
-        from forge.ml.train.callbacks.first_bad import first_bad  # only when something is wrong
+        from forge.ml.train.callbacks.first_bad import Fault, first_bad  # only when something is wrong
+
+        if not run.world.alone:
+            return Fault("apart")  # each process would stop repeating elsewhere, and the others would wait for it
 
         def total(batch: Batch) -> Any:
             with run.precision.autocast(), run.memory():
