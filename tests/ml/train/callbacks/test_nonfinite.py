@@ -44,6 +44,7 @@ def run_of(folder: Path, scaler: Any = None) -> Any:
     return SimpleNamespace(
         folder=str(folder),
         device=torch.device("cpu"),
+        world=World(torch.device("cpu")),
         step=11,
         model=model,
         fused=None,
@@ -55,6 +56,16 @@ def run_of(folder: Path, scaler: Any = None) -> Any:
         said=said,
         progress=SimpleNamespace(say=said.append),
     )
+
+
+def test_among_others_nothing_is_repeated(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    run.world = World(torch.device("cpu"), rank=1, size=2)
+    run.loss = None
+    with pytest.raises(RunError, match="parallel=single does"):
+        nonfinite.NonFinite().before_update(run, NAN, NAN)
+    report = json.loads((tmp_path / "nonfinite-step12-rank1.json").read_text())
+    assert report["fault"]["kind"] == "apart"
 
 
 def test_finite_steps_cost_one_look(tmp_path: Path) -> None:
