@@ -18,6 +18,7 @@ pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 nonfinite = pytest.importorskip("forge.ml.train.callbacks.nonfinite")
 from forge.ml.data.batch import Batch  # noqa: E402 - behind the question whether torch is there
+from forge.ml.parallel.world import World  # noqa: E402 - as above
 
 NAN, INF = float("nan"), float("inf")
 
