@@ -99,8 +99,19 @@ def shipped_choices() -> list[str]:
 PARTS = {"attention", "feedforward", "layer", "norm", "position"}
 
 
+def what_a_choice_goes_with(choice: str) -> list[str]:
+    """The parts of an assembled decoder go with one, many processes with a layout, two slices with heads for both."""
+    group, _, name = choice.partition("=")
+    if group in PARTS:
+        return ["model=assembled"]
+    if group == "launch" and name != "local":
+        return ["parallel=ddp"]
+    if group == "parallel" and "tp" in name.split("_"):
+        return ["model.config.num_attention_heads=4", "model.config.num_key_value_heads=2"]
+    return []
+
+
 @pytest.mark.parametrize("choice", shipped_choices())
 def test_no_shipped_choice_is_called_wrong(choice: str) -> None:
-    # The parts of an assembled decoder are choices where such a decoder is chosen.
-    assembled = ["model=assembled"] if choice.partition("=")[0] in PARTS else []
-    assert open_project("pydoc").config("pretrain/tiny", *assembled, choice).check() == []
+    config = open_project("pydoc").config("pretrain/tiny", *what_a_choice_goes_with(choice), choice)
+    assert config.check() == []
