@@ -33,7 +33,9 @@ def test_no_two_flags_of_a_verb_have_one_name(verb: Verb) -> None:
     names = [name for option in verb.options for name in option.names]
     assert len(names) == len(set(names))
     # Behind a verb that works on no config, -t may be that verb's own: `forge convert -t chatml SRC DST`.
-    of_every_verb = {"-p", "--project", "--config", "-h", "--help", "--debug"} | ({"-t"} if verb.takes_config else set())
+    of_every_verb = {"-p", "--project", "--config", "-h", "--help", "--debug"} | (
+        {"-t"} if verb.takes_config else set()
+    )
     assert not of_every_verb & set(names)
 
 

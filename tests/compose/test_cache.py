@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from forge.compose.composed import Composed
     from forge.compose.document import Setting
 
+FULL = bool(os.environ.get("FORGE_FULL"))
+
 FILES = {
     "main/project.yaml": "name: main\nsearch_path: [data, ./shared]\n",
     "main/configs/run.yaml": """\
@@ -409,7 +411,7 @@ def test_after_any_change_the_answer_is_the_fresh_one(
             assert answer(compose) == answer(compose_fresh)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100 if FULL else 25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(files=trees(), overrides=st.lists(override_texts(), max_size=3))
 def test_a_remembered_composition_has_every_origin_and_history_of_the_fresh_one(
     files: dict[str, str], overrides: list[str]

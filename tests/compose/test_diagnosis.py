@@ -18,6 +18,8 @@ from forge.compose.project import Project, Root
 sys.path.insert(0, os.path.dirname(__file__))
 from hydra_oracle import override_texts, trees, write_tree
 
+FULL = bool(os.environ.get("FORGE_FULL"))
+
 FILES = {
     "run.yaml": "defaults:\n- base\n- model: small\n- optimizer: adamw\n- _self_\ntrainer: {steps: 3}\n",
     "base.yaml": "seed: 1\n",
@@ -172,7 +174,7 @@ def test_a_chain_of_a_thousand_configs_is_composed_or_a_typed_error(project: Pro
     assert compose_fresh(project, "c950").tree["end"] == 1
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150 if FULL else 40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(files=trees(), overrides=st.lists(override_texts(), max_size=3))
 def test_collecting_finds_a_mistake_exactly_where_raising_does(files: dict[str, str], overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from omegaconf.errors import GrammarParseError
 
 from forge.base.errors import ConfigError, ConfigLimitError, ConfigSyntaxError
 from forge.compose.document import MAX_DEPTH, MAX_VALUES, ConfigList, ConfigMap, Document, parse_document
+
+FULL = bool(os.environ.get("FORGE_FULL"))
 
 FILE = "/configs/x.yaml"
 
@@ -99,7 +102,7 @@ REFUSED_ON_PURPOSE = ("tag", "document", "empty", "key must", "stands twice")
 plain_texts = st.text(alphabet=st.sampled_from("0123456789_:.+-eExabfinotyslruk~=<>&*|%@`#'\"{}[], \n\t$é"), max_size=8)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600 if FULL else 150, deadline=None)
 @given(plain_texts)
 @example("<<: {b: 1}")
 @example("1:1_0")
@@ -145,7 +148,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 if FULL else 100, deadline=None)
 @given(
     data=st.dictionaries(st.text(alphabet="abcxyz", min_size=1, max_size=4), values, max_size=5),
     flow=st.sampled_from([None, True, False]),
@@ -327,7 +330,7 @@ def documents(draw: st.DrawFn) -> tuple[str, dict[tuple[Any, ...], tuple[int, in
     return "\n".join(lines) + "\n", places
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 if FULL else 100, deadline=None)
 @given(documents())
 def test_each_key_and_item_knows_its_line_and_column(drawn: tuple[str, dict[tuple[Any, ...], tuple[int, int]]]) -> None:
     text, places = drawn

@@ -16,6 +16,8 @@ from forge.compose.document import parse_document
 from forge.compose.interpolation import RESOLVERS, Evaluator, canonical
 from forge.compose.reference import is_interpolation
 
+FULL = bool(os.environ.get("FORGE_FULL"))
+
 
 def evaluated(data: dict[str, Any], text: str, at: tuple[Any, ...] = ("here",)) -> Any:
     return Evaluator(data).evaluate(text, at)[0]
@@ -161,7 +163,7 @@ trees = st.dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500 if FULL else 120, deadline=None)
 @given(trees)
 @example({"a": "${b}", "b": "${a}"})
 @example({"a": "${a}"})
@@ -336,7 +338,7 @@ def test_a_key_that_is_a_number_is_found_by_its_text() -> None:
     assert evaluated(data, "${a.1}") == "x"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 if FULL else 80, deadline=None)
 @given(st.text(alphabet="${}a.:,[]'\"\\ \n0é", max_size=15))
 def test_no_text_makes_anything_but_a_typed_error(text: str) -> None:
     with contextlib.suppress(InterpolationError):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from forge.base.errors import OverrideError
 from forge.base.origin import Origin
 from forge.compose.document import ConfigList, ConfigMap, Setting, parse_document
 from forge.compose.merge import copied, embed, merge, put
+
+FULL = bool(os.environ.get("FORGE_FULL"))
 
 KEYS = ("a", "b", "c", "d")
 scalars = st.one_of(
@@ -74,7 +77,7 @@ def check_settings(value: Any) -> None:
     assert isinstance(value, (ConfigMap, ConfigList)) or not isinstance(value, (dict, list))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400 if FULL else 120, deadline=None)
 @given(layers)
 def test_merging_is_omegaconfs(data: list[dict[str, Any]]) -> None:
     wanted = omegaconfs(data)
@@ -105,7 +108,7 @@ def lay(model: Model, layer: dict[str, Any], number: int) -> None:
         model[key] = ([*past, number], below)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 if FULL else 90, deadline=None)
 @given(layers)
 def test_a_history_is_the_layers_that_set_the_value_in_order(data: list[dict[str, Any]]) -> None:
     assume(omegaconfs(data) is not None)
@@ -125,7 +128,7 @@ def test_a_history_is_the_layers_that_set_the_value_in_order(data: list[dict[str
     compare(found, model)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200 if FULL else 60, deadline=None)
 @given(layers)
 def test_merging_changes_no_layer(data: list[dict[str, Any]]) -> None:
     assume(omegaconfs(data) is not None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from forge.base.errors import UsageError
 from forge.base.secrets import Secret
 from forge.compose.quote import quote_value
+
+FULL = bool(os.environ.get("FORGE_FULL"))
 
 PARSER = OverridesParser.create()
 
@@ -39,7 +42,7 @@ def same(one: Any, two: Any) -> bool:
     return type(one) is type(two) and one == two
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500 if FULL else 500, deadline=None)
 @given(SCALARS)
 @example("1e-3")
 @example("null")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ from forge.graph.walk import edges, find, users, walk
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+FULL = bool(os.environ.get("FORGE_FULL"))
 
 FILE = "/configs/x.yaml"
 
@@ -596,7 +599,7 @@ def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400 if FULL else 100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     data=st.dictionaries(
         st.sampled_from(KEYS),

@@ -74,7 +74,7 @@ def test_the_override_of_each_kind_of_change(
 FULL = bool(os.environ.get("FORGE_FULL"))
 
 
-@settings(max_examples=2000 if FULL else 100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000 if FULL else 50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(configs.pairs())
 def test_hydra_makes_the_later_config_of_the_earlier_one_and_the_overrides(
     tmp_path: Path, pair: tuple[dict[Any, Any], dict[Any, Any]]
@@ -234,7 +234,7 @@ def test_a_picture_of_a_difference_has_what_was_removed_too() -> None:
     assert {node.path for node in walk(union.root)} >= set(marks)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100 if FULL else 30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(configs.pairs())
 def test_each_mark_is_a_place_of_the_picture(pair: tuple[dict[Any, Any], dict[Any, Any]]) -> None:
     before, after = map(graph, pair)
