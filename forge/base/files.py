@@ -19,6 +19,7 @@ from forge.base.locks import open_locked
 from forge.base.origin import Origin, shown_path
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterator
     from typing import IO
 
@@ -29,6 +30,7 @@ __all__ = [
     "make_folder",
     "make_new_folder",
     "make_private_folder",
+    "map_new_file",
     "move_folder",
     "open_append",
     "open_second",
@@ -58,6 +60,24 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes, mode: int = 0o
         target = os.path.realpath(path)
         _refuse_special(target)
         _write_and_rename(target, content, mode, durable=durable)
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error) from error
+
+
+def map_new_file(path: str | os.PathLike[str], size: int, head: bytes = b"") -> mmap.mmap:
+    """A new file of this size, zeros behind what it begins with, as memory: what is put there is in the file at once.
+
+    A file that was there is replaced; whoever has mapped it keeps the old one.
+    """
+    import mmap  # for the few who share memory
+
+    try:
+        _write_and_rename(os.path.realpath(path), head.ljust(size, b"\0"), 0o600, durable=False)
+        handle = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+        try:
+            return mmap.mmap(handle, size)
+        finally:
+            os.close(handle)
     except (OSError, ValueError) as error:
         raise unwritable(path, error) from error
 

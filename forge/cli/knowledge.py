@@ -79,7 +79,7 @@ class Knowledge:
 
     def jobs(self) -> Mapping[str, str]:
         """The jobs of this user, the newest first, with what each trains and how it is."""
-        from forge.control.jobs import known_jobs
+        from forge.control.known import known_jobs
 
         try:
             return {job.id: f"{job.how}, {job.config}" for job in reversed(known_jobs())}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Identity", "end_family", "family", "identity", "is_alive"]
+__all__ = ["Identity", "end_family", "family", "identity", "is_alive", "resident_bytes"]
 
 _PROC: Final = "/proc"
 _GONE: Final = ("Z", "X")  # ended, and only its parent has not asked yet how
@@ -64,6 +64,16 @@ def family(roots: Iterable[Identity]) -> set[Identity]:
         parents |= {who.pid for who in new}
         grown = bool(new)
     return members
+
+
+def resident_bytes(who: Identity) -> int | None:
+    """The memory that a process has; None when it has ended, or the system does not say it in /proc."""
+    try:
+        with open(f"{_PROC}/{who.pid}/statm", encoding="ascii") as file:
+            pages = int(file.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") if is_alive(who) else None
 
 
 def end_family(root: Identity, grace: float) -> set[Identity]:

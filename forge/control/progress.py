@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from forge.base.errors import FileError
 from forge.base.files import read_bounded, write_atomic
 
-__all__ = ["RunProgress", "progress_of", "write_progress"]
+__all__ = ["RunProgress", "progress_of", "sign_of_life", "write_progress"]
 
 _FILE: Final = "progress.json"
 _LONGEST: Final = 4096
@@ -42,6 +42,14 @@ def progress_of(run_folder: str) -> RunProgress:
         return RunProgress(**json.loads(read_bounded(os.path.join(run_folder, _FILE), _LONGEST)))
     except (FileError, ValueError, TypeError):
         return RunProgress()
+
+
+def sign_of_life(run_folder: str) -> float | None:
+    """When the run last said how far it is, in seconds since 1970; None before it has."""
+    try:
+        return os.stat(os.path.join(run_folder, _FILE)).st_mtime
+    except OSError:
+        return None
 
 
 def _finite(value: Any) -> Any:

@@ -1,10 +1,12 @@
 """The record of a job: one JSON file for each run that was started, which stays when the run has ended.
 
-Only its user can read the folder. Several shells may write at once: every change reads the record anew under a lock.
+Only its user can read the folder. Several shells may write at once: every change reads the record anew under a lock. A copy lies in
+the run folder, for those who find the run there: on another machine, or when the record was forgotten.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass, fields, replace
@@ -29,9 +31,12 @@ __all__ = [
     "job_records",
     "jobs_folder",
     "moment",
+    "read_copy",
     "read_record",
     "remove_records",
 ]
+
+_COPY: Final = "job.json"  # in the run folder
 
 _SUFFIX: Final = ".json"
 _LOCK: Final = ".lock"
@@ -111,6 +116,11 @@ def read_record(id_: str) -> JobRecord | None:
     return _version(path, found.st_ino, found.st_mtime_ns, found.st_size)
 
 
+def read_copy(run_folder: str) -> JobRecord | None:
+    """The record that lies in a run folder; None where there is none that can be read."""
+    return _load(os.path.join(run_folder, _COPY))
+
+
 def job_records() -> list[JobRecord]:
     """Every record, the oldest first; only what has changed since the last time is read."""
     records = [record for id_ in _ids() if (record := read_record(id_)) is not None]
@@ -145,7 +155,14 @@ def _from_json(data: Any) -> JobRecord:
 
 
 def _write(record: JobRecord) -> None:
-    write_atomic(_path(record.id), json.dumps(asdict(record), indent=1), _PRIVATE)
+    text = json.dumps(asdict(record), indent=1)
+    write_atomic(_path(record.id), text, _PRIVATE)
+    if not os.path.isdir(record.run):
+        return
+    found = read_copy(record.run)  # of a run on several nodes, each of which has a job, the first one's
+    if found is None or (found.id, found.started) == (record.id, record.started):
+        with contextlib.suppress(FileError):
+            write_atomic(os.path.join(record.run, _COPY), text, durable=False)
 
 
 def _path(id_: str) -> str:

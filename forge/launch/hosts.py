@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from forge.launch.topology import Topology
 
-__all__ = ["HostsKeeper", "host_commands", "main", "write_hosts"]
+__all__ = ["SSH", "HostsKeeper", "host_commands", "main", "write_hosts"]
 
 _FILE: Final = "hosts.json"
 _LONGEST: Final = 1 << 20
@@ -37,7 +37,8 @@ _APART: Final = 60.0  # seconds that the others have when one host has ended
 _LATER: Final = 5.0  # beyond the grace: the way there and back
 _ABORTED: Final = 130
 _TWICE: Final = 0.3
-_SSH: Final = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15")
+SSH: Final = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15")
+"""How another machine is reached: without a question, and not for ever."""
 
 
 def host_commands(topology: Topology, run_folder: str, folder: str) -> list[tuple[str, ...]]:
@@ -45,6 +46,7 @@ def host_commands(topology: Topology, run_folder: str, folder: str) -> list[tupl
     endpoint = endpoint_of(topology.rdzv_endpoint or topology.counted_hosts[0][0].rpartition("@")[2], _PORT)
     id_ = topology.rdzv_id or os.path.basename(run_folder)
     nodes = f"{topology.min_nodes}:{topology.max_nodes}" if topology.elastic else str(topology.nodes)
+    names = tuple(host.rpartition("@")[2] for host, _ in topology.counted_hosts)
     commands: list[tuple[str, ...]] = []
     for number, (host, count) in enumerate(topology.counted_hosts):
         flags = {
@@ -56,12 +58,12 @@ def host_commands(topology: Topology, run_folder: str, folder: str) -> list[tupl
             "rdzv-conf": f"is_host={str(number == 0).lower()}",
             **({"max-restarts": str(topology.max_restarts)} if topology.max_restarts else {}),
         }
-        meeting = Meeting(endpoint, topology.nodes, id_, hosts=number == 0)
+        meeting = Meeting(endpoint, topology.nodes, id_, hosts=number == 0, number=number, names=names)
         fixed = topology.nodes > 1 and not topology.elastic
         command = torchrun_command(
             flags, run_folder, meeting if fixed else None, topology.python or sys.executable, leash=True
         )
-        commands.append((*_SSH, host, _remote(topology, folder, command)))
+        commands.append((*SSH, host, _remote(topology, folder, command)))
     return commands
 
 

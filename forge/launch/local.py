@@ -180,7 +180,7 @@ def _static(flags: dict[str, str], where: str, topology: Topology) -> tuple[dict
     named = {"master-addr": endpoint.host, "master-port": str(endpoint.port)}
     kept = {name: value for name, value in flags.items() if name not in {"rdzv-endpoint", *named}}
     id_ = flags.get("rdzv-id") or topology.rdzv_id or topology.job_name
-    return {**kept, **named}, Meeting(endpoint, 0, id_, flags["node-rank"] == "0")
+    return {**kept, **named}, Meeting(endpoint, 0, id_, flags["node-rank"] == "0", _own_number(flags))
 
 
 def _rendezvous(flags: dict[str, str], where: str, topology: Topology) -> tuple[dict[str, str], Meeting]:
@@ -197,13 +197,19 @@ def _rendezvous(flags: dict[str, str], where: str, topology: Topology) -> tuple[
     own = way_to(endpoint.host)
     if own is not None and flags["rdzv-backend"] == "c10d":
         kept.setdefault("local-addr", own)
-    return kept, Meeting(endpoint, 0, id_, hosts)
+    return kept, Meeting(endpoint, 0, id_, hosts, _own_number(flags))
 
 
 def _hosts(host: str, port: int, flags: Mapping[str, str]) -> bool:
     if "node-rank" in flags:
         return flags["node-rank"] == "0"
     return is_own(host) and is_free(port)
+
+
+def _own_number(flags: Mapping[str, str]) -> int | None:
+    """This node's number, where it is said."""
+    number = flags.get("node-rank", "")
+    return int(number) if number.isdecimal() else None
 
 
 def _is_true(text: str) -> bool:

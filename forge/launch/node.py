@@ -1,10 +1,11 @@
 """``python -m forge.launch.node RUN COMMAND``: looks after the processes of a run on one node until all of them have ended.
 
 With ``--host HOST:PORT --nodes N --id ID`` the nodes of the run come together first; the others say ``--join``, and where all run one
-line ``--meet``, their number in the environment tells which is the first. ``--from FOLDER`` copies what is there, a frozen config, into a
-run folder that is not made yet. ``--again CODE`` is the exit code that makes an operator start the run again: where it failed, and where a
-signal to any of its nodes has stopped it, which is how a machine is taken away. ``--input leash``: a line ``stop`` on the standard input
-asks the run to stop, and its end ends the run at once. ``--grace`` are the seconds between TERM and KILL.
+line ``--meet``, their number in the environment tells which is the first. ``--number`` is which of ``--names A,B`` this node is.
+``--from FOLDER`` copies what is there, a frozen config, into a run folder that is not made yet. ``--again CODE`` is the exit code that
+makes an operator start the run again: where it failed, and where a signal to any of its nodes has stopped it, which is how a machine is
+taken away. ``--input leash``: a line ``stop`` on the standard input asks the run to stop, and its end ends the run at once. ``--grace``
+are the seconds between TERM and KILL.
 
 COMMAND starts the ranks, as torchrun does, in a session of its own, so that a terminal's Ctrl-C reaches them through us alone. The first
 SIGINT, SIGTERM or SIGUSR1 asks the whole run to stop through its folder: ranks that wait for each other must not be
@@ -30,6 +31,7 @@ from forge.control.processes import end_family, family, identity
 from forge.control.requests import ABORT_FILE, ENDING_FILE, STOP_FILE, ask_to_stop
 from forge.launch.parent import adopt_orphans, end_with_parent
 from forge.launch.surroundings import MASTER_PORT
+from forge.launch.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +49,6 @@ _LEFT_BEHIND: Final = 1.0  # seconds for those whose agent is gone
 _TWICE: Final = 0.3  # seconds within which a second Ctrl-C is the first one, which came on two ways
 _LONGEST: Final = 1 << 16
 _LARGEST: Final = 256 << 20
-_NUMBERS: Final = ("SLURM_NODEID", "PET_NODE_RANK", "NODE_RANK")
 _FAILED: Final = 1
 _REFUSED: Final = 2
 _STOPPED: Final = 3
@@ -73,6 +74,7 @@ class Keeper:
         self.leashed = False  # our standard input is not for the ranks
         self.marks = False  # that it was a signal which stopped the run
         self._root: Identity | None = None
+        self._watchdog: Watchdog | None = None
         self._asked: float | None = None
 
     def listen(self) -> None:
@@ -86,14 +88,18 @@ class Keeper:
         """Run the command to its end, leave nothing behind, and return the exit code of the run."""
         before = ending_of(self.folder)
         adopt_orphans()
+        self._watchdog = Watchdog(self.folder, _say)
         process = subprocess.Popen(  # noqa: S603 - a list, and no shell
             command,
+            env=self._watchdog.environment,
             stdin=subprocess.DEVNULL if self.leashed else None,
             start_new_session=True,
             preexec_fn=_end_with_us,  # noqa: PLW1509 - this process has one thread
         )
         self._root = identity(process.pid)
+        self._watchdog.start(self._root)
         code = process.wait()
+        self._watchdog.stop()
         self._clear_up()
         if self.aborted:
             return _ABORTED
@@ -135,6 +141,8 @@ class Keeper:
         """End the family; asked again meanwhile, without any grace."""
         grace = 0.0 if self.aborted else self.grace
         self.aborted = True
+        if self._watchdog is not None:
+            self._watchdog.hush()
         if self._root is not None:
             end_family(self._root, grace)
 
@@ -165,7 +173,7 @@ def main(arguments: Sequence[str]) -> int:
         _begin_again(run_folder)
     if meets:
         try:
-            _meet(meets, run_folder)
+            _meet(meets, run_folder, command)
         except ForgeError as error:
             _say(f"error: {error}")
             return _REFUSED
@@ -210,22 +218,32 @@ def _options(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return flags, rest
 
 
-def _meet(flags: Mapping[str, str], run_folder: str) -> None:
-    """Wait until all nodes are there; ForgeError when one is missing, or is not like the others."""
+def _meet(flags: Mapping[str, str], run_folder: str, command: Sequence[str]) -> None:
+    """Wait until all nodes are there; ForgeError when one is missing, is not like the others, or cannot start its part."""
     from forge.launch.address import endpoint_of  # one node meets nobody
+    from forge.launch.preflight_node import node_names, node_number, node_problems, node_ways
     from forge.launch.rollcall import ROLL_PATIENCE, RollCall, answer_roll, call_roll
 
     where = endpoint_of(flags.get("host") or flags.get("join") or flags["meet"], MASTER_PORT)
-    call = RollCall(where, int(flags["nodes"]), flags["id"], run_folder, float(flags.get("patience", ROLL_PATIENCE)))
+    call = RollCall(
+        where,
+        int(flags["nodes"]),
+        flags["id"],
+        run_folder,
+        float(flags.get("patience", ROLL_PATIENCE)),
+        int(flags["number"]) if "number" in flags else node_number(os.environ),
+        node_names(flags.get("names", ""), os.environ),
+        tuple(node_problems(command, os.environ)),
+    )
     # Which node leaves the rendezvous first is no warning with a stack of 30 lines.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     hosts = "host" in flags or ("meet" in flags and _is_first(where.host))
     if "meet" in flags:
         os.environ["PET_RDZV_CONF"] = f"is_host={str(hosts).lower()}"  # for torchrun, which is told no other
-    if hosts:
-        call_roll(call, _say)
-    else:
-        answer_roll(call)
+    own = call_roll(call, _say)[0].address if hosts else answer_roll(call)
+    for name, value in node_ways(own, os.environ).items():
+        os.environ[name] = value
+        _say(f"{name}={value} is set, for that is the way to the other nodes")
 
 
 def _take_over(folder: str, run_folder: str) -> None:
@@ -239,9 +257,10 @@ def _take_over(folder: str, run_folder: str) -> None:
 
 def _is_first(host: str) -> bool:
     from forge.launch.address import is_own
+    from forge.launch.preflight_node import node_number
 
-    number = next((os.environ[name] for name in _NUMBERS if name in os.environ), None)
-    return is_own(host) if number is None else number == "0"
+    number = node_number(os.environ)
+    return is_own(host) if number is None else number == 0
 
 
 def _end_with_us() -> None:

@@ -1,8 +1,8 @@
 """The roll call of a run on several nodes: before anything expensive starts, every node is there, and all are alike.
 
 The node that hosts the rendezvous listens at its port until the others have come. Each says who it is and what it runs; each is
-shown a token that has to be in its run folder too. Who is missing, or is not like the rest, is named within a minute, where the
-processes themselves would wait for each other, and say nothing. Then the port is given to torchrun.
+shown a token that has to be in its run folder too. Who is missing, is not like the rest, or cannot start what it is told, is named within
+a minute, where the processes themselves would wait for each other, and say nothing. Then the port is given to torchrun.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ import os
 import socket
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ToolError
 from forge.base.files import read_bounded, remove_file, write_atomic
 from forge.base.origin import shown_path
+from forge.launch.address import Endpoint, is_own
+from forge.launch.preflight_reach import answer_of, knock, reach_advice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from forge.launch.address import Endpoint
+    from forge.launch.preflight_reach import Answer
 
 __all__ = ["ROLL_PATIENCE", "Attendee", "RollCall", "answer_roll", "ask_for_run", "call_roll", "this_node"]
 
@@ -38,28 +40,41 @@ _REPLY: Final = 10.0  # seconds for one message of somebody who is there
 _SEES: Final = 5.0  # seconds until a file that was just written is seen on every node
 _PAUSE: Final = 0.2
 _CLOCKS: Final = 60.0
+_DRIFT: Final = 2.0  # seconds between two clocks that are worth a word
+_TOLD: Final = 15.0  # seconds after which it is said again who is waited for
+_TURNED_AWAY: Final = 10.0  # seconds in which a host that cannot start says so to those who come
+_SSH: Final = 22
+_LOOK: Final = 2.0
 _PACKAGES: Final = ("forge", "torch", "transformers", "nvidia-nccl-cu12", "nvidia-nccl-cu13")
 
 
 @dataclass(frozen=True)
 class RollCall:
-    """A run that nodes come together for: where, how many, its id, and its folder."""
+    """A run that nodes come together for: where, how many, its id, and its folder.
+
+    ``number`` is this node's, ``names`` those of all, where they are known, and ``problems`` is why it cannot start its part.
+    """
 
     endpoint: Endpoint
     nodes: int
     id: str
     folder: str
     patience: float = ROLL_PATIENCE
+    number: int | None = None
+    names: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Attendee:
-    """A node: its name, the address it speaks from, and what it runs."""
+    """A node: its name, the address it speaks from, what it runs, its number, and why it cannot start its part."""
 
     name: str
     runs: dict[str, str]
     clock: float
     address: str = ""
+    number: int | None = None
+    problems: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """For a person."""
@@ -82,22 +97,14 @@ def this_node(run_folder: str) -> Attendee:
 
 def call_roll(call: RollCall, say: Callable[[str], None]) -> list[Attendee]:
     """Wait for the other nodes, as the host; all that are there. ToolError says who is missing, or does not fit."""
-    own = this_node(call.folder)
+    own = _present(call)
     token = uuid.uuid4().hex
     path = os.path.join(call.folder, _PROOF)
     write_atomic(path, token)
     here: list[tuple[Attendee, _Line]] = []
     try:
         with _listening(call.endpoint) as listener:
-            for line in _callers(listener, call.patience):
-                guest = _welcome(line, call, own, token)
-                if guest is not None:
-                    here.append((guest, line))
-                    say(f"{len(here) + 1} of {call.nodes} nodes are here: {guest} came")
-                if len(here) == call.nodes - 1:
-                    break
-            else:
-                raise _missing(call, [own, *(guest for guest, _ in here)])
+            _gather(call, listener, own, token, here, say)
         for _, line in here:
             line.send({"go": True})
     except ToolError as error:
@@ -108,14 +115,49 @@ def call_roll(call: RollCall, say: Callable[[str], None]) -> list[Attendee]:
         for _, line in here:
             line.close()
         remove_file(path)
-    return [own, *(guest for guest, _ in here)]
+    return [replace(own, address=here[0][1].own) if here else own, *(guest for guest, _ in here)]
 
 
-def answer_roll(call: RollCall) -> None:
-    """Come to the roll call of the host, and wait until all are there; ToolError when it comes to nothing."""
+def _gather(
+    call: RollCall,
+    listener: socket.socket,
+    own: Attendee,
+    token: str,
+    here: list[tuple[Attendee, _Line]],
+    say: Callable[[str], None],
+) -> None:
+    """Take in who comes, until all are there; ToolError when one does not, or cannot start its part."""
+
+    def waiting(seconds: float) -> None:
+        names = _absent(call, [own, *(guest for guest, _ in here)])
+        say(f"waiting for {names}: {seconds:.0f} of {call.patience:.0f} seconds")
+
+    # A host that cannot start itself still tells those who come why.
+    patience = min(call.patience, _TURNED_AWAY) if own.problems else call.patience
+    for line in _callers(listener, patience, waiting):
+        guest = _welcome(line, call, own, token, say)
+        if guest is not None:
+            here.append((guest, line))
+            _refuse_same_number([own, *(each for each, _ in here)])
+            say(f"{len(here) + 1} of {call.nodes} nodes are here: {guest} came")
+        if len(here) == call.nodes - 1:
+            break
+    present = [own, *(guest for guest, _ in here)]
+    problems = [f"{node} cannot start: {problem}" for node in present for problem in node.problems]
+    if problems:
+        raise ToolError("; ".join(problems))
+    if len(present) < call.nodes:
+        raise _missing(call, present)
+
+
+def answer_roll(call: RollCall) -> str:
+    """Come to the roll call of the host, wait until all are there, and return the own address by which the host is reached.
+
+    ToolError when it comes to nothing.
+    """
     line = _connect(call)
     try:
-        line.send({"id": call.id, "node": asdict(this_node(call.folder))})
+        line.send({"id": call.id, "node": asdict(_present(call))})
         answer = line.take()
         if "token" in answer:
             line.send({"sees": _sees(call.folder, str(answer["token"]))})
@@ -125,6 +167,11 @@ def answer_roll(call: RollCall) -> None:
         line.close()
     if not answer.get("go"):
         raise ToolError(str(answer.get("error") or f"what answers at {call.endpoint} is no run of forge"))
+    return line.own
+
+
+def _present(call: RollCall) -> Attendee:
+    return replace(this_node(call.folder), number=call.number, problems=call.problems)
 
 
 def ask_for_run(call: RollCall) -> str:
@@ -140,7 +187,7 @@ def ask_for_run(call: RollCall) -> str:
     return os.path.basename(str(answer["run"]))
 
 
-def _welcome(line: _Line, call: RollCall, own: Attendee, token: str) -> Attendee | None:
+def _welcome(line: _Line, call: RollCall, own: Attendee, token: str, say: Callable[[str], None]) -> Attendee | None:
     """One who calls: a node of this run, or None for everybody else."""
     try:
         said = line.take()
@@ -152,21 +199,41 @@ def _welcome(line: _Line, call: RollCall, own: Attendee, token: str) -> Attendee
             line.send({"run": os.path.basename(os.path.normpath(call.folder))})
             line.close()
             return None
-        guest = Attendee(**{**said["node"], "address": line.address})
+        guest = _guest(said["node"], line.address)
+        ahead = guest.clock - time.time()
         line.send({"token": token})
         sees = line.take().get("sees")
     except (OSError, ValueError, TypeError, ToolError):
         line.close()
         return None
-    problem = _unlike(own, guest) if sees else _not_shared(call.folder, guest)
+    problem = _unlike(own, guest, ahead) if sees else _not_shared(call.folder, guest)
     if problem is not None:
         line.send({"error": problem.what})
         line.close()
         raise problem
+    if abs(ahead) > _DRIFT:
+        say(f"warning: the clock of {guest} is {abs(ahead):.0f} seconds {'ahead' if ahead > 0 else 'behind'}")
     return guest
 
 
-def _unlike(own: Attendee, guest: Attendee) -> ToolError | None:
+def _guest(said: Any, address: str) -> Attendee:
+    """A node as it describes itself; what another version of forge says beyond that is left out."""
+    known = {entry.name: said[entry.name] for entry in fields(Attendee) if entry.name in said}
+    guest = Attendee(**{**known, "address": address, "problems": tuple(map(str, known.get("problems", ())))})
+    return replace(guest, runs=dict(guest.runs), clock=float(guest.clock))
+
+
+def _refuse_same_number(present: Sequence[Attendee]) -> None:
+    for place, node in enumerate(present):
+        same = [other for other in present[:place] if node.number is not None and other.number == node.number]
+        if same:
+            raise ToolError(
+                f"{same[0]} and {node} both say that they are node {node.number}",
+                hint="give each node a number of its own, from 0: NODE_RANK, or --node-rank",
+            )
+
+
+def _unlike(own: Attendee, guest: Attendee, ahead: float) -> ToolError | None:
     for name in dict.fromkeys([*own.runs, *guest.runs]):
         ours, theirs = own.runs.get(name, "none"), guest.runs.get(name, "none")
         if ours != theirs:
@@ -174,8 +241,11 @@ def _unlike(own: Attendee, guest: Attendee) -> ToolError | None:
                 f"{name} is {ours} on {own} and {theirs} on {guest}: all nodes have to run the same",
                 hint="use one environment, or one container image, on all nodes",
             )
-    if abs(own.clock - guest.clock) > _CLOCKS:
-        return ToolError(f"the clocks of {own} and {guest} are {abs(own.clock - guest.clock):.0f} seconds apart")
+    if abs(ahead) > _CLOCKS:
+        return ToolError(
+            f"the clocks of {own} and {guest} are {abs(ahead):.0f} seconds apart",
+            hint="let all nodes keep their time by chrony or systemd-timesyncd",
+        )
     return None
 
 
@@ -188,12 +258,44 @@ def _not_shared(folder: str, guest: Attendee) -> ToolError:
 
 def _missing(call: RollCall, here: list[Attendee]) -> ToolError:
     names = ", ".join(map(str, here))
-    absent = call.nodes - len(here)
-    who = f"node {call.nodes}" if absent == 1 else f"{absent} nodes"
     return ToolError(
-        f"{who} of {call.nodes} never came within {call.patience:.0f} seconds; here are {names}",
-        hint=f"start the same command there with --rdzv-endpoint {call.endpoint}; a firewall may keep them from that port",
+        f"{_absent(call, here)} never came within {call.patience:.0f} seconds; here are {names}",
+        hint=_look_for(call, here),
     )
+
+
+def _absent(call: RollCall, here: Sequence[Attendee]) -> str:
+    """Who is not there: by name where the names of all are known, by number where all have one."""
+    numbers = _absent_numbers(call, here)
+    count = call.nodes - len(here)
+    if len(numbers) != count:
+        return f"node {call.nodes} of {call.nodes}" if count == 1 else f"{count} nodes of {call.nodes}"
+    names = f" ({', '.join(call.names[number] for number in numbers)})" if call.names else ""
+    return f"node{'s' * (count > 1)} {', '.join(str(number + 1) for number in numbers)} of {call.nodes}{names}"
+
+
+def _absent_numbers(call: RollCall, here: Sequence[Attendee]) -> list[int]:
+    if len(call.names) not in {0, call.nodes}:
+        return []
+    there = {node.number for node in here}
+    return [] if None in there else [number for number in range(call.nodes) if number not in there]
+
+
+def _look_for(call: RollCall, here: Sequence[Attendee]) -> str:
+    """What to do about those who did not come: where a name is known, whether that machine answers at all."""
+    if not is_own(call.endpoint.host):
+        return f"{call.endpoint.host} is no address of this machine: does NODE_RANK, or is_host=true, belong on another node?"
+    start = (
+        f"start the same command there with --rdzv-endpoint {call.endpoint}; a firewall may keep them from that port"
+    )
+    for number in _absent_numbers(call, here)[:1] if call.names else []:
+        name = call.names[number]
+        # That nobody listens at the port of ssh is an answer too.
+        answer = knock(Endpoint(name, _SSH), _LOOK).answer
+        if answer not in {"open", "closed"}:
+            return f"{name} does not answer from here either: {reach_advice(answer)}"
+        return f"{name} is up: look there for what its part says; {start}"
+    return start
 
 
 def _sees(folder: str, token: str) -> bool:
@@ -214,6 +316,7 @@ class _Line:
         self._file = end.makefile("rb")
         self.wait(_REPLY)
         self.address = str(end.getpeername()[0]).removeprefix("::ffff:")
+        self.own = str(end.getsockname()[0]).removeprefix("::ffff:")
 
     def wait(self, seconds: float) -> None:
         self._end.settimeout(seconds)
@@ -251,14 +354,17 @@ def _listening(endpoint: Endpoint) -> Iterator[socket.socket]:
         yield listener
 
 
-def _callers(listener: socket.socket, patience: float) -> Iterator[_Line]:
-    end = time.monotonic() + patience
-    while (left := end - time.monotonic()) > 0:
-        listener.settimeout(left)
+def _callers(listener: socket.socket, patience: float, waiting: Callable[[float], None]) -> Iterator[_Line]:
+    began = told = time.monotonic()
+    while (now := time.monotonic()) < began + patience:
+        if now - told >= _TOLD:
+            told = now
+            waiting(now - began)
+        listener.settimeout(min(began + patience, told + _TOLD) - now)
         try:
             found, _ = listener.accept()
-        except TimeoutError:
-            return
+        except (TimeoutError, BlockingIOError):
+            continue
         with contextlib.suppress(OSError):
             yield _Line(found)
 
@@ -266,13 +372,14 @@ def _callers(listener: socket.socket, patience: float) -> Iterator[_Line]:
 def _connect(call: RollCall) -> _Line:
     end = time.monotonic() + call.patience
     reason = ""
+    answer: Answer = "closed"
     while time.monotonic() < end:
         try:
             return _Line(socket.create_connection(call.endpoint, timeout=_REPLY))
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason, answer = error.strerror or str(error), answer_of(error)
         time.sleep(_PAUSE)
     raise ToolError(
         f"nobody answered at {call.endpoint} within {call.patience:.0f} seconds: {reason}",
-        hint="start the run there too; the port has to be reachable: a firewall, or a name that means another address",
+        hint=reach_advice(answer),
     )

@@ -17,17 +17,24 @@ __all__ = ["FLAGS", "SWITCHES", "TRAINS", "Meeting", "joined_conf", "split_conf"
 
 
 class Meeting(NamedTuple):
-    """The roll call that goes before a run on several nodes; ``hosts`` says whether this one calls it."""
+    """The roll call that goes before a run on several nodes; ``hosts`` says whether this one calls it.
+
+    ``number`` is this node's, and ``names`` are those of all, where they are known.
+    """
 
     endpoint: Endpoint
     nodes: int
     id: str
     hosts: bool
+    number: int | None = None
+    names: tuple[str, ...] = ()
 
     def words(self) -> tuple[str, ...]:
         """As `forge.launch.node` reads it."""
         role = "--host" if self.hosts else "--join"
-        return (role, str(self.endpoint), "--nodes", str(self.nodes), "--id", self.id)
+        number = () if self.number is None else ("--number", str(self.number))
+        names = ("--names", ",".join(self.names)) if self.names else ()
+        return (role, str(self.endpoint), "--nodes", str(self.nodes), "--id", self.id, *number, *names)
 
 
 TRAINS: Final = "forge.ml.train"

@@ -6,13 +6,14 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-from forge.control.jobs import known_jobs, tell, was_told
+from forge.control.jobs import tell, was_told
+from forge.control.known import known_jobs
 from forge.control.processes import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from forge.control.jobs import KnownJob
+    from forge.control.known import KnownJob
 
 __all__ = ["Announcer"]
 

@@ -184,7 +184,7 @@ def check_state(choice: Choice) -> CheckState:
 
 def running_jobs() -> int:
     """How many jobs of this user go on."""
-    from forge.control.jobs import known_jobs
+    from forge.control.known import known_jobs
 
     try:
         return sum(job.running for job in known_jobs())

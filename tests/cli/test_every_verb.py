@@ -37,6 +37,7 @@ ON_A_PROJECT = [["ls"], ["index"], ["schema"], ["trust"]]
 ON_NEITHER = [
     ["convert"],
     ["cp"],
+    ["doctor"],
     ["download"],
     ["export"],
     ["new"],
@@ -47,7 +48,7 @@ ON_NEITHER = [
     ["inf"],
     ["tb"],
 ]
-ON_JOBS = [["abort"], ["attach"], ["cleanup"], ["jobs"], ["logs"], ["save"], ["stop"]]
+ON_JOBS = [["abort"], ["attach"], ["cleanup"], ["control", "status"], ["runs", "report"], ["jobs"], ["logs"], ["save"], ["stop"]]
 BROKEN = {
     "not YAML": b"a: [\n",
     "a tab": b"a:\n\tb: 1\n",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.control.jobs import KnownJob, find_job
+from forge.control.known import KnownJob, find_job
 from forge.control.processes import end_family
 from forge.control.record import read_record
 from forge.control.register import register

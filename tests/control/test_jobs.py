@@ -16,18 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.base.errors import ToolError, UsageError
-from forge.control.jobs import (
-    abort,
-    cleanup,
-    find_job,
-    known_jobs,
-    save_now,
-    spoken_time,
-    stop,
-    tell,
-    wait_for_end,
-    was_told,
-)
+from forge.control.jobs import abort, cleanup, save_now, set_now, stop, tell, wait_for_end, was_told
+from forge.control.known import find_job, known_jobs, spoken_time
 from forge.control.processes import family, identity, is_alive
 from forge.control.record import add_record, change_record, moment, read_record, remove_records
 from forge.control.register import register
@@ -38,7 +28,7 @@ if TYPE_CHECKING:
 
     from conftest import Start
 
-    from forge.control.jobs import KnownJob
+    from forge.control.known import KnownJob
 
     Until = Callable[..., None]
 
@@ -55,6 +45,24 @@ for step in range(3000):
         time.sleep(0.01)
         answers.append(SaveAnswer(token, step, f"{run}/checkpoint-{step}", "no room" if "full" in sys.argv else ""))
         write_answers(run, answers)
+    if os.path.exists(os.path.join(run, "STOP")):
+        sys.exit(3)
+    time.sleep(0.005)
+"""
+
+SETS = """
+import os, sys, time
+from forge.control.settings import SetAnswer, requests_in, write_set_answers
+run, before = sys.argv[1], 1.0
+asked, answers = os.path.join(run, "SET"), []
+for step in range(3000):
+    if os.path.exists(asked):
+        os.replace(asked, asked + ".taken")
+        for token, values in requests_in(open(asked + ".taken", "rb").read()):
+            scale = values["lr_scale"]
+            refused = "not today" if scale == 13 else ""
+            answers.append(SetAnswer(token, step, {} if refused else {"lr_scale": (before, scale)}, refused))
+        write_set_answers(run, answers)
     if os.path.exists(os.path.join(run, "STOP")):
         sys.exit(3)
     time.sleep(0.005)
@@ -243,7 +251,7 @@ def test_an_end_that_is_written_while_we_look_is_seen(monkeypatch: pytest.Monkey
         change_record(id_, ended=record.ended, code=3)
         return False
 
-    monkeypatch.setattr("forge.control.jobs.is_alive", gone)
+    monkeypatch.setattr("forge.control.known.is_alive", gone)
     assert find_job(id_).state == "stopped"
 
 
@@ -353,3 +361,22 @@ def test_a_list_of_many_jobs_is_cheap_to_ask_again(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("forge.control.record.read_bounded", read_again)
     assert len(known_jobs()) == 51
+
+
+def test_a_job_goes_by_what_it_is_told(begin: Start) -> None:
+    job = begin(program=SETS)
+    answer = set_now(job, {"lr_scale": 0.5})
+    assert answer.changed == {"lr_scale": (1.0, 0.5)}
+    with pytest.raises(UsageError, match="tiny-1 changes nothing: not today"):
+        set_now(job, {"lr_scale": 13})
+    stop(job)
+    assert wait_for_end(job).state == "stopped"
+    with pytest.raises(ToolError, match=r"it ended before it saw the request\n  nothing was set"):
+        set_now(job, {"lr_scale": 2})
+
+
+def test_what_runs_elsewhere_is_not_aborted_from_here() -> None:
+    id_ = ended()
+    change_record(id_, ended="", host="node7", process=identity(os.getpid()))
+    with pytest.raises(UsageError, match="tiny-1 runs on node7"):
+        abort(find_job(id_))

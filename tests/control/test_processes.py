@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.control import processes
-from forge.control.processes import Identity, end_family, family, identity, is_alive
+from forge.control.processes import Identity, end_family, family, identity, is_alive, resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,3 +126,11 @@ def test_both_ways_to_look_agree(
         (row.who.pid, row.parent, row.group) for row in others
     ]
     assert identity(process.pid) == others[0].who
+
+
+def test_the_memory_of_a_process() -> None:
+    own = identity(os.getpid())
+    assert own is not None
+    assert resident_bytes(own) > 1_000_000
+    assert resident_bytes(own._replace(start="long ago")) is None
+    assert resident_bytes(own._replace(pid=2**22 + 1)) is None

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from forge.base.errors import FileError
-from forge.control.progress import RunProgress, progress_of, write_progress
+from forge.control.progress import RunProgress, progress_of, sign_of_life, write_progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,13 @@ def test_what_a_run_writes_is_what_is_read(tmp_path: Path) -> None:
     assert progress_of(str(tmp_path)) == written
     assert written.steps == "2/300"
     assert RunProgress(0, 300).steps == "0/300"
+
+
+def test_what_it_last_said_is_a_sign_of_life(tmp_path: Path) -> None:
+    assert sign_of_life(str(tmp_path)) is None
+    write_progress(str(tmp_path), RunProgress(1, 2))
+    os.utime(tmp_path / "progress.json", (5, 1000))
+    assert sign_of_life(str(tmp_path)) == 1000
 
 
 def test_a_loss_that_is_no_number_is_none_in_strict_json(tmp_path: Path) -> None:

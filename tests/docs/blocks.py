@@ -4,7 +4,8 @@ Each block names its language. A ``bash`` or ``sh`` block is run as one script; 
 in it) has commands behind ``$ ``, continued by ``> ``, and below each of them its output, where ``...`` stands for
 anything; a command that ends in ``# exit 1`` is expected to end with that code. A ``python`` block is a program of its
 own. The blocks of a page run in order in one scratch copy of the checkout. ``<!-- not run: reason -->`` right above a
-block leaves it out; ``<!-- fails: reason -->`` says that its commands end with an exit code other than 0.
+block leaves it out; ``<!-- fails: reason -->`` says that its commands end with an exit code other than 0, and
+``<!-- long: reason -->`` that it runs only at full size, with FORGE_FULL=1.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ RUNNABLE = ("bash", "sh", "console", "python")
 LEFT_OUT = {".git", ".venv", ".hypothesis", "dist", "build-out", "output", "demo", "tests"}  # at the top
 LONGEST = 300
 FULL = bool(os.environ.get("FORGE_FULL"))
-PART_OF_PYDOC = 1 if FULL else 8
-"""The pages run on the text of every eighth module that the project pydoc reads: other figures, and the same in all else."""
+PART_OF_PYDOC = 1 if FULL else 32
+"""The pages run on the text of every thirty-second module that the project pydoc reads: other figures, and the same in all else."""
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,}|~{3,})\s*(?P<language>[\w+-]*)")
-_NOTE = re.compile(r"<!--\s*(?P<kind>not run|fails):(?P<reason>(?:(?!-->).)*)-->\s*\Z", re.DOTALL)
+_NOTE = re.compile(r"<!--\s*(?P<kind>not run|fails|long):(?P<reason>(?:(?!-->).)*)-->\s*\Z", re.DOTALL)
 _EXIT = re.compile(r"#.*\bexit(?: code)? (\d+)\s*\Z")
 _MARK = "\x1e"
 
@@ -38,6 +39,11 @@ class Block:
     line: int
     not_run: str | None = None
     fails: str | None = None
+    long: str | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self.language in RUNNABLE and self.not_run is None and (FULL or self.long is None)
 
     @property
     def text(self) -> str:
@@ -76,7 +82,8 @@ def read_blocks(markdown: str) -> list[Block]:
         note = _NOTE.search("\n".join(lines[max(0, number - 4) : number]).rstrip())
         reasons = {note["kind"]: " ".join(note["reason"].split())} if note else {}
         language = fence["language"].lower()
-        blocks.append(Block(language, inside, number + 1, reasons.get("not run"), reasons.get("fails")))
+        notes = (reasons.get(kind) for kind in ("not run", "fails", "long"))
+        blocks.append(Block(language, inside, number + 1, *notes))
         number = end + 1
     return blocks
 

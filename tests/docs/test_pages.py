@@ -33,11 +33,9 @@ NOT_RUN = [
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_a_page_shows_what_happens(page: Path, tmp_path: Path) -> None:
-    shown = [block for block in blocks.read_blocks(page.read_text(encoding="utf-8")) if block.not_run is None]
-    if not any(block.language in blocks.RUNNABLE for block in shown):
-        return
-    folder = blocks.scratch(tmp_path)
-    wrong = [text for block in shown if block.language in blocks.RUNNABLE for text in blocks.run_block(block, folder)]
+    shown = [block for block in blocks.read_blocks(page.read_text(encoding="utf-8")) if block.runs]
+    folder = blocks.scratch(tmp_path) if shown else tmp_path
+    wrong = [text for block in shown for text in blocks.run_block(block, folder)]
     assert not wrong, "\n\n".join(wrong)
 
 
@@ -114,6 +112,14 @@ def test_commands_come_with_their_output_and_exit_code() -> None:
 def test_a_reason_counts_for_the_next_block_only() -> None:
     page = "<!-- not run: slow -->\n```sh\na\n```\n```sh\nb\n```\n\ntext\n\n```sh\nc\n```\n"
     assert [block.not_run for block in blocks.read_blocks(page)] == ["slow", None, None]
+
+
+def test_a_long_block_runs_at_full_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    (long, short) = blocks.read_blocks("<!-- long: trains -->\n```sh\na\n```\n```sh\nb\n```\n")
+    monkeypatch.setattr(blocks, "FULL", False)
+    assert (long.runs, short.runs) == (False, True)
+    monkeypatch.setattr(blocks, "FULL", True)
+    assert (long.runs, short.runs) == (True, True)
 
 
 def test_a_block_that_fails_on_purpose_has_to_fail(tmp_path: Path) -> None:

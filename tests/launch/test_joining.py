@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.base.errors import UsageError
-from forge.control.jobs import find_job
+from forge.control.known import find_job
 from forge.launch.address import Endpoint
 from forge.launch.joining import find_run, run_joined
 from forge.launch.local import LocalLaunch

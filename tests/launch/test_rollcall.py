@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -99,6 +100,77 @@ def test_nodes_that_are_not_alike(
     with pytest.raises(ToolError, match=says):
         answer_roll(call)
     assert isinstance(host.end(), ToolError)
+
+
+@pytest.mark.parametrize(("change", "says"), [({"number": 2}, "node 2 of 3"), ({}, "node 3 of 3")])
+def test_who_is_missing_is_known_by_number(call: RollCall, change: dict[str, Any], says: str) -> None:
+    host = Host(replace(call, nodes=3, patience=1.0, number=0))
+    with pytest.raises(ToolError, match=f"{says} never came"):
+        answer_roll(replace(call, **change))
+    assert isinstance(host.end(), ToolError)
+
+
+def test_who_is_missing_is_known_by_name(call: RollCall, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("127.0.0.1", "nosuch.invalid", "10.0.0.7", "10.0.0.8")
+    host = Host(replace(call, nodes=4, patience=1.0, number=0, names=names))
+    with pytest.raises(ToolError, match=r"nodes 2, 4 of 4 \(nosuch\.invalid, 10\.0\.0\.8\) never came"):
+        answer_roll(replace(call, number=2, names=names))
+    assert "nosuch.invalid does not answer from here either: nobody knows that name here" in str(host.end())
+    monkeypatch.setattr(rollcall, "_SSH", call.endpoint.port)  # where nobody listens any more
+    host = Host(replace(call, patience=0.5, number=0, names=("127.0.0.1", "127.0.0.2")))
+    assert "node 2 of 2 (127.0.0.2) never came" in str(host.end())
+    assert "127.0.0.2 is up: look there for what its part says" in str(host.result)
+
+
+def test_who_is_waited_for_is_said_again(call: RollCall, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollcall, "_TOLD", 0.3)
+    host = Host(replace(call, patience=1.0, number=0, names=("a", "10.0.0.7")))
+    host.end()
+    assert "waiting for node 2 of 2 (10.0.0.7): 0 of 1 seconds" in host.said
+
+
+def test_two_nodes_with_one_number(call: RollCall) -> None:
+    host = Host(replace(call, number=0))
+    with pytest.raises(ToolError, match="both say that they are node 0"):
+        answer_roll(replace(call, number=0))
+    assert "NODE_RANK" in str(host.end())
+
+
+def test_a_node_that_cannot_start_its_part_is_named_on_all(call: RollCall) -> None:
+    host = Host(call)
+    with pytest.raises(ToolError, match=r"\(127\.0\.0\.1\) cannot start: 4 processes and 2 GPUs"):
+        answer_roll(replace(call, problems=("4 processes and 2 GPUs",)))
+    assert "cannot start: 4 processes and 2 GPUs" in str(host.end())
+    host = Host(replace(call, problems=("no GPU",)))
+    with pytest.raises(ToolError, match="cannot start: no GPU"):
+        answer_roll(call)
+    assert "cannot start: no GPU" in str(host.end())
+
+
+def test_a_host_that_is_another_machine(call: RollCall) -> None:
+    host = Host(replace(call, endpoint=Endpoint("nosuch.invalid", call.endpoint.port), patience=0.3))
+    assert "nosuch.invalid is no address of this machine: does NODE_RANK" in str(host.end())
+
+
+def test_clocks_that_differ_a_little_are_a_warning(call: RollCall, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time
+    host = Host(call)
+    other = this_node(call.folder)
+    monkeypatch.setattr(rollcall, "this_node", lambda _: replace(other, clock=now() - 20))
+    assert answer_roll(call) == "127.0.0.1"
+    assert len(host.end()) == 2
+    assert any("warning: the clock of" in said and said.endswith("20 seconds behind") for said in host.said)
+
+
+def test_another_version_may_say_more(call: RollCall) -> None:
+    host = Host(call)
+    line = rollcall._connect(call)
+    line.send({"id": "7", "node": {**asdict(this_node(call.folder)), "more": 1}})
+    assert "token" in line.take()
+    line.send({"sees": True})
+    assert line.take() == {"go": True}
+    line.close()
+    assert len(host.end()) == 2
 
 
 def test_another_run_is_sent_away(call: RollCall) -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.base.errors import ToolError
-from forge.control.jobs import KnownJob, find_job, wait_for_end
+from forge.control.jobs import wait_for_end
+from forge.control.known import KnownJob, find_job
 from forge.control.processes import end_family, identity, is_alive
 from forge.control.register import Registration, register
 from forge.launch.supervise import console_log, start_supervised

@@ -33,6 +33,7 @@ WORDS = {
     "help": [["help"], ["help", "show"]],
     "train": [["train", "--dry-run"]],
     "save-as": [["save-as", "longer", "optimizer=adafactor", "--dry-run"]],
+    "control": [["control", "list"], ["control", "set", "--help"]],
     # Without a job there is nothing to do.
     **{name: [[name, "--help"]] for name in ("abort", "attach", "logs", "save", "stop")},
     # What these do is done by another process.

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "resume"))
 
@@ -69,7 +70,8 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        return re.sub(r"[^a-z0-9_-]+", "_", "-".join((self.family, *self.layout, *self.changes)))
+        whole = "-".join((self.family, *self.layout, *self.changes))
+        return f"{re.sub(r'[^a-z0-9_-]+', '_', whole)[:60]}-{crc32(whole.encode()):08x}"
 
 
 class Outcome(NamedTuple):

@@ -26,7 +26,7 @@ from forge.ml.train.__main__ import Ending  # noqa: E402 - torch may be missing
 if TYPE_CHECKING:
     from pathlib import Path
 
-MOMENTS = 60 if os.environ.get("FORGE_FULL") else 4
+MOMENTS = 60 if os.environ.get("FORGE_FULL") else 2
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 

@@ -20,7 +20,8 @@ pytest.importorskip("torch")
 from small_run import make_project  # noqa: E402 - torch may be missing
 
 import forge  # noqa: E402 - as above
-from forge.control.jobs import abort, find_job, save_now, stop, wait_for_end  # noqa: E402 - as above
+from forge.control.jobs import abort, save_now, stop, wait_for_end  # noqa: E402 - as above
+from forge.control.known import find_job  # noqa: E402 - as above
 from forge.control.processes import end_family, family, is_alive  # noqa: E402 - as above
 from forge.control.record import job_records  # noqa: E402 - as above
 from forge.ml.checkpoint.store import Store  # noqa: E402 - as above
@@ -28,7 +29,7 @@ from forge.ml.checkpoint.store import Store  # noqa: E402 - as above
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from forge.control.jobs import KnownJob
+    from forge.control.known import KnownJob
 
     Start = Callable[..., KnownJob]
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.control.jobs import find_job, tell
+from forge.control.jobs import tell
+from forge.control.known import find_job
 from forge.control.register import Registration, register
 from forge.shell.announce import Announcer
 

@@ -14,7 +14,8 @@ __all__ = ["VERB"]
 
 
 def _run(context: Context) -> int:
-    from forge.control.jobs import abort, find_job, tell  # `forge --help` asks for no job
+    from forge.control.jobs import abort, tell  # `forge --help` asks for no job
+    from forge.control.known import find_job
 
     job = find_job(*context.words, running=True)
     context.output.write(tell(abort(job)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from forge.cli.session import Context
-    from forge.control.jobs import KnownJob
+    from forge.control.known import KnownJob
 
     _View: TypeAlias = "tuple[Callable[[str], None], Callable[[], None]]"
 
@@ -24,7 +24,8 @@ _LINES: Final = 20
 
 
 def _run(context: Context) -> int:
-    from forge.control.jobs import find_job, tell  # `forge --help` asks for no job
+    from forge.control.jobs import tell  # `forge --help` asks for no job
+    from forge.control.known import find_job
 
     job = find_job(*context.words)
     try:
@@ -40,7 +41,7 @@ def _run(context: Context) -> int:
 def _watch(context: Context, job: KnownJob) -> None:
     """Print what the job prints, above a bar when this is a terminal."""
     from forge.control.follow import follow_log, last_lines
-    from forge.control.jobs import find_job
+    from forge.control.known import find_job
 
     console = job.record.console if os.path.isfile(job.record.console) else os.devnull
     lines, place = last_lines(console, _LINES)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forge.cli.session import Context
-    from forge.control.jobs import KnownJob
+    from forge.control.known import KnownJob
 
 __all__ = ["VERB"]
 
@@ -21,7 +21,7 @@ _ENDED: Final = 5  # of those that have ended, the newest
 
 
 def _run(context: Context) -> int:
-    from forge.control.jobs import known_jobs  # `forge --help` asks for no job
+    from forge.control.known import known_jobs  # `forge --help` asks for no job
 
     jobs = known_jobs()
     ended = [job for job in jobs if job.over]
@@ -41,7 +41,7 @@ def _run(context: Context) -> int:
 
 def _row(job: KnownJob) -> Sequence[str]:
     from forge.base.origin import shown_path
-    from forge.control.jobs import spoken_time
+    from forge.control.known import spoken_time
     from forge.control.progress import progress_of
 
     progress = progress_of(job.record.run)

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from forge.cli.session import Context
-    from forge.control.jobs import KnownJob
+    from forge.control.known import KnownJob
 
 __all__ = ["VERB"]
 
 
 def _run(context: Context) -> int:
     from forge.control.follow import last_lines  # `forge --help` asks for no job
-    from forge.control.jobs import find_job
+    from forge.control.known import find_job
 
     number: int | None = context.options.lines
     if number is not None and number < 0:
@@ -44,7 +44,8 @@ def _run(context: Context) -> int:
 def _follow(context: Context, job: KnownJob, lines: Iterable[str], place: int) -> int:
     """Print each line as it comes, until the job has ended."""
     from forge.control.follow import follow_log
-    from forge.control.jobs import find_job, tell
+    from forge.control.jobs import tell
+    from forge.control.known import find_job
 
     try:
         for line in chain(lines, follow_log(job.record.console, place, lambda: find_job(job.id).over)):

@@ -15,7 +15,8 @@ __all__ = ["VERB"]
 
 def _run(context: Context) -> int:
     from forge.base.origin import shown_path  # `forge --help` asks for no job
-    from forge.control.jobs import find_job, save_now
+    from forge.control.jobs import save_now
+    from forge.control.known import find_job
 
     job = find_job(*context.words, running=True)
     try:

@@ -14,7 +14,8 @@ __all__ = ["VERB"]
 
 
 def _run(context: Context) -> int:
-    from forge.control.jobs import find_job, stop, tell, wait_for_end  # `forge --help` asks for no job
+    from forge.control.jobs import stop, tell, wait_for_end  # `forge --help` asks for no job
+    from forge.control.known import find_job
 
     job = find_job(*context.words, running=True)
     stop(job)

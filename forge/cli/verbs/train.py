@@ -22,6 +22,13 @@ _LARGEST = 1 << 20  # what a cluster takes as one config
 
 
 def _run(context: Context) -> int:
+    if context.options.sweep:
+        from forge.cli.sweep import run_sweep
+
+        return run_sweep(context)
+    if context.options.keep_going or context.options.sweep_jobs != 1:
+        flag = "--keep-going" if context.options.keep_going else "--sweep-jobs"
+        raise UsageError(f"{flag} is for a sweep", hint="name what is varied: train --sweep lr=1e-4,3e-4")
     planned = context.config.plan_run()
     if not _is_sound(context, context.config):
         return 2
@@ -96,6 +103,8 @@ def _here(context: Context, planned: PlannedRun, topology: Topology) -> int:
     if options.dry_run:
         context.output.write(_plan(planned))
         return 0
+    if not _is_ready(context, planned, plan):
+        return 2
     context.output.flush()
     if plan.joins:
         return _join(context, planned, plan)
@@ -123,6 +132,8 @@ def _on_hosts(context: Context, planned: PlannedRun, topology: Topology) -> int:
     if context.options.dry_run:
         context.output.write("\n".join(shlex.join(command) for command in commands))
         return 0
+    if not _is_ready(context, planned):
+        return 2
     write_hosts(folder, commands)
     launch = LocalLaunch(tuple(module_command("forge.launch.hosts", [folder])))
     context.output.flush()
@@ -142,6 +153,8 @@ def _by_slurm(context: Context, planned: PlannedRun, topology: Topology) -> int:
     if context.options.dry_run:
         context.output.write(script)
         return 0
+    if not _is_ready(context, planned):
+        return 2
     _prepare(planned, ("sbatch", path))
     write_atomic(path, script)
     make_folder(os.path.dirname(job_log(topology, folder)))
@@ -251,6 +264,20 @@ def _is_sound(context: Context, config: ConfigHandle) -> bool:
     return not findings
 
 
+def _is_ready(context: Context, planned: PlannedRun, plan: LocalPlan | None = None) -> bool:
+    """Whether there is what a run needs, on this machine or, without a plan for it, on the disk that all share; what is not is printed."""
+    from forge.launch.preflight import preflight, shared_preflight
+
+    root, main, output = planned.config.graph.root, str(planned.config.main), planned.output
+    findings = preflight(root, main, plan, output) if plan else shared_preflight(root, main, output)
+    for finding in findings:
+        context.output.note(f"{finding.severity}: {finding}")
+    errors = sum(finding.severity == "error" for finding in findings)
+    if errors:
+        context.output.note(f"{planned.config.name}: nothing was started, there is not what it needs")
+    return not errors
+
+
 def _plan(planned: PlannedRun) -> str:
     return "\n".join(
         [
@@ -276,6 +303,9 @@ Flags of torchrun follow after --. The first process prints here, the others int
 a run folder that all of them see: --hosts reaches them by ssh, launch=slurm and launch=k8s_job (_pytorchjob, _trainjob) hand the run to a
 cluster, and with --nnodes and --rdzv-endpoint each machine is told by hand; --dry-run shows what that comes to.
 
+--sweep makes a run for each combination of the overrides that name several values, one after another or --sweep-jobs N at once, each in
+a folder of its own below OUTPUT_DIR/sweeps, and ends in a table and sweep.json. The same line again goes on with what is not finished.
+
 Exit code 0: every step was taken. 3: stopped on request, saved, to be continued with --resume-from-
 checkpoint auto. 2: nothing was started, the config or the command line is wrong. 1: failed. 130: ended by a second Ctrl-C. With
 --detach and on a cluster 0 says that it was started.
@@ -285,6 +315,7 @@ checkpoint auto. 2: nothing was started, the config or the command line is wrong
   forge -t chat/lora train --resume-from-checkpoint auto
   forge -t chat/full train --detach
   forge -t chat/full train -d 0,1,3 --dry-run
+  forge -t pretrain/tiny train --sweep lr=1e-3,3e-3 optimizer=adamw,muon --max-steps 50
   forge -t chat/full train -- --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:29400
   forge -t chat/full train launch=slurm launch.nodes=4 --show-logs
 """,
@@ -298,6 +329,9 @@ checkpoint auto. 2: nothing was started, the config or the command line is wrong
         Option(("--hosts",), "run on these machines, reached by ssh, with so many processes each", "a:4,b:2"),
         Option(("--show-logs",), "with launch=slurm: print the job's log until it ends"),
         Option(("--wait",), "with launch=slurm: wait until the job ends, and return its exit code"),
+        Option(("--sweep",), "a run for each combination of the overrides that name several values: lr=1e-4,3e-4"),
+        Option(("--sweep-jobs",), "--sweep: so many runs at once", "N", type=int, default=1),
+        Option(("--keep-going",), "--sweep: go on with the others when a run fails"),
         Option(("--nproc",), "start this many processes on this machine, one for each GPU", "N", type=int),
     ),
     positionals=(

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import torch
 
 from forge.base.errors import CheckpointError, ForgeError
+from forge.ml.checkpoint.crew import handing_over, take_over
+from forge.ml.checkpoint.stage import Stage
 from forge.ml.checkpoint.state import STATE_FILE, pack_parts
 from forge.ml.checkpoint.tensors import total_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from forge.ml.checkpoint.crew import Crew
     from forge.ml.checkpoint.manifest import Score
     from forge.ml.checkpoint.store import Store
 
-__all__ = ["Bystander", "OnError", "Saver"]
+__all__ = ["OnError", "Saver"]
 
 OnError = Literal["fail", "warn"]
 _NICENESS: Final = 10
@@ -32,6 +35,9 @@ class Saver:
     ``keep`` is how many stay (None: all; the best and the two newest always do). With ``asynchronous`` the run goes on as soon as
     its tensors are copied into host memory, which is kept for the next time; what goes wrong while they are written is raised by
     the next call, or with ``on_error="warn"`` only told to ``say``.
+
+    Of a ``crew`` of several processes each has a saver and asks it to save at the same steps. With ``shared`` each writes the
+    files that it gives, and the first makes them a checkpoint; otherwise only those of the first are written.
     """
 
     def __init__(
@@ -42,6 +48,8 @@ class Saver:
         asynchronous: bool = True,
         on_error: OnError = "fail",
         say: Callable[[str], None] | None = None,
+        crew: Crew | None = None,
+        shared: bool = False,
     ) -> None:
         if on_error not in ("fail", "warn"):
             raise ValueError(f"on_error is fail or warn, not {on_error!r}")
@@ -54,6 +62,9 @@ class Saver:
         self._asynchronous = asynchronous
         self._on_error = on_error
         self._say = _to_stderr if say is None else say
+        self._crew = crew
+        self._shared = shared
+        self._follows = crew is not None and crew.rank > 0
         self._snapshot = _Snapshot()
         self._thread: threading.Thread | None = None
         self._error: CheckpointError | None = None
@@ -78,28 +89,36 @@ class Saver:
         self,
         files: Iterable[tuple[str, Mapping[str, torch.Tensor] | bytes]]
         | Callable[[], Iterable[tuple[str, Mapping[str, torch.Tensor] | bytes]]],
-        state: Mapping[str, Any],
+        state: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         step: int,
         facts: Mapping[str, Any] | None = None,
         *,
         score: Score | None = None,
         best: int | None = None,
         wait: bool = False,
+        fresh: bool = False,
     ) -> None:
         """Save the files of the model and the state of the run as a checkpoint of this step.
 
         A step that this saver has saved last is not saved again. ``best`` is the step of the best checkpoint where the scores do
-        not say. With ``wait`` the checkpoint is on disk when this returns.
+        not say. With ``wait`` the checkpoint is on disk when this returns. Tensors that are ``fresh``, which nobody changes any
+        more, are not copied.
         """
         self._asked.clear()
         self.wait()
-        if step == self._step:
+        if self._first_says(step == self._step):
             return
-        whole = _collected(files() if callable(files) else files, state)
-        work = (step, dict(facts or {}), score, best)
+        whole = self._collected(files() if callable(files) else files, state() if callable(state) else state)
+        size = sum(len(content) if isinstance(content, bytes) else total_bytes(content) for _, content in whole)
+        stage = self._opened(step, sum(self._exchange(size)))
+        if stage is None:
+            if wait or not self._asynchronous:
+                self.wait()
+            return
+        work = (stage, dict(facts or {}), score, best)
         self._step = step
         if self._asynchronous:
-            copied = self._snapshot.take(whole)
+            copied = whole if fresh else self._snapshot.take(whole)
             self._thread = threading.Thread(target=self._write_nicely, args=(copied, *work), name="forge-save")
             self._thread.start()
         else:
@@ -123,22 +142,50 @@ class Saver:
         self._write(*work)
 
     def _write(
-        self, files: list[_File], step: int, facts: dict[str, Any], score: Score | None, best: int | None
+        self, files: list[_File], stage: Stage, facts: dict[str, Any], score: Score | None, best: int | None
     ) -> None:
         try:
-            size = sum(len(content) if isinstance(content, bytes) else total_bytes(content) for _, content in files)
-            with self.store.begin(step, size) as stage:
-                for name, content in files:
-                    if isinstance(content, bytes):
-                        stage.write_bytes(name, content)
-                    else:
-                        stage.write_tensors(name, content)
+            with stage:
+                if self._follows and self._crew is not None:
+                    with handing_over(stage, self._crew.rank):
+                        _fill(stage, files)
+                    return
+                _fill(stage, files)
+                if self._shared and self._crew is not None:
+                    take_over(stage, self._crew.size)
                 self.path = stage.commit(facts, score)
             self.store.prune(self._keep, best)
         except ForgeError as error:
-            self._failed(error, step)
+            self._failed(error, stage.step)
         except Exception as error:  # noqa: BLE001 - in a thread of its own nobody else would hear of it
-            self._failed(CheckpointError(f"step {step} was not saved: {type(error).__name__}: {error}"), step)
+            self._failed(
+                CheckpointError(f"step {stage.step} was not saved: {type(error).__name__}: {error}"), stage.step
+            )
+
+    def _opened(self, step: int, size: int) -> Stage | None:
+        """Where this process writes its files; None when the first could not begin, which is told there."""
+        stage = None
+        if not self._follows:
+            try:
+                stage = self.store.begin(step, size)
+            except ForgeError as error:
+                self._failed(error, step)
+        path = self._first_says(stage and stage.path)
+        return Stage(self.store.folder, step, None, path) if self._follows and self._shared and path else stage
+
+    def _collected(
+        self, files: Iterable[tuple[str, Mapping[str, torch.Tensor] | bytes]], state: Mapping[str, Any]
+    ) -> list[_File]:
+        """All files of a checkpoint that this process writes: the model's, and those of the run's state."""
+        part = "" if self._crew is None or not self._shared else f"-{self._crew.rank + 1:05}-of-{self._crew.size:05}"
+        tensors, tree = pack_parts(state, part)
+        return [*files, *tensors.items(), *([] if self._follows else [(STATE_FILE, tree)])]
+
+    def _exchange(self, value: Any) -> list[Any]:
+        return [value] if self._crew is None else self._crew.exchange(value)
+
+    def _first_says(self, value: Any) -> Any:
+        return self._exchange(value)[0]
 
     def _failed(self, error: ForgeError, step: int) -> None:
         found = error if isinstance(error, CheckpointError) else CheckpointError(error.what, hint=error.hint)
@@ -147,26 +194,6 @@ class Saver:
             self._say(f"warning: {found}")
         else:
             self._error = found
-
-
-class Bystander:
-    """What a process has in place of a `Saver` where another one saves for all."""
-
-    busy = False
-    path: str | None = None
-    requested = False
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    def request(self) -> None:
-        """Nobody asks a bystander."""
-
-    def save(self, *_: Any, **__: Any) -> None:
-        """The other process does."""
-
-    def wait(self) -> None:
-        """Nothing is being written here."""
 
 
 _File = tuple[str, "Mapping[str, torch.Tensor] | bytes"]
@@ -206,12 +233,12 @@ class _Snapshot:
         return old.copy_(tensor.detach(), non_blocking=pinned)
 
 
-def _collected(
-    files: Iterable[tuple[str, Mapping[str, torch.Tensor] | bytes]], state: Mapping[str, Any]
-) -> list[_File]:
-    """All files of a checkpoint: the model's, and those of the run's state."""
-    tensors, tree = pack_parts(state)
-    return [*files, *tensors.items(), (STATE_FILE, tree)]
+def _fill(stage: Stage, files: list[_File]) -> None:
+    for name, content in files:
+        if isinstance(content, bytes):
+            stage.write_bytes(name, content)
+        else:
+            stage.write_tensors(name, content)
 
 
 def _to_stderr(text: str) -> None:

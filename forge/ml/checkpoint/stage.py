@@ -32,16 +32,21 @@ STAGED: Final = ".staging-"
 class Stage:
     """The files of a checkpoint on their way to disk; a ``with`` block that ends without `commit` leaves nothing behind.
 
-    ``place`` is asked at the end for the path of the checkpoint and its place in the order of all of them.
+    ``place`` is asked at the end for the path of the checkpoint and its place in the order of all of them. Another process that
+    writes into the same folder has a stage on its ``path``, which it neither commits nor removes.
     """
 
-    def __init__(self, folder: str, step: int, place: Callable[[], tuple[str, int]]) -> None:
+    def __init__(
+        self, folder: str, step: int, place: Callable[[], tuple[str, int]] | None, path: str | None = None
+    ) -> None:
         self.step = step
-        self.path = os.path.join(folder, f"{STAGED}{step}-{os.getpid()}-{os.urandom(4).hex()}")
+        self.path = path or os.path.join(folder, f"{STAGED}{step}-{os.getpid()}-{os.urandom(4).hex()}")
+        self.files: dict[str, Entry] = {}
+        """What has been written so far."""
         self._place = place
-        self._files: dict[str, Entry] = {}
         self._committed = False
-        self._guarded(make_new_folder, self.path)
+        if path is None:
+            self._guarded(make_new_folder, self.path)
 
     def write_tensors(
         self, name: str, tensors: Mapping[str, torch.Tensor | Raw], metadata: Mapping[str, str] | None = None
@@ -63,22 +68,28 @@ class Stage:
         path = os.path.join(self.path, self._new(name))
         self._guarded(force_to_disk, path)
         try:
-            self._files[name] = Entry(os.path.getsize(path), file_sha256(path))
+            self.files[name] = Entry(os.path.getsize(path), file_sha256(path))
         except OSError as error:
             raise self._failed(f"{name} cannot be read: {error.strerror}") from error
 
+    def adopt_written(self, name: str, entry: Entry) -> None:
+        """Add a file that another process has written, and brought to disk, into the stage's folder."""
+        self.files[self._new(name)] = entry
+
     def commit(self, facts: Mapping[str, Any] | None = None, score: Score | None = None) -> str:
         """Make it a checkpoint and return its path; from here on it is there for good, and before it was not at all."""
+        if self._place is None:
+            raise CheckpointError("only the process that began a checkpoint can commit it")
         path, sequence = self._place()
         saved = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        manifest = Manifest(self.step, sequence, saved, self._files, dict(facts or {}), _finite(score))
+        manifest = Manifest(self.step, sequence, saved, self.files, dict(facts or {}), _finite(score))
         content = manifest.to_bytes()
         self._guarded(self._finish, path, content)
         return path
 
     def abort(self) -> None:
         """Remove it, as far as that is possible: what stays is removed by the next who saves here."""
-        if not self._committed:
+        if self._place is not None and not self._committed:
             try:
                 remove_tree(self.path)
             except FileError:
@@ -105,7 +116,7 @@ class Stage:
 
     def _folders(self) -> list[str]:
         """Every folder of the checkpoint, what is inside before what is around it."""
-        steps = [name.split("/")[:-1] for name in self._files]
+        steps = [name.split("/")[:-1] for name in self.files]
         inner = {os.path.join(*parts[:depth]) for parts in steps for depth in range(1, len(parts) + 1)}
         return [os.path.join(self.path, name) for name in sorted(inner, reverse=True)] + [self.path]
 
@@ -118,14 +129,14 @@ class Stage:
             make_folder(os.path.dirname(path))
         with NewFile(path) as file:
             fill(file)
-        self._files[name] = Entry(file.size, file.sha256)
+        self.files[name] = Entry(file.size, file.sha256)
 
     def _new(self, name: str) -> str:
         try:
             check_name(name)
         except ValueError as error:
             raise CheckpointError(f"a checkpoint {error}") from error
-        if name in self._files:
+        if name in self.files:
             raise CheckpointError(f"{name} is in this checkpoint already")
         return name
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import random
+import re
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["STATE_FILE", "pack", "pack_parts", "random_state", "read_state", "set_random_state", "unpack"]
 
 STATE_FILE: Final = f"{STATE}/state.json"
+_TENSOR_FILE: Final = re.compile(rf"{STATE}/(?P<key>[^/]+?)(-\d{{5}}-of-\d{{5}})?\.safetensors")
 _TAG: Final = "%"  # the key of a JSON object that stands for something JSON has no word for
 _FORMAT: Final = 1
 _LIMIT: Final = 1 << 30
@@ -67,14 +69,18 @@ def unpack(tensors: Mapping[str, torch.Tensor], tree: Any) -> Any:
     return _UNPACKERS[kind](tensors, tree)
 
 
-def pack_parts(state: Mapping[str, Any]) -> tuple[dict[str, dict[str, torch.Tensor]], bytes]:
-    """The files that hold a run's state: tensors by file name, one file for each key, and the JSON that goes with them."""
+def pack_parts(state: Mapping[str, Any], part: str = "") -> tuple[dict[str, dict[str, torch.Tensor]], bytes]:
+    """The files that hold a run's state: tensors by file name, one file for each key, and the JSON that goes with them.
+
+    Of a state that several processes write, tensors that another one has are on the meta device here, and ``part`` is what the
+    names of this one's files end with.
+    """
     files: dict[str, dict[str, torch.Tensor]] = {}
     parts = {}
     for key, value in state.items():
         tensors, parts[key] = pack(value)
-        if tensors:
-            files[_tensor_file(key)] = tensors
+        if held := {name: tensor for name, tensor in tensors.items() if not tensor.is_meta}:
+            files[_tensor_file(key, part)] = held
     return files, json.dumps({"format": _FORMAT, "parts": parts}, allow_nan=False).encode()
 
 
@@ -85,15 +91,16 @@ def read_state(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if entry is None:
         raise CheckpointError(f"{shown_path(folder)} holds a model and no state of a run: it cannot be resumed")
     parts = _read_parts(os.path.join(folder, STATE_FILE), entry)
-    names = [key for key in parts if _tensor_file(key) in manifest.files]
+    names = [name for name in manifest.files if _TENSOR_FILE.fullmatch(name)]
+    tensors: dict[str, dict[str, torch.Tensor]] = {}
 
-    def read(key: str) -> dict[str, torch.Tensor]:
-        name = _tensor_file(key)
+    def read(name: str) -> dict[str, torch.Tensor]:
         found = read_tensors(os.path.join(folder, name), manifest.files[name])
         return {tensor: as_tensor(raw) for tensor, raw in found.items()}
 
     with ThreadPoolExecutor(max(1, min(len(names), os.cpu_count() or 1))) as pool:
-        tensors = dict(zip(names, pool.map(read, names), strict=True))
+        for name, found in zip(names, pool.map(read, names), strict=True):
+            tensors.setdefault(_TENSOR_FILE.fullmatch(name)["key"], {}).update(found)
     try:
         return {key: unpack(tensors.get(key, {}), tree) for key, tree in parts.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -218,8 +225,8 @@ def _dtype(name: str) -> torch.dtype:
     return found
 
 
-def _tensor_file(key: str) -> str:
-    return f"{STATE}/{key}.safetensors"
+def _tensor_file(key: str, part: str) -> str:
+    return f"{STATE}/{key}{part}.safetensors"
 
 
 def _read_parts(path: str, entry: Entry) -> dict[str, Any]:

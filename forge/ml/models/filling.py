@@ -199,11 +199,12 @@ class _Placing:
         if not current.is_meta:
             current.copy_(tensor)
             return
+        kind = type(tensor)  # a piece of a weight is of another kind than a whole one, and trained like it
         if self.change is not None:
             tensor = self.change(name, tensor)
         if leaf in module._parameters:  # noqa: SLF001 - the only way to tell a parameter from a buffer
-            # A weight that was changed into another kind (four bits) is not trained.
-            tensor = nn.Parameter(tensor, requires_grad=type(tensor) is torch.Tensor and tensor.is_floating_point())
+            # A weight that was changed into another kind (four bits) is not trained, and what an adapter froze stays so.
+            tensor = nn.Parameter(tensor, requires_grad=current.requires_grad and type(tensor) is kind)
         tensor._is_hf_initialized = True  # noqa: SLF001 - the mark of transformers that a weight is not to be made up
         setattr(module, leaf, tensor)
 

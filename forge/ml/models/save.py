@@ -24,39 +24,43 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from forge.ml.parallel.world import World
+
 __all__ = ["config_files", "model_files"]
 
 _SHARD: Final = 5 << 30
 
 
 def model_files(
-    model: nn.Module, max_shard_size: int = _SHARD, *, held: Mapping[str, Tensor] | None = None
-) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """The safetensors files of a model by name, one after another; with an adapter, those of the adapter alone.
-
-    The tensors are the model's own, not copies, under the names that others expect; what is tied is there once. Of a model that
-    is spread over processes ``held`` is what its state dict would be if it were whole.
-    """
-    stem, tensors = _tensors(model, held)
-    for name, names in _shards(stem, tensors, max_shard_size).items():
-        yield name, {tensor: tensors[tensor].contiguous() for tensor in names}
-
-
-def config_files(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase | None = None,
     max_shard_size: int = _SHARD,
     *,
     held: Mapping[str, Tensor] | None = None,
-) -> dict[str, bytes]:
-    """All other files of the folder by name: configs, the tokenizer with its chat template, the index of the shards."""
+    world: World | None = None,
+) -> Iterator[tuple[str, dict[str, Tensor] | bytes]]:
+    """The safetensors files of a model by name, and their index where there are several; with an adapter, those of it alone.
+
+    The tensors are the model's own, not copies, under the names that others expect; what is tied is there once. ``held`` are
+    other tensors in place of the model's. Where each process of a ``world`` holds a part of them, it gets the files of that part,
+    numbered among those of all; the first one gets the index.
+    """
     stem, tensors = _tensors(model, held)
-    shards = _shards(stem, tensors, max_shard_size)
+    mine = [{name: tensors[name].nbytes for name in names} for names in _shards(stem, tensors, max_shard_size)]
+    parts = [mine] if world is None else world.exchange(mine)
+    shards = [shard for part in parts for shard in part]
+    before = 0 if world is None else sum(len(part) for part in parts[: world.rank])
+    names = [_file_name(stem, number, len(shards)) for number in range(len(shards))]
+    for number, shard in enumerate(mine, before):
+        yield names[number], {tensor: tensors[tensor].contiguous() for tensor in shard}
+    if len(shards) > 1 and (world is None or world.first):
+        size = sum(size for shard in shards for size in shard.values())
+        places = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+        yield f"{stem}.safetensors.index.json", _json({"metadata": {"total_size": size}, "weight_map": places})
+
+
+def config_files(model: nn.Module, tokenizer: PreTrainedTokenizerBase | None = None) -> dict[str, bytes]:
+    """The files of the folder by name that hold no weights: configs, and the tokenizer with its chat template."""
     files = _adapter_config(model) if _has_adapter(model) else _model_config(model)
-    if len(shards) > 1:
-        size = sum(tensor.nbytes for tensor in tensors.values())
-        places = {tensor: shard for shard, names in shards.items() for tensor in names}
-        files[f"{stem}.safetensors.index.json"] = _json({"metadata": {"total_size": size}, "weight_map": places})
     return files | (_tokenizer_files(tokenizer) if tokenizer is not None else {})
 
 
@@ -68,7 +72,7 @@ def _tensors(model: nn.Module, held: Mapping[str, Tensor] | None) -> tuple[str, 
     """The name that the files begin with, and the tensors to save."""
     if _has_adapter(model):
         return "adapter_model", _adapter_tensors(model, held)
-    known, tensors = _known_form(model, dict(held or model.state_dict()))
+    known, tensors = _known_form(model, dict(model.state_dict() if held is None else held))
     for name in known._keys_to_ignore_on_save or ():  # noqa: SLF001 - the models' own list, with no public name
         tensors.pop(name, None)
     tensors = remove_tied_weights_from_state_dict(tensors, known)
@@ -96,19 +100,21 @@ def _adapter_tensors(model: Any, held: Mapping[str, Tensor] | None) -> dict[str,
     return {name: tensor for name, tensor in tensors.items() if first[tensor.device, tensor.data_ptr()] == name}
 
 
-def _shards(stem: str, tensors: Mapping[str, Tensor], limit: int) -> dict[str, list[str]]:
+def _shards(stem: str, tensors: Mapping[str, Tensor], limit: int) -> list[list[str]]:
     """The names of the tensors in each file, filled in order up to the limit."""
-    shards: list[list[str]] = [[]]
+    shards: list[list[str]] = []
     size = 0
     for name, tensor in tensors.items():
-        if shards[-1] and size + tensor.nbytes > limit and stem == "model":
+        if not shards or (size + tensor.nbytes > limit and stem == "model"):
             shards.append([])
             size = 0
         shards[-1].append(name)
         size += tensor.nbytes
-    if len(shards) == 1:
-        return {f"{stem}.safetensors": shards[0]}
-    return {f"{stem}-{i:05}-of-{len(shards):05}.safetensors": names for i, names in enumerate(shards, 1)}
+    return shards
+
+
+def _file_name(stem: str, number: int, count: int) -> str:
+    return f"{stem}.safetensors" if count == 1 else f"{stem}-{number + 1:05}-of-{count:05}.safetensors"
 
 
 def _model_config(model: PreTrainedModel) -> dict[str, bytes]:

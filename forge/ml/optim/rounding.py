@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StochasticRounding", "round_into"]
 
-_ROUNDED = "rounding"
+_ROUNDING, _ROUNDED = "rounding", "rounded"
 # Random numbers are drawn for so many values at once, so that they take little memory beside a large matrix.
 _CHUNK = 1 << 22
 _LOW_BITS, _HIGH_BITS = 0xFFFF, -0x10000
@@ -24,8 +25,9 @@ class StochasticRounding(Optimizer):
 
     The chance is that of the distance, so that the expected weight is the exact one. One parameter at a time has a
     float32 copy of itself and of its gradient; what the optimizer remembers of it is float32. Parameters of other types are
-    updated as without it. The random numbers follow from the seed, the place of the parameter and the number of its
-    updates; the numbers are in the state dict, which is otherwise that of the optimizer inside.
+    updated as without it. The random numbers follow from the seed, the name of the parameter (or its place, where it has
+    none) and the number of its updates, so that they are the same in whichever process it is. The seed is in the state dict, and
+    the number in the state of each parameter; otherwise the state dict is that of the optimizer inside.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class StochasticRounding(Optimizer):
         self._seed = seed
         self._places = {parameter: place for place, parameter in enumerate(self._parameters())}
         self._counts = [0] * len(self._places)
+        self._keys = _keys(self.param_groups)
         if any(parameter.dtype == torch.float16 for parameter in self._places):
             raise ValueError("stochastic rounding is for bfloat16 weights, and some are float16: set dtype to bfloat16")
 
@@ -61,20 +64,27 @@ class StochasticRounding(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The state dict of the optimizer inside, with the place in the random numbers."""
-        return {**self._inner.state_dict(), _ROUNDED: {"seed": self._seed, "counts": list(self._counts)}}
+        found = self._inner.state_dict()
+        counted = dict(zip(_numbers(found), self._counts, strict=True))
+        state = {number: {**found["state"].get(number, {}), _ROUNDED: count} for number, count in counted.items()}
+        return {**found, "state": state, _ROUNDING: {"seed": self._seed}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state dict, of this optimizer or of a plain one, whose random numbers begin at their beginning."""
-        rounding = state_dict.get(_ROUNDED, {"seed": self._seed, "counts": [0] * len(self._counts)})
-        self._inner.load_state_dict({name: value for name, value in state_dict.items() if name != _ROUNDED})
+        kept = state_dict["state"]
+        plain = {key: value for key, value in state_dict.items() if key != _ROUNDING}
+        plain["state"] = {
+            number: {name: value for name, value in entry.items() if name != _ROUNDED} for number, entry in kept.items()
+        }
+        self._inner.load_state_dict(plain)
         self.param_groups, self.state = self._inner.param_groups, self._inner.state
-        self._seed, self._counts = rounding["seed"], list(rounding["counts"])
-        self._restore_precision(state_dict)
+        self._seed = state_dict.get(_ROUNDING, {"seed": self._seed})["seed"]
+        self._counts = [kept.get(number, {}).get(_ROUNDED, 0) for number in _numbers(state_dict)]
+        self._restore_precision(plain)
 
     def _restore_precision(self, state_dict: dict[str, Any]) -> None:
         # An optimizer casts what it loads to the type of the parameter; here it is float32 beside a bfloat16 one.
-        saved = [index for group in state_dict["param_groups"] for index in group["params"]]
-        for index, parameter in zip(saved, self._parameters(), strict=True):
+        for index, parameter in zip(_numbers(state_dict), self._parameters(), strict=True):
             for name, value in state_dict["state"].get(index, {}).items():
                 if isinstance(value, torch.Tensor) and value.dtype != self.state[parameter][name].dtype:
                     self.state[parameter][name] = value.to(parameter.device)
@@ -104,14 +114,27 @@ class StochasticRounding(Optimizer):
             self._inner.param_groups = groups
 
     def _random_numbers(self, parameter: torch.Tensor) -> torch.Generator:
-        """A generator that depends on nothing but the seed, the parameter's place and how often it was updated."""
+        """A generator that depends on nothing but the seed, which parameter it is, and how often that was updated."""
         place = self._places[parameter]
         mixed = self._seed
-        for number in (place, self._counts[place]):
+        for number in (self._keys[place], self._counts[place]):
             mixed = ((mixed ^ number) * _PRIME) & _WORD
             mixed ^= mixed >> 29
         self._counts[place] += 1
         return torch.Generator(parameter.device).manual_seed(mixed)
+
+
+def _keys(groups: list[dict[str, Any]]) -> list[int]:
+    """A number for each parameter: of its name, which it has in every process, or else its place."""
+    if not all("param_names" in group for group in groups):
+        return list(range(sum(len(group["params"]) for group in groups)))
+    names = (name for group in groups for name in group["param_names"])
+    return [int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") for name in names]
+
+
+def _numbers(state_dict: dict[str, Any]) -> list[int]:
+    """The numbers that a state dict gives to parameters, in their order."""
+    return [number for group in state_dict["param_groups"] for number in group["params"]]
 
 
 def round_into(target: torch.Tensor, exact: torch.Tensor, generator: torch.Generator) -> None:

@@ -11,11 +11,11 @@ import torch.distributed as dist
 from forge.ml.checkpoint.state import pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from forge.ml.parallel.world import World
 
-__all__ = ["brought_together", "leads_its_stage", "united_optimizer", "united_weights"]
+__all__ = ["brought_together", "held_earlier", "leads_its_stage", "outlines", "united_optimizer", "united_weights"]
 
 
 def leads_its_stage(world: World) -> bool:
@@ -31,6 +31,24 @@ def brought_together(world: World, part: Any) -> list[Any] | None:
     if leads_its_stage(world):
         _send(world, part)
     return None
+
+
+def outlines(world: World, part: Any) -> list[Any]:
+    """What the places of the pipeline have, in their order: of the others, their tensors on the meta device; all have to ask."""
+    tensors, tree = pack(part)
+    told = world.exchange([_facts(tensors), tree] if leads_its_stage(world) else None)
+    found = []
+    for place, (facts, other) in enumerate(one for one in told if one is not None):
+        empty = {name: torch.empty(shape, dtype=getattr(torch, kind), device="meta") for name, shape, kind in facts}
+        found.append(part if place == world.place("pp") else unpack(empty, other))
+    return found
+
+
+def held_earlier(world: World, names: Iterable[str]) -> set[str]:
+    """The weights that an earlier place of the pipeline has too; all have to ask."""
+    told = world.exchange(sorted(names) if leads_its_stage(world) else None)
+    parts = [one for one in told if one is not None]
+    return {name for part in parts[: world.place("pp")] for name in part}
 
 
 def united_weights(
@@ -75,11 +93,15 @@ def _numbered(groups: list[tuple[dict[str, Any], dict[str, Any]]], places: dict[
 def _send(world: World, part: Any) -> None:
     tensors, tree = pack(part)
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    facts = [[name, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")] for name, tensor in held.items()]
-    text = torch.frombuffer(bytearray(json.dumps([facts, tree]).encode()), dtype=torch.uint8)
+    text = torch.frombuffer(bytearray(json.dumps([_facts(held), tree]).encode()), dtype=torch.uint8)
     for content in (torch.tensor([len(text)]), text, *(_bytes(tensor) for tensor in held.values())):
         if content.numel():
             dist.send(content, 0, group=world.groups["all"])
+
+
+def _facts(tensors: Mapping[str, torch.Tensor]) -> list[Any]:
+    """Names, shapes and types, which is what tensors are without their numbers."""
+    return [[name, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")] for name, tensor in tensors.items()]
 
 
 def _received(world: World, source: int) -> Any:

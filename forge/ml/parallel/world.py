@@ -24,7 +24,7 @@ __all__ = ["DIMENSIONS", "MESH", "World", "join"]
 
 DIMENSIONS: Final = ("pp", "dp_replicate", "dp_shard", "cp", "tp")
 MESH: Final = ("pp", "replicate", "shard", "tp")
-# Data may take long to prepare, and all but the first process wait for it; a process that dies ends the others anyway.
+# Data may take long to prepare, and all but the first process wait for it. Once steps are taken the config says how long.
 _LONGEST_WAIT: Final = timedelta(hours=12)
 
 
@@ -98,6 +98,18 @@ class World:
         dist.broadcast(content, 0, group=self.groups["all"])
         return json.loads(content.numpy().tobytes())
 
+    def exchange(self, value: Any) -> list[Any]:
+        """What each process says, as plain data, in the order of the processes."""
+        if self.alone:
+            return [value]
+        text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        lengths = [int(length) for length in self.sum([len(text) * (rank == self.rank) for rank in range(self.size)])]
+        # All of one length, as gloo wants them.
+        padded = [torch.zeros(max(lengths), dtype=torch.uint8) for _ in lengths]
+        padded[self.rank][: len(text)] = text
+        dist.all_gather(padded, padded[self.rank].clone(), group=self.groups["all"])
+        return [json.loads(one[:length].numpy().tobytes()) for one, length in zip(padded, lengths, strict=True)]
+
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:
         """Inside, the first process is done before the others begin, so that they find what it has made."""
@@ -106,6 +118,14 @@ class World:
         yield
         if self.first:
             self.sum([0.0])
+
+    def wait_at_most(self, seconds: float) -> None:
+        """How long this process waits for others from now on, whatever it does with them; at most twelve hours."""
+        if self.alone:
+            return
+        limit = timedelta(seconds=min(seconds, _LONGEST_WAIT.total_seconds()))
+        for group in list(dist.distributed_c10d._world.pg_map):  # noqa: SLF001 - also those that torch has made by itself
+            group.set_timeout(limit)
 
     def leave(self) -> None:
         """Take leave of the other processes, all of which have to do so."""

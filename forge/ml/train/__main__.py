@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from forge.base.collector import collector_paused
 from forge.base.errors import FileError, ForgeError
 from forge.base.files import write_atomic
+from forge.control.heartbeat import own_heart
 from forge.control.requests import ENDING_FILE
 from forge.ml.train.stopping import Stopping, among_others
 
@@ -46,7 +47,9 @@ def main(arguments: Sequence[str]) -> int:
         code = _run(arguments[0], stopping)
     except KeyboardInterrupt:
         _say("aborted: nothing was saved since the last checkpoint")
+        own_heart().farewell(Ending.ABORTED)
         return Ending.ABORTED
+    own_heart().farewell(code)
     return _told(arguments[0], code, stopping.reason) if among_others() else code
 
 
@@ -76,8 +79,9 @@ def _run(folder: str, stopping: Stopping) -> int:
         _show(error, str(error))
         # Before the first batch it was a callback that does not fit the config: nothing was begun.
         return Ending.FAILED if run.batch else Ending.REFUSED
-    except Exception:  # noqa: BLE001 - a model may raise anything; the traceback is what its user needs
+    except Exception as error:  # noqa: BLE001 - a model may raise anything; the traceback is what its user needs
         traceback.print_exc()
+        own_heart().fail(error)
         return Ending.FAILED
     finally:
         run.close()
@@ -102,6 +106,7 @@ def _refused(error: Exception) -> int:
     notes = getattr(error, "__notes__", [])  # where in the config it stands, if it was raised by what that names
     if not notes and not isinstance(error, (ForgeError, ValueError, OSError)):
         traceback.print_exc()
+        own_heart().fail(error)
         return Ending.FAILED
     text = str(error) if isinstance(error, (ForgeError, ValueError, OSError)) else f"{type(error).__name__}: {error}"
     _show(error, "\n  ".join([text, *notes[:1]]))
@@ -111,6 +116,7 @@ def _refused(error: Exception) -> int:
 def _show(error: Exception, text: str) -> None:
     if os.environ.get("FORGE_DEBUG"):
         traceback.print_exception(error)
+    own_heart().fail(error, text)
     _say(f"error: {text}")
 
 

@@ -1,4 +1,4 @@
-"""What the processes of a run agree on between two steps: whether to stop, and whether to save."""
+"""What the processes of a run agree on between two steps: whether to stop, whether to save, and what is changed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ def agree(run: Run) -> bool:
     """Let a request that one process knows of be known to all; whether somebody has asked for a checkpoint."""
     requested = run.saver is not None and run.saver.requested
     if run.world.alone:
+        if run.changes.asked:
+            run.changes.settle(run)
         return requested
     stopping = run.stopping
-    stop, interrupted, saves = run.world.sum([stopping.noted, stopping.noted and stopping.interrupted, requested])
+    noted = [stopping.noted, stopping.noted and stopping.interrupted, requested, run.changes.asked]
+    stop, interrupted, saves, changes = run.world.sum(noted)
     stopping.agree(stop=stop > 0, interrupted=interrupted > 0)
+    if changes > 0:
+        run.changes.settle(run)
     return saves > 0

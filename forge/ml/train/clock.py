@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     import torch
@@ -20,10 +21,12 @@ class StepClock:
 
     On a CPU the parts are measured by the clock. A GPU works behind the process that feeds it, so there each part is measured
     between two marks in the GPU's own queue, and never waits for it: the marks are read when the step's loss has been read, and
-    by then they have been passed. Only a loop that does not read its loss is made to wait, for the last mark.
+    by then they have been passed. Only a loop that does not read its loss is made to wait, for the last mark. `tell` is told of
+    each part when it begins.
     """
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
+    def __init__(self, device: torch.device | str = "cpu", tell: Callable[[str], None] | None = None) -> None:
+        self._tell = tell
         self._marks: _Marks = _GpuMarks(device) if str(device).startswith("cuda") else _Marks()
         self._between: dict[str, float] = {}
         self._started = 0.0
@@ -35,6 +38,8 @@ class StepClock:
 
     def part(self, name: str) -> _Part:
         """A context in which the time is that of one part; it may be entered many times in a step."""
+        if self._tell is not None:
+            self._tell(name)
         return _Part(self._marks, name)
 
     def between(self, name: str) -> _Between:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from forge.base.errors import DataError, RunError
+from forge.control.heartbeat import own_heart
 from forge.ml.data.loader import Loader, evaluation_batches
 from forge.ml.data.prepare import prepare
 from forge.ml.parallel.world import World
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from rich.console import Console
+    from rich.status import Status
 
     from forge.ml.data.batch import Batch
     from forge.ml.data.prepare import Prepared
@@ -42,7 +44,7 @@ def feed(settings: Trainer, *, flat: bool, console: Console, world: World | None
         prepared = prepare(
             settings.dataset,
             settings.tokenizer,
-            progress=lambda what, rows: status.update(f"preparing {what}: {rows:,} rows"),
+            progress=partial(_tell, status),
         )
     for line in (*_summary(prepared), *prepared.report.lines()):
         console.print(line)
@@ -77,6 +79,12 @@ def feed(settings: Trainer, *, flat: bool, console: Console, world: World | None
         for name, split in prepared.held_out.items()
     }
     return RunData(loader, evaluations, _total_steps(settings, loader), _step_tokens(settings, prepared, loader))
+
+
+def _tell(status: Status, what: str, rows: int) -> None:
+    """Say how far the data is, to who looks at the terminal and to who watches over the processes."""
+    own_heart().mark("preparing the data")
+    status.update(f"preparing {what}: {rows:,} rows")
 
 
 def padding_token(tokenizer: Any) -> int:

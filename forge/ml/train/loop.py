@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from forge.base.errors import CheckpointError
 from forge.ml.evaluate.perplexity import evaluate
 from forge.ml.parallel.context import sequence_piece
 from forge.ml.train.agree import agree
-from forge.ml.train.restore import save
+from forge.ml.train.saving import save
 from forge.ml.train.step import take_step
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ def train(run: Run) -> None:
         if run.saver is not None:
             if run.step > run.counts.saved_step:
                 _save(run, run.saver)
+            run.patience.long("checkpoint")
             run.saver.wait()
     except Exception:
         _finish_saving(run)
@@ -52,6 +52,7 @@ def train(run: Run) -> None:
 
 def _step(run: Run) -> None:
     record = take_step(run)
+    run.patience.stepped(run.step)
     if run.step % run.settings.logging_steps == 0 or run.step in {1, run.total_steps}:
         run.metrics.write(record)
     run.progress.step(record)
@@ -84,6 +85,7 @@ def _due(run: Run, strategy: str, steps: int | None, epochs: int) -> bool:
 def _evaluate(run: Run) -> None:
     """Evaluate on every held-out set; a request to stop ends it early, and it is done again when the run is resumed."""
     records = []
+    run.patience.evaluating()
     for name, batches in run.evaluations.items():
         found = evaluate(run.loss, _until_stopped(run, batches()), run.device, run.precision, run.world)
         if run.interrupted:
@@ -100,12 +102,16 @@ def _evaluate(run: Run) -> None:
 
 
 def _until_stopped(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:
-    pieces = (sequence_piece(batch, run.world) for batch in batches)
-    return takewhile(lambda _: not run.interrupted, pieces)
+    for batch in batches:
+        if run.interrupted:
+            return
+        run.patience.mark("evaluation")
+        yield sequence_piece(batch, run.world)
 
 
 def _save(run: Run, saver: Saver) -> None:
     run.counts.saved_step, run.counts.saved_epochs = run.step, int(run.epoch)
+    run.patience.long("checkpoint")
     with run.clock.between("checkpoint"):
         save(run, saver)
 

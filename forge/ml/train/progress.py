@@ -22,7 +22,7 @@ class Progress:
 
     def __init__(self, total_steps: int, logging_steps: int, step: int = 0, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
-        self._logging_steps = logging_steps
+        self.logging_steps = logging_steps
         self._total = total_steps
         self._bar = Bar(
             TextColumn("step"),
@@ -51,7 +51,7 @@ class Progress:
         """A step is done."""
         state = f"loss {record['loss']:.4f}  {record['tokens_per_second']:,.0f} tokens/s"
         self._bar.update(self._task, completed=record["step"], state=state)
-        if not self.console.is_terminal and _is_logged(record["step"], self._logging_steps, self._total):
+        if not self.console.is_terminal and _is_logged(record["step"], self.logging_steps, self._total):
             self.say(f"step {record['step']}/{self._total}  {state}  lr {record['lr']:.2e}")
 
     def evaluated(self, record: dict[str, Any]) -> None:

@@ -4,78 +4,20 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from forge.base.errors import CheckpointError, ResumeError
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
-from forge.ml.checkpoint.manifest import Score
 from forge.ml.checkpoint.state import random_state, set_random_state
-from forge.ml.models.save import config_files, model_files
 from forge.ml.optim.schedule import advance
-from forge.ml.parallel.pieces import piece_of, wholes
+from forge.ml.parallel.pieces import piece_of
 
 if TYPE_CHECKING:
-    from forge.ml.checkpoint.saver import Saver
     from forge.ml.train.run import Run
     from forge.ml.train.trainer import Trainer
 
-__all__ = ["check_room", "collect", "restore", "save"]
-
-_GRAPH: Final = "state/graph.json"
-
-
-def save(run: Run, saver: Saver) -> None:
-    """Save the run as it is after its last step; it goes on while that is written."""
-    counts = run.counts
-    held = None if run.world.alone else _whole_weights(run)
-    state = collect(run) if run.world.alone else _whole_state(run)
-    scored = counts.evaluated_step == run.step and counts.evaluated_loss is not None
-    saver.save(
-        lambda: [
-            *model_files(run.model, held=held),
-            *config_files(run.model, run.tokenizer, held=held).items(),
-            (_GRAPH, run.graph.encode()),
-        ],
-        state,
-        run.step,
-        {"run": run.folder, "epoch": run.epoch, "tokens": counts.tokens},
-        score=Score("eval_loss", counts.evaluated_loss) if scored else None,
-        best=run.best.step,
-    )
-
-
-def _whole_weights(run: Run) -> dict[str, Any]:
-    """The state dict of the whole model in the first process."""
-    if run.world.layout.pp == 1:
-        return _on_the_first(run, run.model.state_dict())
-    from forge.ml.parallel.pipeline_state import brought_together, united_weights
-
-    parts = brought_together(run.world, _on_the_first(run, run.model.state_dict()))
-    return (
-        {} if parts is None else united_weights(parts, run.loss.order, getattr(run.model, "all_tied_weights_keys", {}))
-    )
-
-
-def _whole_state(run: Run) -> dict[str, Any]:
-    """What `collect` gives, whole in the first process."""
-    state = _on_the_first(run, collect(run))
-    if run.world.layout.pp == 1:
-        return state
-    from forge.ml.parallel.pipeline_state import brought_together, united_optimizer
-
-    parts = brought_together(run.world, state["optimizer"])
-    return state if parts is None else {**state, "optimizer": united_optimizer(parts, run.loss.order)}
-
-
-def _on_the_first(run: Run, tree: Any) -> Any:
-    """What is spread over processes, whole in the first of those that have it; the others help, and keep nothing."""
-    keeps = run.world.first
-    if run.world.layout.pp > 1:
-        from forge.ml.parallel.pipeline_state import leads_its_stage
-
-        keeps = leads_its_stage(run.world)
-    return wholes(tree, (lambda tensor: tensor.detach().cpu()) if keeps else (lambda _: None))
+__all__ = ["check_room", "collect", "restore"]
 
 
 def check_room(settings: Trainer, folder: str, model: Any) -> None:
@@ -99,6 +41,7 @@ def collect(run: Run) -> dict[str, Any]:
         "scaler": None if run.precision.scaler is None else run.precision.scaler.state_dict(),
         "loader": run.loader.state(),
         "random": random_state(),
+        "changes": run.changes.state(),
         "callbacks": [{"kind": _kind(callback), "state": callback.state()} for callback in run.callbacks],
     }
 
@@ -118,6 +61,8 @@ def restore(run: Run, state: dict[str, Any]) -> None:
         kept = next((one["state"] for one in state["callbacks"] if one["kind"] == _kind(callback)), None)
         if kept is not None:
             callback.load(kept)
+    if "changes" in state:
+        run.changes.load(run, state["changes"])
     set_random_state(state["random"])
 
 

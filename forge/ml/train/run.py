@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from forge.ml.train.changes import Changes
+from forge.ml.train.timeouts import Patience
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from forge.ml.checkpoint.saver import Bystander, Saver
+    from forge.ml.checkpoint.saver import Saver
     from forge.ml.data.batch import Batch
     from forge.ml.data.loader import Loader
     from forge.ml.loss import CausalLoss
     from forge.ml.memory.fused import FusedBackward
     from forge.ml.memory.precision import Precision
+    from forge.ml.parallel.shares import Shares
     from forge.ml.parallel.world import World
     from forge.ml.train.callback import Callback
     from forge.ml.train.clock import StepClock
@@ -83,7 +87,8 @@ class Run:
     loader: Loader
     evaluations: Mapping[str, Callable[[], Any]]  # the name of each held-out set, and what gives its batches
     total_steps: int
-    saver: Saver | Bystander | None
+    saver: Saver | None
+    shares: Shares | None  # what this process writes of a checkpoint, where several do
     metrics: Metrics
     clock: StepClock
     progress: Progress
@@ -91,7 +96,10 @@ class Run:
     callbacks: Sequence[Callback]
     counts: Counts = field(default_factory=Counts)
     best: Best = field(default_factory=Best)
+    changes: Changes = field(default_factory=Changes)
     batch: list[Batch] = field(default_factory=list)
+    patience: Patience = field(default_factory=Patience)
+    own_loss: float = 0.0  # this process's part of the loss of the last step
 
     @property
     def step(self) -> int:

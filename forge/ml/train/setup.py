@@ -16,7 +16,7 @@ from rich.console import Console
 from forge.base.errors import RunError
 from forge.build.frozen import thaw
 from forge.graph.stored import to_json
-from forge.ml.checkpoint.saver import Bystander, Saver
+from forge.ml.checkpoint.saver import Saver
 from forge.ml.checkpoint.state import read_state
 from forge.ml.checkpoint.store import Store
 from forge.ml.memory.fused import FusedBackward
@@ -38,12 +38,14 @@ from forge.ml.train.restore import check_room, restore
 from forge.ml.train.run import Run
 from forge.ml.train.start import Start, choose_start, make_room
 from forge.ml.train.steering import Steering
+from forge.ml.train.timeouts import Patience
 from forge.ml.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from forge.build.frozen import Frozen
     from forge.ml.loss import CausalLoss
     from forge.ml.memory.precision import Precision
+    from forge.ml.parallel.shares import Shares
     from forge.ml.parallel.world import World
     from forge.ml.train.feed import RunData
     from forge.ml.train.metrics import Metrics
@@ -184,7 +186,9 @@ def _assemble(
     precision.apply()
     console.print(precision.described)
     optimizer = _optimizer(settings, model, world)
+    patience = Patience(world, settings.hang_seconds, settings.first_step_seconds)
     stopping.folder = frozen.folder
+    saver, shares = _saving(settings, model, store, console, world)
     return Run(
         settings=settings,
         folder=frozen.folder,
@@ -203,9 +207,11 @@ def _assemble(
         loader=data.loader,
         evaluations=data.evaluations,
         total_steps=data.total_steps,
-        saver=None if settings.save_strategy == "no" else _saver(settings, store, console, world),
+        saver=saver,
+        shares=shares,
         metrics=_metrics(settings, frozen, console, world),
-        clock=StepClock(weight.device),
+        clock=StepClock(weight.device, None if world.alone else patience.mark),
+        patience=patience,
         progress=Progress(data.total_steps, settings.logging_steps, console=console),
         stopping=stopping,
         callbacks=[*([Steering()] if world.first else []), *settings.callbacks],
@@ -224,16 +230,31 @@ def _metrics(settings: Trainer, frozen: Frozen, console: Console, world: World) 
     return open_metrics(frozen.folder, settings.logging, _facts(frozen), warn=console.print)
 
 
-def _saver(settings: Trainer, store: Store, console: Console, world: World) -> Saver | Bystander:
-    if not world.first:
-        return Bystander(store)
-    return Saver(
+def _saving(
+    settings: Trainer, model: Any, store: Store, console: Console, world: World
+) -> tuple[Saver | None, Shares | None]:
+    """What saves the run, and what this process has to write of it where all see the folder."""
+    if settings.save_strategy == "no":
+        return None, None
+    shares = None
+    if not world.alone:
+        from forge.ml.parallel.shares import Shares, everybody_sees
+
+        if everybody_sees(world, store.folder):
+            size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+            shares = Shares.among(world, size, settings.save_processes)
+        else:
+            console.print(f"not every process sees {store.folder}: the first one saves for all")
+    saver = Saver(
         store,
         keep=settings.save_total_limit,
         asynchronous=settings.async_save,
         on_error=settings.on_save_error,
         say=console.print,
+        crew=None if world.alone else world,
+        shared=shares is not None,
     )
+    return saver, shares
 
 
 def _optimizer(settings: Trainer, model: Any, world: World) -> Any:
@@ -264,10 +285,10 @@ def _refuse_together(settings: Trainer, world: World) -> None:
             "fuse_optim_with_backward updates each weight when its gradient is there, and a layout sums gradients later",
             hint="set trainer.fuse_optim_with_backward=false, or parallel=single",
         )
-    if settings.stochastic_rounding:
+    if settings.stochastic_rounding and world.size > world.layout.pp:
         raise RunError(
-            "stochastic_rounding rounds whole weights, and a layout gives each process pieces or copies of them",
-            hint="set trainer.stochastic_rounding=false, or parallel=single",
+            "stochastic_rounding rounds whole weights, and this layout gives each process pieces or copies of them",
+            hint="set trainer.stochastic_rounding=false, or choose a pipeline alone or parallel=single",
         )
     if getattr(settings.optimizer, "func", None) is torch.optim.Adafactor and world.cuts_weights:
         raise RunError(

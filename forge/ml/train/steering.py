@@ -39,6 +39,7 @@ class Steering(Callback):
     def begin(self, run: Run) -> None:
         """Say of how many steps the run is."""
         self._report(run)
+        run.changes.take(run)
 
     def before_step(self, run: Run) -> None:
         """A checkpoint may just have been written."""
@@ -50,6 +51,7 @@ class Steering(Callback):
         if time.monotonic() >= self._reported + _SECONDS:
             self._report(run)
         self._answer(run)
+        run.changes.take(run)
         if self._take(run):
             if run.saver is not None:
                 run.saver.request()
@@ -61,6 +63,7 @@ class Steering(Callback):
         self._take(run)
         self._answer(run)
         self._tell(run, error="the run has ended")
+        run.changes.refuse(run)
 
     def _report(self, run: Run) -> None:
         self._reported = time.monotonic()

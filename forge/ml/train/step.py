@@ -72,16 +72,18 @@ def optimizer_step(run: Run, batches: list[Batch]) -> Measured:
     """Learn from the batches of all processes as if they were one: the loss is the mean over all their trained tokens."""
     counted = run.world.sum([sum(batch.trained for batch in batches), sum(batch.tokens for batch in batches)], "data")
     trained, tokens = map(int, counted)
-    lr = run.schedule.get_last_lr()[0]
-    total = _learn(run, batches, trained) if trained else torch.zeros(())
-    norm = _clip(run) if trained else None
-    # One wait for the device serves both numbers.
-    loss, *rest = torch.stack([total / max(trained, 1), *([] if norm is None else [norm.float()])]).tolist()
-    (loss,) = run.world.sum([loss], "loss")
-    grad_norm = rest[0] if rest else None
-    if trained:
-        answers = [callback.before_update(run, loss, grad_norm) for callback in run.callbacks]  # every one is asked
-        _update(run, wanted=all(answers))
+    lr = run.schedule.get_last_lr()[0] * run.changes.lr_scale
+    with run.changes.rates(run.optimizer):
+        total = _learn(run, batches, trained) if trained else torch.zeros(())
+        norm = _clip(run) if trained else None
+        # One wait for the device serves both numbers.
+        loss, *rest = torch.stack([total / max(trained, 1), *([] if norm is None else [norm.float()])]).tolist()
+        run.own_loss = loss
+        (loss,) = run.world.sum([loss], "loss")
+        grad_norm = rest[0] if rest else None
+        if trained:
+            answers = [callback.before_update(run, loss, grad_norm) for callback in run.callbacks]  # every one is asked
+            _update(run, wanted=all(answers))
     advance(run.schedule)
     return Measured(loss, grad_norm, lr, tokens, trained)
 

@@ -22,8 +22,10 @@ _AT_LEAST_ONE = (
     "eval_steps",
     "save_steps",
     "save_total_limit",
+    "save_processes",
 )
-_ABOVE_ZERO = ("num_train_epochs", "max_grad_norm", "max_grad_value")
+_ABOVE_ZERO = ("num_train_epochs", "max_grad_norm", "max_grad_value", "hang_seconds", "first_step_seconds")
+_OFF = {"hang_seconds": ", or null to wait for ever", "first_step_seconds": ", or null to wait for ever"}
 _CHOICES: dict[str, tuple[object, ...]] = {
     "eval_strategy": ("no", "steps", "epoch"),
     "save_strategy": ("no", "steps", "epoch"),
@@ -71,8 +73,11 @@ class Trainer:
     save_steps: int | None = 500
     save_total_limit: int | None = None
     async_save: bool = True
+    save_processes: int | None = None
     on_save_error: Literal["fail", "warn"] = "fail"
     resume_from_checkpoint: str | None = None
+    hang_seconds: float | None = 600.0
+    first_step_seconds: float | None = 3600.0
 
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     stochastic_rounding: bool = False
@@ -95,7 +100,7 @@ class Trainer:
         for name in _ABOVE_ZERO:
             value = getattr(self, name)
             if value is not None and value <= 0:
-                off = "" if name == "num_train_epochs" else ", or null for no clipping"
+                off = "" if name == "num_train_epochs" else _OFF.get(name, ", or null for no clipping")
                 raise ValueError(f"{name} is above 0{off}, not {value}")
         if self.max_steps < 1 and self.max_steps != -1:
             raise ValueError(f"max_steps is at least 1, or -1 to go by num_train_epochs, not {self.max_steps}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.control.jobs import known_jobs
+from forge.control.known import known_jobs
 from forge.control.processes import end_family
 from forge.control.progress import RunProgress, write_progress
 from forge.control.record import change_record, job_records

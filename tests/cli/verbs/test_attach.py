@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.control.jobs import find_job
+from forge.control.known import find_job
 from forge.control.record import change_record
 
 if TYPE_CHECKING:

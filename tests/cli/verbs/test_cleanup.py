@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forge.control.jobs import known_jobs
+from forge.control.known import known_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from forge.control.jobs import find_job
+from forge.control.known import find_job
 from forge.control.record import change_record
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from forge.control.jobs import find_job
+from forge.control.known import find_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable

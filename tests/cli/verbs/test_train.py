@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from forge.control.jobs import find_job, wait_for_end
+from forge.control.jobs import wait_for_end
+from forge.control.known import find_job
 
 if TYPE_CHECKING:
     from pathlib import Path

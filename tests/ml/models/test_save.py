@@ -26,10 +26,12 @@ corpus = pytest.importorskip("forge.ml.data.corpus")
 
 def _write(model: Any, folder: Path, tokenizer: Any = None, shard: int = 5 << 30) -> str:
     folder.mkdir(exist_ok=True)
-    for name, tensors in save.model_files(model, shard):
-        safetensors.save_file(tensors, folder / name, metadata={"format": "pt"})
-    for name, content in save.config_files(model, tokenizer, shard).items():
-        (folder / name).write_bytes(content)
+    files = dict(save.model_files(model, shard)) | save.config_files(model, tokenizer)
+    for name, content in files.items():
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+        else:
+            safetensors.save_file(content, folder / name, metadata={"format": "pt"})
     return str(folder)
 
 

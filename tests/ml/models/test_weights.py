@@ -22,10 +22,12 @@ safetensors = pytest.importorskip("safetensors.torch")
 
 
 def _save(model: Any, folder: Path) -> str:
-    for name, tensors in save.model_files(model):
-        safetensors.save_file(tensors, folder / name, metadata={"format": "pt"})
-    for name, content in save.config_files(model).items():
-        (folder / name).write_bytes(content)
+    files = dict(save.model_files(model)) | save.config_files(model)
+    for name, content in files.items():
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+        else:
+            safetensors.save_file(content, folder / name, metadata={"format": "pt"})
     return str(folder)
 
 

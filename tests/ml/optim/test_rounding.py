@@ -133,7 +133,8 @@ def test_the_state_is_float32_and_plain() -> None:
     optimizer = _optimizer(model)
     _steps(model, optimizer, range(2))
     state = optimizer.state_dict()
-    assert state["rounding"] == {"seed": 0, "counts": [2, 2, 2]}
+    assert state["rounding"] == {"seed": 0}
+    assert [entry.pop("rounded") for entry in state["state"].values()] == [2, 2, 2]
     assert {value.dtype for entry in state["state"].values() for value in entry.values()} == {torch.float32}
     assert set(state) == {"state", "param_groups", "rounding"}
 
@@ -146,7 +147,31 @@ def test_the_state_of_a_plain_optimizer_can_be_read() -> None:
     optimizer = _optimizer(twin)
     optimizer.load_state_dict(plain.state_dict())
     _steps(twin, optimizer, range(2))
-    assert optimizer.state_dict()["rounding"]["counts"] == [2, 2, 2]
+    assert [entry["rounded"] for entry in optimizer.state_dict()["state"].values()] == [2, 2, 2]
+
+
+def test_a_parameter_is_rounded_alike_whatever_else_the_process_has() -> None:
+    whole, part = _model(), _model()
+    _steps(whole, _optimizer(whole), range(3))
+    names = [name for name, _ in part.named_parameters()][1:]
+    for name, parameter in part.named_parameters():
+        parameter.requires_grad_(name in names)
+    frozen = {name: value.clone() for name, value in whole.state_dict().items()}
+    alone = rounding.StochasticRounding(
+        groups.parameter_groups(part), optimizer=partial(torch.optim.SGD, lr=0.3), seed=3
+    )
+    other = _model()
+    both = rounding.StochasticRounding(
+        groups.parameter_groups(other), optimizer=partial(torch.optim.SGD, lr=0.3), seed=3
+    )
+    for _ in range(3):
+        for model, optimizer in ((part, alone), (other, both)):
+            for parameter in model.parameters():
+                parameter.grad = torch.full_like(parameter, 0.01) if parameter.requires_grad else None
+            optimizer.step()
+    for name in names:
+        assert torch.equal(part.state_dict()[name], other.state_dict()[name])
+        assert not torch.equal(part.state_dict()[name], frozen[name])
 
 
 def test_one_parameter_at_a_time_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from forge.base.errors import ResumeError  # noqa: E402 - as above
 from forge.ml.checkpoint.state import read_state  # noqa: E402 - as above
 from forge.ml.optim.schedule import cosine_factor, linear_factor  # noqa: E402 - as above
 from forge.ml.train.callback import Callback  # noqa: E402 - as above
-from forge.ml.train.restore import collect, restore, save  # noqa: E402 - as above
+from forge.ml.train.restore import collect, restore  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,29 +154,6 @@ def test_a_checkpoint_is_a_model_folder_with_the_state_beside_it(carried: Carrie
     facts = json.loads((folder / "manifest.json").read_text())["facts"]
     assert facts == {"run": run.folder, "epoch": run.epoch, "tokens": run.counts.tokens}
     assert read_state(str(folder))["counts"]["step"] == 4
-
-
-class Remembered:
-    """A saver that keeps what it is given."""
-
-    def save(self, files: Any, state: Any, step: int, facts: Any, **rest: Any) -> None:  # noqa: ARG002 - what a saver takes
-        self.rest = rest
-
-
-@pytest.mark.parametrize(
-    ("evaluated", "expected"), [((4, 2.5), 2.5), ((3, 2.5), None), ((4, None), None), ((4, math.inf), math.inf)]
-)
-def test_a_checkpoint_is_scored_by_the_evaluation_of_its_own_step(
-    carried: Carried, evaluated: tuple[int, float | None], expected: float | None
-) -> None:
-    run = carried("trainer.save_strategy=no")
-    run.counts.evaluated_step, run.counts.evaluated_loss = evaluated
-    run.best.step = 3
-    saver: Any = Remembered()
-    save(run, saver)
-    assert saver.rest["best"] == 3
-    score = saver.rest["score"]
-    assert (None if score is None else score.value) == expected
 
 
 def test_callbacks_find_their_own_state_again(carried: Carried, freeze: Callable[..., str]) -> None:

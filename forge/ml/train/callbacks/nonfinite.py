@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from forge.base.errors import RunError
 from forge.base.files import write_atomic
+from forge.control.heartbeat import own_heart
 from forge.ml.train.callback import Callback
 from forge.ml.train.metrics import plain
 
@@ -55,7 +56,7 @@ class NonFinite(Callback):
             self.skipped = 0
             return True
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of the gradients is {watched}"
-        found = self._report(run, what, loss, grad_norm)
+        found = self._report(run, what + _blamed(run), loss, grad_norm)
         self.skipped += 1
         if self.action == "stop" or (self.action == "skip" and self.skipped > self.most_skipped):
             raise RunError(f"step {run.step + 1}: {found}", hint=_advice(run))
@@ -110,6 +111,18 @@ class NonFinite(Callback):
     def load(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
         self.skipped = state["skipped"]
+
+
+def _blamed(run: Run) -> str:
+    """Which of several processes had the loss that is none; all of them ask."""
+    if run.world.alone:
+        return ""
+    own = not math.isfinite(run.own_loss)
+    if own:
+        own_heart().blame()
+    flags = run.world.sum([float(own and rank == run.world.rank) for rank in range(run.world.size)])
+    ranks = ", ".join(str(rank) for rank, flag in enumerate(flags) if flag)
+    return f", from rank {ranks}" if ranks else ""
 
 
 def _advice(run: Run) -> str:

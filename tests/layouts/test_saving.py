@@ -1,0 +1,98 @@
+"""Checkpoints that several processes write: the same files for others, whoever wrote them, and any layout goes on from them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+torch = pytest.importorskip("torch")
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cases import STEPS, Case, Outcome, carried_out  # noqa: E402 - torch may be missing
+from safetensors.torch import load_file  # noqa: E402 - as above
+
+from forge.ml.checkpoint.state import read_state  # noqa: E402 - as above
+from forge.ml.checkpoint.store import Store  # noqa: E402 - as above
+
+if TYPE_CHECKING:
+    from forge.ml.checkpoint.store import Checkpoint
+
+SAVED = ("trainer.save_strategy=steps", f"trainer.save_steps={STEPS // 2}", "trainer.save_total_limit=3")
+BY_ALL = (*SAVED, "trainer.save_processes=2")
+FSDP = ("parallel=fsdp", "parallel.dp_shard=2")
+DDP = ("parallel=ddp", "parallel.dp_replicate=2")
+TP = ("parallel=tp",)
+PP = ("parallel=pp_gpipe", "parallel.microbatches=2")
+LAYOUTS = (FSDP, PP, DDP, TP) if os.environ.get("FORGE_FULL") else (FSDP, PP)
+WRITTEN = [Case("llama_tied", layout, BY_ALL) for layout in LAYOUTS] + [Case("qwen3_moe", FSDP, BY_ALL)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("saving")
+
+
+@pytest.fixture(scope="module")
+def written(folder: Path) -> dict[Case, Outcome]:
+    return carried_out(folder, WRITTEN, 2)
+
+
+def checkpoint(folder: Path, case: Case, step: int) -> Checkpoint:
+    found = {one.step: one for one in Store(folder / f"2-{case.name}" / "out" / "checkpoints").list(quick=False)}
+    assert found[step].valid, found[step].reason
+    return found[step]
+
+
+@pytest.mark.parametrize("case", WRITTEN, ids=lambda case: case.name)
+def test_each_process_has_written_its_share(folder: Path, written: dict[Case, Outcome], case: Case) -> None:
+    found = Path(checkpoint(folder, case, STEPS).path)
+    sizes = [file.stat().st_size for file in sorted(found.glob("model-0000?-of-00002.safetensors"))]
+    assert len(sizes) == 2
+    assert min(sizes) > 0.3 * max(sizes)
+    states = [file.stat().st_size for file in sorted((found / "state").glob("optimizer-0000?-of-00002.safetensors"))]
+    assert len(states) == 2
+    assert min(states) > 0.3 * max(states)
+    assert not list(found.glob(".*"))
+    assert written[case].losses
+
+
+@pytest.mark.parametrize("case", WRITTEN, ids=lambda case: case.name)
+def test_others_load_what_the_run_had(folder: Path, written: dict[Case, Outcome], case: Case) -> None:
+    from transformers import AutoModelForCausalLM
+
+    path = checkpoint(folder, case, STEPS).path
+    loaded = dict(AutoModelForCausalLM.from_pretrained(path).named_parameters())
+    for name, weight in written[case].weights.items():
+        assert torch.equal(loaded[name], weight), name
+    tensors = [name for file in Path(path).glob("model-*.safetensors") for name in load_file(file)]
+    assert len(tensors) == len(set(tensors))
+
+
+def test_every_layout_goes_on_from_them_to_the_same_end(folder: Path, written: dict[Case, Outcome]) -> None:
+    assert written
+    alone = Case("llama_tied", (), SAVED)
+    wanted = carried_out(folder, [alone], 1)[alone]
+    resumed = []
+    for case, layout in zip(WRITTEN, reversed(LAYOUTS), strict=False):
+        start = f"trainer.resume_from_checkpoint={checkpoint(folder, case, STEPS // 2).path}"
+        resumed.append(Case("llama_tied", layout, (start, "trainer.save_strategy=no")))
+    for case, outcome in carried_out(folder, resumed, 2).items():
+        assert outcome.losses == pytest.approx(wanted.losses[STEPS // 2 :], rel=1e-5), case
+        for name, weight in wanted.weights.items():
+            assert torch.allclose(outcome.weights[name], weight, rtol=0, atol=5e-4), f"{case}: {name}"
+
+
+def test_the_state_is_that_of_one_process(folder: Path, written: dict[Case, Outcome]) -> None:
+    assert written
+    states = [read_state(checkpoint(folder, case, STEPS).path)["optimizer"] for case in WRITTEN[: len(LAYOUTS)]]
+    for state in states:
+        assert state["state"].keys() == states[0]["state"].keys()
+        for number, remembered in state["state"].items():
+            for key, value in remembered.items():
+                assert torch.allclose(value, states[0]["state"][number][key], rtol=1e-3, atol=1e-6), (number, key)
