@@ -91,7 +91,7 @@ class Keeper:
         self._watchdog = Watchdog(self.folder, _say)
         process = subprocess.Popen(  # noqa: S603 - a list, and no shell
             command,
-            env=self._watchdog.environment,
+            env=self._watchdog.environment(command),
             stdin=subprocess.DEVNULL if self.leashed else None,
             start_new_session=True,
             preexec_fn=_end_with_us,  # noqa: PLW1509 - this process has one thread

@@ -48,7 +48,17 @@ ON_NEITHER = [
     ["inf"],
     ["tb"],
 ]
-ON_JOBS = [["abort"], ["attach"], ["cleanup"], ["control", "status"], ["runs", "report"], ["jobs"], ["logs"], ["save"], ["stop"]]
+ON_JOBS = [
+    ["abort"],
+    ["attach"],
+    ["cleanup"],
+    ["control", "status"],
+    ["runs", "report"],
+    ["jobs"],
+    ["logs"],
+    ["save"],
+    ["stop"],
+]
 BROKEN = {
     "not YAML": b"a: [\n",
     "a tab": b"a:\n\tb: 1\n",

@@ -19,7 +19,7 @@ from forge.base.files import read_bounded
 from forge.base.origin import shown_path
 from forge.ml.checkpoint.link import STATE
 from forge.ml.checkpoint.manifest import read_manifest
-from forge.ml.checkpoint.tensors import as_tensor, read_tensors
+from forge.ml.checkpoint.tensors import as_tensor, map_tensors, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,8 +84,11 @@ def pack_parts(state: Mapping[str, Any], part: str = "") -> tuple[dict[str, dict
     return files, json.dumps({"format": _FORMAT, "parts": parts}, allow_nan=False).encode()
 
 
-def read_state(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The state of the run in a checkpoint; every byte of it is checked before it is used."""
+def read_state(folder: str | os.PathLike[str], *, checked: bool = False) -> dict[str, Any]:
+    """The state of the run in a checkpoint; every byte of it is checked before it is used.
+
+    Where another process has ``checked`` it, tensors are read from disk only where they are looked at: whoever keeps one copies it.
+    """
     manifest = read_manifest(folder)
     entry = manifest.files.get(STATE_FILE)
     if entry is None:
@@ -95,7 +98,8 @@ def read_state(folder: str | os.PathLike[str]) -> dict[str, Any]:
     tensors: dict[str, dict[str, torch.Tensor]] = {}
 
     def read(name: str) -> dict[str, torch.Tensor]:
-        found = read_tensors(os.path.join(folder, name), manifest.files[name])
+        path = os.path.join(folder, name)
+        found = map_tensors(path) if checked else read_tensors(path, manifest.files[name])
         return {tensor: as_tensor(raw) for tensor, raw in found.items()}
 
     with ThreadPoolExecutor(max(1, min(len(names), os.cpu_count() or 1))) as pool:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from forge.base.new_file import NewFile
     from forge.ml.checkpoint.manifest import Entry
 
-__all__ = ["Raw", "as_tensor", "raw_of", "read_tensors", "total_bytes", "write_tensors"]
+__all__ = ["Raw", "as_tensor", "map_tensors", "raw_of", "read_tensors", "total_bytes", "write_tensors"]
 
 _WIDTHS: Final = {
     "BOOL": 1,
@@ -133,6 +133,21 @@ def read_tensors(path: str | os.PathLike[str], entry: Entry | None = None) -> di
         raise CheckpointError(f"{shown_path(path)} is not as it was written: its hash differs")
     try:
         return dict(_tensors(content))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{shown_path(path)} is not a right safetensors file: {error}") from error
+
+
+def map_tensors(path: str | os.PathLike[str]) -> dict[str, Raw]:
+    """The tensors of a safetensors file that somebody has checked already, read from disk where they are looked at.
+
+    For a process that needs little of each: nothing else of the file comes into its memory. The hash is not looked at.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+        return dict(_tensors(content))
+    except OSError as error:
+        raise CheckpointError(f"{shown_path(path)} cannot be read: {error.strerror or error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{shown_path(path)} is not a right safetensors file: {error}") from error
 

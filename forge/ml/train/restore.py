@@ -6,12 +6,14 @@ import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from forge.base.errors import CheckpointError, ResumeError
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
 from forge.ml.checkpoint.state import random_state, set_random_state
 from forge.ml.optim.schedule import advance
-from forge.ml.parallel.pieces import piece_of
+from forge.ml.parallel.pieces import is_spread, piece_of
 
 if TYPE_CHECKING:
     from forge.ml.train.run import Run
@@ -98,7 +100,7 @@ def _of_these_parameters(run: Run, state: dict[str, Any]) -> dict[str, Any]:
     kept = {name: state["state"].get(number) for name, number in zip(saved, numbers, strict=True)}
     parameters = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
     found = {
-        number: {key: _like(value, parameter) for key, value in kept[name].items()}
+        number: {key: _like(value, parameter, alone=run.world.alone) for key, value in kept[name].items()}
         for number, (name, parameter) in enumerate(zip(names, parameters, strict=True))
         if kept[name] is not None
     }
@@ -112,8 +114,14 @@ def _names(groups: list[dict[str, Any]]) -> list[Any] | None:
     return [name for group in groups for name in group["param_names"]]
 
 
-def _like(value: Any, parameter: Any) -> Any:
-    return piece_of(value, parameter) if getattr(value, "shape", None) == parameter.shape else value
+def _like(value: Any, parameter: Any, *, alone: bool) -> Any:
+    """What the optimizer remembers of a parameter, and of one in pieces a piece.
+
+    Among several processes a copy: what they read is a file of which each uses a part, and which may go.
+    """
+    if getattr(value, "shape", None) == parameter.shape and is_spread(parameter):
+        return piece_of(value, parameter)
+    return value if alone or not isinstance(value, torch.Tensor) else value.clone()
 
 
 def _kind(callback: object) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from forge.ml.train.changes import Changes
+from forge.ml.train.changes import RunChanges
 from forge.ml.train.timeouts import Patience
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Run:
     callbacks: Sequence[Callback]
     counts: Counts = field(default_factory=Counts)
     best: Best = field(default_factory=Best)
-    changes: Changes = field(default_factory=Changes)
+    changes: RunChanges = field(default_factory=RunChanges)
     batch: list[Batch] = field(default_factory=list)
     patience: Patience = field(default_factory=Patience)
     own_loss: float = 0.0  # this process's part of the loss of the last step

@@ -142,7 +142,7 @@ def _make(
     run = _assemble(settings, frozen, model, loss, data, store, stopping, console, world)
     undo.callback(run.metrics.close)
     if start is not None:
-        restore(run, read_state(start.path))
+        restore(run, read_state(start.path, checked=not world.alone))
         run.metrics.write({"event": "resumed", "step": run.step, "checkpoint": start.path})
     if world.first:
         make_room(settings, store, start)

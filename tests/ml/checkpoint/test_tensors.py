@@ -12,7 +12,7 @@ import pytest
 from forge.base.errors import CheckpointError
 from forge.base.new_file import NewFile
 from forge.ml.checkpoint.manifest import Entry
-from forge.ml.checkpoint.tensors import Raw, as_tensor, raw_of, read_tensors, total_bytes, write_tensors
+from forge.ml.checkpoint.tensors import Raw, as_tensor, map_tensors, raw_of, read_tensors, total_bytes, write_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -198,3 +198,21 @@ def test_a_file_of_a_few_bytes_is_refused(tmp_path: Path) -> None:
         (tmp_path / "x").write_bytes(content)
         with pytest.raises(CheckpointError, match="is not a right safetensors file"):
             read_tensors(tmp_path / "x")
+
+
+def test_a_mapped_file_has_the_same_tensors_and_is_not_changed(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "a.safetensors"
+    with NewFile(path) as file:
+        write_tensors(file, {"a": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(0)}, {})
+    before = path.read_bytes()
+    mapped = {name: as_tensor(raw) for name, raw in map_tensors(path).items()}
+    assert mapped["a"].tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    assert mapped["b"].numel() == 0
+    mapped["a"].zero_()
+    assert path.read_bytes() == before
+    path.write_bytes(before[:-4])
+    with pytest.raises(CheckpointError, match="not a right safetensors file"):
+        map_tensors(path)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        map_tensors(tmp_path / "none")
