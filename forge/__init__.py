@@ -4,9 +4,9 @@ configs/*.yaml ──> compose ──> graph ──┬──> render ──> tre
                                        └──> build ──> train <──> checkpoint ──> serve
              cli, shell ──> all of the above      launch ──> train      control <──> train, serve
 
-`base` lies below all of them; `api` is the same in Python and what the verbs call; `lsp` answers editors; `plan` says
-what a layout needs; `chatting` talks with a served model; `report` lists, compares and shows runs; `ml` holds
-everything that imports torch, and nothing outside it does.
+`base` lies below all of them; `api` is the same in Python and what the verbs call; `lsp` answers editors; `plan`
+says what a layout needs; `chatting` talks with a served model; `report` lists, compares and shows runs; `doctor`
+says what is wrong around them; `ml` holds everything that imports torch, and nothing outside it does.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from forge.base.errors import FileError, ToolError, UsageError
 from forge.control.known import as_now, find_job, known_jobs
 from forge.control.processes import end_family, is_alive
-from forge.control.record import change_record, moment, remove_records
+from forge.control.record import change_record, moment, read_record, remove_records
 from forge.control.requests import ask_to_abort, ask_to_save, ask_to_stop, save_answer
 from forge.control.settings import ask_to_set, set_answer
 
@@ -50,6 +50,11 @@ def abort(job: KnownJob, grace: float = _GRACE) -> KnownJob:
         raise UsageError(
             f"{job.id} runs {job.how}, and what is to end at once has to be ended there",
             hint="`forge stop` reaches it through its run folder",
+        )
+    if not _is_own(job):
+        raise UsageError(
+            f"{job.id} is in no list of jobs of yours, and only the records there are trusted to name a process to end",
+            hint=f"`forge stop {job.record.run}` asks the run itself",
         )
     if process is None:
         raise UsageError(f"{job.id} is only starting", hint="try again in a moment")
@@ -110,6 +115,12 @@ def cleanup(names: Sequence[str] = ()) -> list[KnownJob]:
     if found:
         remove_records([job.id for job in found])
     return found
+
+
+def _is_own(job: KnownJob) -> bool:
+    """Whether the job has a record in the user's private folder: what a run folder says may have been written by anybody."""
+    record = read_record(job.id)
+    return record is not None and (record.started, record.run) == (job.record.started, job.record.run)
 
 
 def _answered(job: KnownJob, look: Callable[[], _Answer | None], hint: str) -> _Answer:

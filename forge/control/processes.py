@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Identity", "end_family", "family", "identity", "is_alive", "resident_bytes"]
+__all__ = ["Identity", "end_family", "family", "identity", "is_alive", "resident_bytes", "started_with"]
 
 _PROC: Final = "/proc"
 _GONE: Final = ("Z", "X")  # ended, and only its parent has not asked yet how
@@ -74,6 +74,18 @@ def resident_bytes(who: Identity) -> int | None:
     except (OSError, ValueError, IndexError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE") if is_alive(who) else None
+
+
+def started_with(who: Identity, variable: str) -> str:
+    """The value that a variable of the environment had when a process began; empty where nobody may know."""
+    try:
+        with open(f"{_PROC}/{who.pid}/environ", "rb") as file:
+            found = file.read()
+    except OSError:
+        return ""
+    head = f"{variable}=".encode()
+    value = next((part for part in found.split(b"\0") if part.startswith(head)), head)
+    return value.removeprefix(head).decode("utf-8", "replace") if is_alive(who) else ""
 
 
 def end_family(root: Identity, grace: float) -> set[Identity]:

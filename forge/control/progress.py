@@ -7,7 +7,7 @@ import math
 import os
 from typing import Any, Final, NamedTuple
 
-from forge.base.errors import FileError
+from forge.base.errors import ForgeError
 from forge.base.files import read_bounded, write_atomic
 
 __all__ = ["RunProgress", "progress_of", "sign_of_life", "write_progress"]
@@ -40,7 +40,7 @@ def progress_of(run_folder: str) -> RunProgress:
     """How far the run with this folder is."""
     try:
         return RunProgress(**json.loads(read_bounded(os.path.join(run_folder, _FILE), _LONGEST)))
-    except (FileError, ValueError, TypeError):
+    except (ForgeError, ValueError, TypeError):
         return RunProgress()
 
 

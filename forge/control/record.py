@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.errors import FileError
+from forge.base.errors import FileError, ForgeError
 from forge.base.files import make_private_folder, read_bounded, remove_file, write_atomic
 from forge.base.locks import claim
 from forge.base.origin import shown_path
@@ -136,7 +136,7 @@ def _version(path: str, _inode: int, _changed: int, _size: int) -> JobRecord | N
 def _load(path: str) -> JobRecord | None:
     try:
         return _from_json(json.loads(read_bounded(path, _LONGEST)))
-    except (FileError, ValueError, TypeError):
+    except (ForgeError, ValueError, TypeError):
         return None  # of another version of forge, or damaged: no job that anything could be done with
 
 

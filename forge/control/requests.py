@@ -12,7 +12,7 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from forge.base.errors import FileError
+from forge.base.errors import FileError, ForgeError
 from forge.base.files import read_bounded, write_atomic
 from forge.base.locks import claim
 from forge.base.origin import shown_path
@@ -85,7 +85,7 @@ def save_answer(run_folder: str, token: str) -> SaveAnswer | None:
     """The answer to a request, once there is one."""
     try:
         answers: list[dict[str, Any]] = json.loads(read_bounded(os.path.join(run_folder, _ANSWERS), _LONGEST))
-    except (FileError, ValueError):
+    except (ForgeError, ValueError):
         return None
     return next((SaveAnswer(**answer) for answer in reversed(answers) if answer["token"] == token), None)
 
@@ -103,5 +103,5 @@ def _put(run_folder: str, name: str, text: str) -> None:
 def _token_in(path: str) -> str:
     try:
         return read_bounded(path, _LONGEST).decode("ascii", "replace").strip()
-    except FileError:
+    except ForgeError:
         return ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from forge.base.errors import UsageError
 from forge.launch.address import endpoint_of, is_free, is_own, way_to
+from forge.launch.preflight_devices import usable_processors
 from forge.launch.process import module_command
 from forge.launch.surroundings import MASTER_PORT, Surroundings, surroundings
 from forge.launch.topology import Topology
@@ -228,9 +229,5 @@ def _threads(devices: str | None, nproc: str, environment: Mapping[str, str]) ->
     """How many threads each process computes with: those that train on the CPU share it, others hardly need any."""
     if "OMP_NUM_THREADS" in os.environ or "OMP_NUM_THREADS" in environment:
         return {}
-    share = _processors() // int(nproc) if devices == "cpu" and nproc.isdecimal() and int(nproc) else 1
+    share = usable_processors() // int(nproc) if devices == "cpu" and nproc.isdecimal() and int(nproc) else 1
     return {"OMP_NUM_THREADS": str(max(1, share))}
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

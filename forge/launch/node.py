@@ -25,7 +25,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from forge.base.errors import FileError, ForgeError
+from forge.base.errors import FileError, ForgeError, ToolError
 from forge.base.files import make_folder, read_bounded, remove_file, write_atomic
 from forge.control.processes import end_family, family, identity
 from forge.control.requests import ABORT_FILE, ENDING_FILE, STOP_FILE, ask_to_stop
@@ -171,14 +171,16 @@ def main(arguments: Sequence[str]) -> int:
     grace = float(meets.pop("grace", GRACE))
     if again is not None:
         _begin_again(run_folder)
-    if meets:
-        try:
+    try:
+        if meets:
             _meet(meets, run_folder, command)
-        except ForgeError as error:
-            _say(f"error: {error}")
-            return _REFUSED
-        except KeyboardInterrupt:
-            return _ABORTED
+        else:
+            _fit(command)
+    except ForgeError as error:
+        _say(f"error: {error}")
+        return _REFUSED
+    except KeyboardInterrupt:
+        return _ABORTED
     keeper = Keeper(run_folder, grace)
     keeper.marks = again is not None
     keeper.leashed = leashed
@@ -244,6 +246,14 @@ def _meet(flags: Mapping[str, str], run_folder: str, command: Sequence[str]) -> 
     for name, value in node_ways(own, os.environ).items():
         os.environ[name] = value
         _say(f"{name}={value} is set, for that is the way to the other nodes")
+
+
+def _fit(command: Sequence[str]) -> None:
+    """ToolError when this machine has not what the command asks for; who has started us may be on another one."""
+    from forge.launch.preflight_node import node_problems
+
+    if problems := node_problems(command, os.environ):
+        raise ToolError(problems[0])
 
 
 def _take_over(folder: str, run_folder: str) -> None:

@@ -17,16 +17,18 @@ import uuid
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from forge import __version__
 from forge.base.errors import ToolError
 from forge.base.files import read_bounded, remove_file, write_atomic
 from forge.base.origin import shown_path
 from forge.launch.address import Endpoint, is_own
+from forge.launch.preflight_node import forge_source
 from forge.launch.preflight_reach import answer_of, knock, reach_advice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from forge.launch.preflight_reach import Answer
+    from forge.launch.preflight_reach import PortAnswer
 
 __all__ = ["ROLL_PATIENCE", "Attendee", "RollCall", "answer_roll", "ask_for_run", "call_roll", "this_node"]
 
@@ -45,7 +47,7 @@ _TOLD: Final = 15.0  # seconds after which it is said again who is waited for
 _TURNED_AWAY: Final = 10.0  # seconds in which a host that cannot start says so to those who come
 _SSH: Final = 22
 _LOOK: Final = 2.0
-_PACKAGES: Final = ("forge", "torch", "transformers", "nvidia-nccl-cu12", "nvidia-nccl-cu13")
+_PACKAGES: Final = ("torch", "transformers", "nvidia-nccl-cu12", "nvidia-nccl-cu13")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,6 @@ class Attendee:
 
     name: str
     runs: dict[str, str]
-    clock: float
     address: str = ""
     number: int | None = None
     problems: tuple[str, ...] = ()
@@ -85,14 +86,14 @@ def this_node(run_folder: str) -> Attendee:
     """This machine, as it takes part in a run."""
     from importlib.metadata import PackageNotFoundError, version  # only for several nodes
 
-    runs = {}
+    runs = {"forge": f"{__version__} ({forge_source()})"}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             runs[package] = version(package)
     path = os.path.join(run_folder, _GRAPH)
     if os.path.exists(path):
         runs["frozen config"] = hashlib.sha256(read_bounded(path, _LARGEST)).hexdigest()[:12]
-    return Attendee(socket.gethostname(), runs, time.time())
+    return Attendee(socket.gethostname(), runs)
 
 
 def call_roll(call: RollCall, say: Callable[[str], None]) -> list[Attendee]:
@@ -160,7 +161,8 @@ def answer_roll(call: RollCall) -> str:
         line.send({"id": call.id, "node": asdict(_present(call))})
         answer = line.take()
         if "token" in answer:
-            line.send({"sees": _sees(call.folder, str(answer["token"]))})
+            sees = _sees(call.folder, str(answer["token"]))
+            line.send({"sees": sees, "clock": _clock()})
             line.wait(call.patience + _REPLY)
             answer = line.take()
     finally:
@@ -200,10 +202,10 @@ def _welcome(line: _Line, call: RollCall, own: Attendee, token: str, say: Callab
             line.close()
             return None
         guest = _guest(said["node"], line.address)
-        ahead = guest.clock - time.time()
         line.send({"token": token})
-        sees = line.take().get("sees")
-    except (OSError, ValueError, TypeError, ToolError):
+        said = line.take()
+        sees, ahead = said.get("sees"), float(said["clock"]) - time.time()
+    except (OSError, ValueError, TypeError, KeyError, ToolError):
         line.close()
         return None
     problem = _unlike(own, guest, ahead) if sees else _not_shared(call.folder, guest)
@@ -220,7 +222,7 @@ def _guest(said: Any, address: str) -> Attendee:
     """A node as it describes itself; what another version of forge says beyond that is left out."""
     known = {entry.name: said[entry.name] for entry in fields(Attendee) if entry.name in said}
     guest = Attendee(**{**known, "address": address, "problems": tuple(map(str, known.get("problems", ())))})
-    return replace(guest, runs=dict(guest.runs), clock=float(guest.clock))
+    return replace(guest, runs=dict(guest.runs))
 
 
 def _refuse_same_number(present: Sequence[Attendee]) -> None:
@@ -298,6 +300,11 @@ def _look_for(call: RollCall, here: Sequence[Attendee]) -> str:
     return start
 
 
+def _clock() -> float:
+    """What time it is on this node."""
+    return time.time()
+
+
 def _sees(folder: str, token: str) -> bool:
     end = time.monotonic() + _SEES
     while time.monotonic() < end:
@@ -372,7 +379,7 @@ def _callers(listener: socket.socket, patience: float, waiting: Callable[[float]
 def _connect(call: RollCall) -> _Line:
     end = time.monotonic() + call.patience
     reason = ""
-    answer: Answer = "closed"
+    answer: PortAnswer = "closed"
     while time.monotonic() < end:
         try:
             return _Line(socket.create_connection(call.endpoint, timeout=_REPLY))

@@ -189,11 +189,6 @@ def _pipeline_objections(asked: _Question) -> Iterator[Refusal]:
     layout, shape = asked.layout, asked.shape
     if layout.pp == 1:
         return
-    if shape is not None and not shape.family.pipeline:
-        yield Refusal(
-            "pp", f"{shape.model_type} has no pipeline plan", "nobody says what goes from one layer to the next"
-        )
-        return
     stages = layout.pp * layout.stages_per_rank
     if shape is not None and shape.layers < stages:
         many = f"{layout.pp} processes with {_count(layout.stages_per_rank, 'stage')} each"
@@ -220,8 +215,14 @@ def _microbatch_objections(asked: _Question) -> Iterator[Refusal]:
 
 
 def _context_objections(asked: _Question) -> Iterator[Refusal]:
-    cp, length = asked.layout.cp, asked.sequence_length
-    if cp == 1 or length is None:
+    cp, length, shape = asked.layout.cp, asked.sequence_length, asked.shape
+    if cp == 1:
+        return
+    if shape is not None and (shape.heads // asked.layout.tp) % cp:
+        each = f" of each of tp={asked.layout.tp}" if asked.layout.tp > 1 else ""
+        why = "in attention each process has whole rows and some of the heads"
+        yield Refusal("cp", f"cp={cp} does not divide {shape.heads // asked.layout.tp} heads{each}", why)
+    if length is None:
         return
     # Causal attention works longest on the last tokens: on a GPU each process has a piece from both ends.
     pieces = 2 * cp if asked.device == "cuda" else cp

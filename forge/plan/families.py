@@ -16,8 +16,8 @@ class ModelFamily:
     """How the layers of a family are made.
 
     `norms` are the norms of a layer, `norm_bias` whether they have biases (LayerNorm); `qk_norm` says whether queries and keys are
-    normalised a head at a time or whole. `fused` families have one matrix for queries, keys and values. `tensor_parallel` and
-    `pipeline` are whether the library's own plans for them exist; `known` is false for a family that is taken for a llama.
+    normalised a head at a time or whole. `fused` families have one matrix for queries, keys and values. `tensor_parallel` is
+    whether the library has a plan for it; a pipeline needs none. `known` is false for a family that is taken for a llama.
     """
 
     norms: int = 2
@@ -35,7 +35,6 @@ class ModelFamily:
     soft_caps: bool = False
     scaled_logits: bool = False
     tensor_parallel: bool = True
-    pipeline: bool = True
     known: bool = True
     refused: str = ""
 
@@ -83,7 +82,7 @@ _FAMILIES: Final = {
     "starcoder2": ModelFamily(
         norm_bias=True, gated=False, qkv_bias=True, output_bias=True, mlp_bias=True, tied=True, plain_norm=True
     ),
-    "stablelm": ModelFamily(norm_bias=True, plain_norm=True, tensor_parallel=False, pipeline=False),
+    "stablelm": ModelFamily(norm_bias=True, plain_norm=True, tensor_parallel=False),
     "gpt2": ModelFamily(
         norm_bias=True,
         gated=False,
@@ -95,13 +94,12 @@ _FAMILIES: Final = {
         tied=True,
         plain_norm=True,
         tensor_parallel=False,
-        pipeline=False,
     ),
     "gpt_neox": _GPT,
     "mixtral": LLAMA_FAMILY,
     "qwen2_moe": ModelFamily(qkv_bias=True),
     "qwen3_moe": ModelFamily(qk_norm="head"),
-    "olmoe": ModelFamily(qk_norm="whole", pipeline=False),
+    "olmoe": ModelFamily(qk_norm="whole"),
     "forge_decoder": LLAMA_FAMILY,
 }
 _REFUSED: Final = {

@@ -18,6 +18,7 @@ from forge.base.files import (
     make_folder,
     make_new_folder,
     make_private_folder,
+    map_new_file,
     move_folder,
     open_second,
     read_bounded,
@@ -301,3 +302,16 @@ def test_a_second_way_is_closed_and_the_stream_stays_open(tmp_path: Path) -> Non
         stream.write("b")
     with (tmp_path / "x").open() as stream, open_second(stream, "rb") as second:
         assert second.read() == b"ab"
+
+
+def test_what_is_put_into_a_mapped_file_is_there_for_others_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    first = map_new_file(path, 8, b"head")
+    first[6:8] = b"!?"
+    assert path.read_bytes() == b"head\0\0!?"
+    second = map_new_file(path, 2)
+    first[0:4] = b"gone"  # whoever has the old one keeps it
+    assert path.read_bytes() == second[:] == b"\0\0"
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileError, match="cannot write"):
+        map_new_file(tmp_path / "nosuch" / "x", 8)

@@ -375,6 +375,18 @@ def test_a_job_goes_by_what_it_is_told(begin: Start) -> None:
         set_now(job, {"lr_scale": 2})
 
 
+def test_a_process_that_only_a_run_folder_names_is_not_ended(begin: Start, until: Until) -> None:
+    job = begin()
+    until(lambda: steps_of(job))
+    remove_records([job.id])
+    found = find_job(job.record.run)
+    assert found.running
+    with pytest.raises(UsageError, match="in no list of jobs of yours"):
+        abort(found)
+    stop(found)
+    until(lambda: not is_alive(job.record.process))
+
+
 def test_what_runs_elsewhere_is_not_aborted_from_here() -> None:
     id_ = ended()
     change_record(id_, ended="", host="node7", process=identity(os.getpid()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.control import processes
-from forge.control.processes import Identity, end_family, family, identity, is_alive, resident_bytes
+from forge.control.processes import Identity, end_family, family, identity, is_alive, resident_bytes, started_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,3 +134,11 @@ def test_the_memory_of_a_process() -> None:
     assert resident_bytes(own) > 1_000_000
     assert resident_bytes(own._replace(start="long ago")) is None
     assert resident_bytes(own._replace(pid=2**22 + 1)) is None
+
+
+def test_what_a_process_was_started_with() -> None:
+    own = identity(os.getpid())
+    assert own is not None
+    assert started_with(own, "PATH") in {os.environ["PATH"], ""}
+    assert started_with(own, "NO_SUCH_VARIABLE") == ""
+    assert started_with(own._replace(start="long ago"), "PATH") == ""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 
 def main() -> int:
@@ -13,7 +14,7 @@ def main() -> int:
     ranks = [
         subprocess.Popen(
             [sys.executable, *sys.argv[1:]],
-            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"},
+            env={"WORLD_SIZE": "2", **os.environ, "RANK": str(rank + int(os.environ.get("FIRST_RANK", "0")))},
             start_new_session=True,
         )
         for rank in range(2)
@@ -24,11 +25,12 @@ def main() -> int:
             rank.terminate()
 
     signal.signal(signal.SIGTERM, end)
-    for rank in reversed(ranks):
-        if rank.wait():
+    while None in (codes := [rank.poll() for rank in ranks]):
+        if any(codes):
             end()
             return 1
-    return 0
+        time.sleep(0.1)  # as often as torchrun looks
+    return int(any(codes))
 
 
 if __name__ == "__main__":

@@ -43,9 +43,11 @@ def start(run: Path) -> Iterator[Start]:
     """
     begun: list[tuple[subprocess.Popen[str], Identity | None]] = []
 
-    def begin(*flags: str, how: str, options: tuple[str, ...] = (), **changes: str) -> subprocess.Popen[str]:
+    def begin(
+        *flags: str, how: str, options: tuple[str, ...] = (), module: str = "standin", **changes: str
+    ) -> subprocess.Popen[str]:
         agent = [*AGENT, *flags] if flags else [sys.executable, str(HERE / "agent.py")]
-        ranks = ["-m", "forge.launch.rank", "standin", str(run)]
+        ranks = ["-m", "forge.launch.rank", module, str(run)]
         process = subprocess.Popen(
             [sys.executable, "-m", "forge.launch.node", *options, str(run), *agent, *ranks],
             env={**os.environ, "OMP_NUM_THREADS": "1", "HOW": how, "PYTHONPATH": str(HERE), **changes},

@@ -1,7 +1,8 @@
 """In place of a training, for what starts it: a rank that says who it is and ends as HOW says, without torch.
 
 ``N``: with this code. ``wait``: when there is a file STOP, as a run does. ``deaf``: never, and it does not hear TERM. ``die``: the second rank
-fails. ``flaky``: the second rank fails the first time. ``child``: it starts a process that would outlive it.
+fails. ``flaky``: the second rank fails the first time. ``child``: it starts a process that would outlive it. ``hang``, ``stopped``,
+``killed``, ``blamed``, ``ended``, ``behind``: the second rank does that after a step, and the others wait for it in vain.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from forge.control.heartbeat import own_heart
 
 RUN = Path(sys.argv[1])
 RANK = int(os.environ["RANK"])
@@ -35,6 +38,23 @@ def wait() -> int:
             return 3
         time.sleep(0.02)
     return 1
+
+
+def go_wrong() -> int:
+    """All ranks take a step; then the second goes wrong, and the others wait for it."""
+    heart = own_heart()
+    heart.patience = float(os.environ.get("PATIENCE", "1"))
+    heart.mark("data", 1)
+    if RANK != 1 or HOW == "behind":
+        heart.mark("waiting")
+        time.sleep(60)
+    time.sleep(60 if HOW == "hang" else 0.7)  # nobody dies before he is known
+    if HOW in {"stopped", "killed"}:
+        os.kill(os.getpid(), signal.SIGSTOP if HOW == "stopped" else signal.SIGKILL)
+    if HOW == "blamed":
+        heart.blame()
+        raise ArithmeticError("the loss is nan")
+    return 0
 
 
 def main() -> int:
@@ -68,6 +88,8 @@ def main() -> int:
         return 1
     if HOW == "flaky" and first:
         time.sleep(60)
+    if HOW in {"hang", "stopped", "killed", "blamed", "ended", "behind"}:
+        return go_wrong()
     code = int(HOW) if HOW.isdecimal() else 0 if HOW == "flaky" else wait()
     say_how(code)
     return 1 if code == 1 else 0

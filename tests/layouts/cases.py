@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 WORKER = Path(__file__).parent / "worker.py"
-STEPS = 10
-BATCH = 4  # rows of all processes together, in each pass of the accumulation
+STEPS = 20 if os.environ.get("FORGE_FULL") else 10
+BATCH = 8  # rows of all processes together, in each pass of the accumulation
 _GPT = ("n_positions", "n_embd", "n_layer", "n_head", "resid_pdrop", "embd_pdrop", "attn_pdrop")
 _DECODER = {
     "hidden_size": 32,
@@ -48,7 +48,10 @@ def _family(name: str, **more: Any) -> list[str]:
 
 
 FAMILIES = {
-    "gpt2": ["model.config.resid_pdrop=0.0", "model.config.embd_pdrop=0.0"],
+    "gpt2": [
+        *("model.config.resid_pdrop=0.0", "model.config.embd_pdrop=0.0"),
+        *("model.config.n_layer=4", "model.config.n_head=4"),
+    ],
     "llama": _family("Llama"),
     "llama_tied": _family("Llama", tie_word_embeddings="true"),
     "qwen3": _family("Qwen3", head_dim=8),
@@ -57,8 +60,18 @@ FAMILIES = {
     "granite": _family("Granite", embedding_multiplier=2.0, logits_scaling=1.5, residual_multiplier=0.7),
     "cohere": _family("Cohere"),
     "phi3": _family("Phi3"),
+    "assembled": [],
     "qwen3_moe": _family("Qwen3Moe", head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32),
 }
+
+
+ASSEMBLED = """\
+model:
+  dtype: {_symbol_: torch.float32}
+  config: {vocab_size: 300, hidden_size: 32, num_hidden_layers: 4, max_position_embeddings: 64}
+attention: {num_heads: 4}
+feedforward: {intermediate_size: 64}
+"""
 
 
 class Case(NamedTuple):
@@ -90,7 +103,7 @@ def carried_out(folder: Path, cases: Sequence[Case], processes: int) -> dict[Cas
     """Train all cases, one after another, in the same processes."""
     project = folder / "project"
     if not project.exists():
-        make_project(project)
+        make_the_project(project)
     places = {case: folder / f"{processes}-{case.name}" for case in cases}
     for case, place in places.items():
         _freeze(project, case, place, processes)
@@ -110,12 +123,17 @@ def carried_out(folder: Path, cases: Sequence[Case], processes: int) -> dict[Cas
 
 
 def _freeze(project: Path, case: Case, place: Path, processes: int) -> None:
+    place.mkdir()
+    chosen(project, case, place, processes).freeze(place / "run")
+
+
+def chosen(project: Path, case: Case, place: Path, processes: int) -> forge.ConfigHandle:
+    """The config of a case."""
     data = 1
     for part in case.layout:
         key, _, value = part.partition("=")
         if key in {"parallel.dp_shard", "parallel.dp_replicate"}:
             data *= int(value)
-    place.mkdir()
     changes = [
         *FAMILIES[case.family],
         *case.layout,
@@ -129,7 +147,18 @@ def _freeze(project: Path, case: Case, place: Path, processes: int) -> None:
         *case.changes,
     ]
     assert processes % data == 0
-    forge.open(project).config("run", *changes).freeze(place / "run")
+    config = "assembled" if case.family == "assembled" else "run"
+    return forge.open(project).config(config, *changes)
+
+
+def make_the_project(project: Path) -> None:
+    """The small run, and beside it one with a decoder put together from parts."""
+    make_project(project)
+    text = (project / "configs" / "run.yaml").read_text()
+    before, _, rest = text.partition("model:\n")
+    _, _, after = rest.partition("optimizer:")
+    chosen = before.replace("  - _self_", "  - /model: assembled\n  - _self_")
+    (project / "configs" / "assembled.yaml").write_text(chosen + ASSEMBLED + "optimizer:" + after)
 
 
 def _outcome(place: Path) -> Outcome:

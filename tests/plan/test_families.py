@@ -42,4 +42,3 @@ def test_plans_exist_where_the_library_has_them(model_type: str) -> None:
     config = CONFIG_MAPPING[model_type]
     family = family_of(model_type)
     assert family.tensor_parallel == bool(getattr(config, "base_model_tp_plan", None))
-    assert family.pipeline == bool(getattr(config, "base_model_pp_plan", None))

@@ -94,11 +94,15 @@ def _begun_again(planned: PlannedRun, topology: Topology) -> PlannedRun:
 def _here(context: Context, planned: PlannedRun, topology: Topology) -> int:
     """On this machine, alone or as one of several nodes."""
     import os
+    from dataclasses import replace
 
     from forge.launch.local import plan_local
 
     options = context.options
     plan = plan_local(options.devices, options.nproc, context.words, topology, os.environ)
+    restarts = (plan.flags or {}).get("max-restarts", "0")
+    if restarts.isdecimal() and int(restarts) and not topology.max_restarts:  # it stands after --
+        planned = _begun_again(planned, replace(topology, max_restarts=int(restarts)))
     planned = planned._replace(launch=plan.launch(planned.folder))
     if options.dry_run:
         context.output.write(_plan(planned))
@@ -235,7 +239,7 @@ def _join(context: Context, planned: PlannedRun, plan: LocalPlan) -> int:
     if context.options.detach or plan.meeting is None:
         raise UsageError("a node that joins a run stays with it", hint="start it with nohup, or host the run here")
     folder = find_run(plan.meeting, planned.output)
-    differs = PastRun(folder).diff(context.config)
+    differs = PastRun(folder).diff(planned.config)
     if differs:
         raise UsageError(
             f"this node would train something else than {plan.meeting.endpoint.host}:\n{differs}",
@@ -305,6 +309,7 @@ cluster, and with --nnodes and --rdzv-endpoint each machine is told by hand; --d
 
 --sweep makes a run for each combination of the overrides that name several values, one after another or --sweep-jobs N at once, each in
 a folder of its own below OUTPUT_DIR/sweeps, and ends in a table and sweep.json. The same line again goes on with what is not finished.
+With launch=slurm the runs are one array of jobs, and the line returns when it is submitted.
 
 Exit code 0: every step was taken. 3: stopped on request, saved, to be continued with --resume-from-
 checkpoint auto. 2: nothing was started, the config or the command line is wrong. 1: failed. 130: ended by a second Ctrl-C. With
@@ -315,7 +320,7 @@ checkpoint auto. 2: nothing was started, the config or the command line is wrong
   forge -t chat/lora train --resume-from-checkpoint auto
   forge -t chat/full train --detach
   forge -t chat/full train -d 0,1,3 --dry-run
-  forge -t pretrain/tiny train --sweep lr=1e-3,3e-3 optimizer=adamw,muon --max-steps 50
+  forge -t pretrain/tiny train --sweep lr=1e-3,3e-3 optimizer=adamw,muon --max-steps 20
   forge -t chat/full train -- --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:29400
   forge -t chat/full train launch=slurm launch.nodes=4 --show-logs
 """,

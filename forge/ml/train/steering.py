@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.errors import FileError
+from forge.base.errors import FileError, ForgeError
 from forge.base.files import read_bounded
 from forge.control.progress import RunProgress, write_progress
 from forge.control.requests import SAVE_FILE, SaveAnswer, write_answers
@@ -80,7 +80,7 @@ class Steering(Callback):
             # Another name first: what is written from now on is another request.
             os.replace(asked, taken)
             self._waiting.append(read_bounded(taken, _LONGEST).decode("ascii", "replace").strip())
-        except (OSError, FileError) as error:
+        except (OSError, ForgeError) as error:
             self._complain(run, error)
             return False
         self._step = run.step
@@ -109,7 +109,7 @@ class Steering(Callback):
         except FileError as failure:
             self._complain(run, failure)
 
-    def _complain(self, run: Run, error: OSError | FileError) -> None:
+    def _complain(self, run: Run, error: OSError | ForgeError) -> None:
         self._failed = True
         run.progress.say(f"warning: requests to save are not answered any more: {error}")
 

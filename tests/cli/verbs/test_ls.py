@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from conftest import Editor, Run
 
+SHIPPED = ["llamafactory", "nanotron", "nebius", "pydoc", "samantha", "torchtune_70b"]
+
 
 def test_every_config_has_a_line_with_its_description(run: Run) -> None:
     done = run("ls")
@@ -53,14 +55,14 @@ def test_with_r_every_project_below_is_listed_and_those_of_forge(run: Run, proje
     (project.parent / "second").mkdir()
     (project.parent / "second" / "project.yaml").write_text("name: second\n")
     found = json.loads(run("ls", "-r", "--json", cwd=project.parent).out)
-    assert [one["project"] for one in found] == ["demo", "second", "pydoc", "samantha"]
+    assert [one["project"] for one in found] == ["demo", "second", *SHIPPED]
 
 
 def test_with_r_a_chosen_project_is_where_the_search_begins(run: Run, project: Path, empty: Path) -> None:
     by_folder = json.loads(run("-p", str(project.parent), "ls", "-r", "--json", cwd=empty).out)
-    assert [one["project"] for one in by_folder] == ["demo", "pydoc", "samantha"]
+    assert [one["project"] for one in by_folder] == ["demo", *SHIPPED]
     by_name = json.loads(run("-p", "demo", "ls", "--recursive", "--json", cwd=project.parent).out)
-    assert [one["project"] for one in by_name] == ["demo", "pydoc", "samantha"]
+    assert [one["project"] for one in by_name] == ["demo", *SHIPPED]
 
 
 def test_with_r_a_project_that_is_not_there_is_a_mistake(run: Run) -> None:

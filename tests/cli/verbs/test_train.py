@@ -6,13 +6,15 @@ import json
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from forge.control.jobs import wait_for_end
 from forge.control.known import find_job
+from forge.graph.call_check import Finding
+from forge.launch.preflight_devices import Devices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,6 +126,21 @@ def test_the_config_says_how_many_processes_there_are(run: Run) -> None:
     local = "+launch={_target_: forge.launch.topology.Topology, nproc_per_node: 2, max_restarts: 1}"
     shown = run("train", "--dry-run", local, "--", "--monitor-interval=1")
     assert "--standalone --nproc-per-node 2 --max-restarts 1 --monitor-interval 1 " in shown.out
+
+
+def test_a_run_that_torchrun_may_start_again_goes_on_then(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+
+    def start(_: object, planned: object) -> int:
+        started.append(planned)
+        return 0
+
+    monkeypatch.setattr("forge.cli.verbs.train._start", start)
+    monkeypatch.setattr("forge.cli.verbs.train._is_ready", lambda *_: True)
+    for words in (["--max-restarts", "0"], ["--max-restarts=2"]):
+        assert run("train", "--", *words).code == 0
+    once, again = (planned.config.data()["trainer"].get("resume_from_checkpoint") for planned in started)
+    assert (once, again) == (None, "auto")
 
 
 def test_what_follows_the_dashes_is_torchruns(run: Run) -> None:
@@ -245,3 +262,26 @@ def test_what_would_have_no_effect_is_refused(run: Run, words: list[str], says: 
     done = run("train", "--dry-run", *words)
     assert done.code == 2
     assert says in done.errors
+
+
+def test_what_there_is_not_starts_nothing(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("forge.launch.preflight.devices_here", lambda: Devices(2, 2))
+    done = run("train", "+trainer.output_dir=out", "-d", "2")
+    assert done.code == 2
+    assert "error: launch.nproc_per_node: GPU 2 is not on this machine" in done.errors
+    assert "tiny: nothing was started, there is not what it needs" in done.errors
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    for where in ([], ["--hosts", "a,b"], [topology(kind="slurm", nodes=2)]):
+        done = run("train", "+trainer.output_dir=out", *where)
+        assert done.code == 2
+        assert "cannot be written to" in done.errors
+    assert not (project / "out").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_warning_stops_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    warning = Finding(None, "launch.nproc_per_node", "3 processes share 2 processors", severity="warning")
+    monkeypatch.setattr("forge.launch.preflight.preflight", lambda *_: [warning])
+    done = run("train", "+trainer.output_dir=out")
+    assert done.code == 3
+    assert done.errors == "warning: launch.nproc_per_node: 3 processes share 2 processors\n"

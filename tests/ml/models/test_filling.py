@@ -223,3 +223,24 @@ def _as_bins(folder: Path) -> None:
     weight_map = {tensor: name.replace(".safetensors", ".bin") for tensor, name in index["weight_map"].items()}
     os.remove(folder / "model.safetensors.index.json")
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def test_pieces_of_weights_are_trained_as_whole_ones_are(tmp_path: Path) -> None:
+    from torch import distributed
+    from torch.distributed.fsdp import fully_shard
+
+    def cut(model: Any) -> None:
+        model.get_input_embeddings().weight.requires_grad_(False)  # as an adapter would
+        fully_shard(model)
+
+    _random("llama").save_pretrained(tmp_path)
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        with causal.deferred_weights():
+            empty = causal.causal_lm(path=str(tmp_path))
+        model = causal.materialise_spread(empty, torch.device("cpu"), lambda _: None, cut)
+        trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+        assert all(hasattr(parameter, "device_mesh") for parameter in model.parameters())
+    finally:
+        distributed.destroy_process_group()
+    assert [name for name, there in trained.items() if not there] == ["model.embed_tokens.weight"]

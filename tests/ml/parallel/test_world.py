@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,3 +73,18 @@ def test_stages_share_a_loss_and_not_data(pretend: Pretend) -> None:
         assert joined.place("pp") == 0
         with pytest.raises(KeyError):
             joined.place("nosuch")
+
+
+def test_how_long_it_waits_for_others_is_changed_for_all_groups() -> None:
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=timedelta(hours=12))
+    try:
+        groups = [dist.group.WORLD, dist.new_group(backend="gloo", timeout=timedelta(hours=12))]
+        one = world.World(CPU, rank=0, size=2)
+        for seconds, expected in ((45.0, timedelta(seconds=45)), (float("inf"), timedelta(hours=12))):
+            one.wait_at_most(seconds)
+            assert [group._get_backend(CPU).options._timeout for group in groups] == [expected] * 2
+    finally:
+        dist.destroy_process_group()
+    world.World(CPU).wait_at_most(1.0)  # alone it waits for nobody

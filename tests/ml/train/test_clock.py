@@ -52,6 +52,15 @@ def test_a_step_is_split_into_its_parts_and_the_rest(ticks: Ticks) -> None:
     }
 
 
+def test_who_wants_to_know_is_told_of_each_part_when_it_begins() -> None:
+    told: list[str] = []
+    clock = StepClock(tell=told.append)
+    with clock.part("forward"):
+        assert told == ["forward"]
+    with clock.between("checkpoint"), clock.part("backward"):
+        assert told == ["forward", "backward"]
+
+
 def test_each_step_begins_anew(ticks: Ticks) -> None:
     clock = StepClock()
     clock.start()

@@ -48,6 +48,8 @@ def test_nothing_is_bound_when_a_trainer_is_made() -> None:
         ({"torch_compile": "yes"}, "torch_compile is auto, True or False"),
         ({"on_save_error": "ignore"}, "on_save_error is fail or warn"),
         ({"max_grad_value": 0.0}, "max_grad_value is above 0"),
+        ({"hang_seconds": 0.0}, "hang_seconds is above 0, or null to wait for ever"),
+        ({"first_step_seconds": -1.0}, "first_step_seconds is above 0, or null to wait for ever"),
         ({"fuse_optim_with_backward": True}, "set max_grad_norm to null"),
         (
             {"fuse_optim_with_backward": True, "max_grad_norm": None, "gradient_accumulation_steps": 2},

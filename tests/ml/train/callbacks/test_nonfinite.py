@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 nonfinite = pytest.importorskip("forge.ml.train.callbacks.nonfinite")
-from forge.ml.data.batch import Batch  # noqa: E402 - behind the question whether torch is there
+from forge.control.heartbeat import own_heart  # noqa: E402 - behind the question whether torch is there
+from forge.ml.data.batch import Batch  # noqa: E402 - as above
 from forge.ml.parallel.world import World  # noqa: E402 - as above
 
 NAN, INF = float("nan"), float("inf")
@@ -59,11 +60,22 @@ def run_of(folder: Path, scaler: Any = None) -> Any:
     )
 
 
-def test_among_others_nothing_is_repeated(tmp_path: Path) -> None:
+class OneOfTwo(World):
+    """The other process has nothing to add."""
+
+    def sum(self, values: Any, _over: str = "all") -> list[float]:
+        return list(values)
+
+
+def test_among_others_nothing_is_repeated_and_the_process_is_named(tmp_path: Path) -> None:
     run = run_of(tmp_path)
-    run.world = World(torch.device("cpu"), rank=1, size=2)
-    run.loss = None
-    with pytest.raises(RunError, match="parallel=single does"):
+    run.world = OneOfTwo(torch.device("cpu"), rank=1, size=2)
+    run.loss, run.own_loss = None, NAN
+    own_heart.cache_clear()
+    with pytest.raises(RunError, match=r"the loss is nan, from rank 1; .*parallel=single does"):
+        nonfinite.NonFinite().before_update(run, NAN, NAN)
+    run.own_loss = 1.0
+    with pytest.raises(RunError, match="the loss is nan; "):
         nonfinite.NonFinite().before_update(run, NAN, NAN)
     report = json.loads((tmp_path / "nonfinite-step12-rank1.json").read_text())
     assert report["fault"]["kind"] == "apart"

@@ -1,0 +1,245 @@
+"""What layouts cost on the CPU: ``python benchmarks/parallel.py``.
+
+Data-parallel layouts next to torch's own DDP and FSDP2 written bare and next to transformers' Trainer; pipelines next to the idle
+time that follows from their schedules; and one to eight processes. A process has one thread, so that two processes have a core each
+on the smallest machine. ``--write docs/performance.md`` puts the tables into the section "Layouts".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from own_venv import ROOT
+from report import NONE, Table, Verdict, machine, ratio_text, with_section
+from train_venvs import FORGE, TRL, ensure
+
+_HERE = Path(__file__).resolve().parent
+_WORK = _HERE / ".train"
+_OVERHEAD, _POINTS = 0.03, 5.0
+_LENGTH, _BATCH = 256, 4
+_DATA = ("ddp", "fsdp")
+# Each with the microbatches of a step, on two places with as many stages as the schedule needs.
+_PIPELINES = (("pp_gpipe", 4), ("pp_gpipe", 8), ("pp_1f1b", 4), ("pp_1f1b", 8), ("pp_i1f1b", 8), ("pp_zbv", 8))
+
+
+def main() -> None:
+    """Measure, print, and write what is asked for."""
+    options = _options()
+    pythons = {name: ensure(_HERE, name) for name in (FORGE, TRL)}
+    _WORK.mkdir(exist_ok=True)
+    subprocess.run([pythons[FORGE], str(_HERE / "train_data.py"), str(_WORK), "10M"], check=True)
+    tables = []
+    for name, make in (("data", _data), ("pipeline", _pipelines), ("scaling", _scaling)):
+        if options.only in name:
+            tables.append(make(pythons, options))
+            print(tables[-1].markdown(), flush=True)
+    body = f"{machine()}. A llama of 10M parameters, float32, rows of {_LENGTH} tokens, one thread a process.\n\n"
+    body += "\n\n".join(table.markdown() for table in tables)
+    if options.write:
+        page = Path(options.write)
+        page.write_text(with_section(page, "Layouts", body))
+    for missed in (missed for table in tables for missed in table.unmet):
+        print(f"missed: {missed}", file=sys.stderr)
+
+
+def _data(pythons: dict[str, str], options: argparse.Namespace) -> Table:
+    """Each contender alone and on two processes; what the second process costs is compared, not the training itself."""
+    found: dict[tuple[str, str, int], list[float]] = {}
+    for _ in range(options.rounds):
+        for processes in (1, 2):
+            for layout in _DATA:
+                ours = _forge(pythons[FORGE], options, processes, [f"parallel={layout}"] if processes > 1 else [])
+                bare = _bare(pythons[FORGE], options, layout, processes)
+                found.setdefault(("forge", layout, processes), []).append(ours)
+                found.setdefault(("bare torch", layout, processes), []).append(bare)
+            peer = _transformers(pythons[TRL], options, processes)
+            found.setdefault(("transformers", "ddp", processes), []).append(peer)
+    rows = []
+    for who, layout in (
+        ("forge", "ddp"),
+        ("bare torch", "ddp"),
+        ("transformers", "ddp"),
+        ("forge", "fsdp"),
+        ("bare torch", "fsdp"),
+    ):
+        one, two = (median(found[who, layout, processes]) for processes in (1, 2))
+        bare = median(found["bare torch", layout, 2]) / median(found["bare torch", layout, 1])
+        overhead = two / one / bare - 1
+        verdict = Verdict(f"≤ {_OVERHEAD:.0%}", overhead <= _OVERHEAD).cells if who == "forge" else (NONE, NONE)
+        speed = [_BATCH * _LENGTH * processes / seconds for processes, seconds in ((1, one), (2, two))]
+        shown = f"{overhead:+.1%}" if who != "bare torch" else NONE
+        rows.append(
+            (f"{who}, {layout}", *(f"{each:,.0f}" for each in speed), ratio_text(speed[1] / speed[0]), shown, *verdict)
+        )
+    text = (
+        "Each process reads rows of its own. The overhead is what the second process costs beyond what it costs the same layout "
+        f"written bare. Medians of {options.rounds} rounds, taken in turn."
+    )
+    head = ("who", "tokens/s, 1 process", "2 processes", "times as many", "overhead")
+    return Table("Data-parallel layouts", text, head, rows)
+
+
+def _pipelines(pythons: dict[str, str], options: argparse.Namespace) -> Table:
+    """A pipeline of two places is idle for a part of the time that its schedule tells; the rest of the work is that of one process."""
+    alone: dict[int, list[float]] = {}
+    found: dict[tuple[str, int], list[float]] = {}
+    for _ in range(options.rounds):
+        for count in sorted({count for _, count in _PIPELINES}):
+            changes = [f"trainer.gradient_accumulation_steps={count}", "trainer.per_device_train_batch_size=1"]
+            alone.setdefault(count, []).append(_forge(pythons[FORGE], options, 1, changes))
+        for name, count in _PIPELINES:
+            changes = [
+                f"parallel={name}",
+                f"parallel.microbatches={count}",
+                f"trainer.per_device_train_batch_size={count}",
+            ]
+            found.setdefault((name, count), []).append(_forge(pythons[FORGE], options, 2, changes))
+    rows = []
+    for name, count in _PIPELINES:
+        seconds, work = median(found[name, count]), median(alone[count])
+        measured = 1 - work / 2 / seconds
+        told = _told_bubble(name, count)
+        verdict = Verdict(f"≤ {_POINTS:g} points", abs(measured - told) * 100 <= _POINTS).cells
+        rows.append((name, str(count), f"{measured:.1%}", f"{told:.1%}", f"{(measured - told) * 100:+.1f}", *verdict))
+    text = (
+        "The part of a step in which a place does nothing: measured, as what is left of the time of a step when half the work of one "
+        "process, which takes the same rows one after another, is taken from it; and as `forge plan` tells it from the schedule."
+    )
+    return Table("Pipelines of two places", text, ("schedule", "microbatches", "idle", "told", "difference"), rows)
+
+
+def _told_bubble(name: str, count: int) -> float:
+    sys.path.insert(0, str(ROOT))
+    from forge.plan.layout import Layout
+    from forge.plan.pipeline import bubble_share
+
+    schedules = {"pp_gpipe": "gpipe", "pp_1f1b": "1f1b", "pp_i1f1b": "interleaved_1f1b", "pp_zbv": "zbv"}
+    stages = 2 if name in {"pp_i1f1b", "pp_zbv"} else 1
+    layout = Layout(pp=2, pp_schedule=schedules[name], microbatches=count, stages_per_rank=stages)
+    return bubble_share(layout)
+
+
+def _scaling(pythons: dict[str, str], options: argparse.Namespace) -> Table:
+    """As many rows for each process, and more processes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    rows: list[tuple[str, ...]] = []
+    for layout in _DATA:
+        first = 0.0
+        for processes in (1, 2, 4, 8):
+            changes = [f"parallel={layout}"] if processes > 1 else []
+            seconds = median(_forge(pythons[FORGE], options, processes, changes) for _ in range(options.rounds))
+            first = first or seconds
+            # More processes than cores take turns: what each would take alone is what its turn takes.
+            fair = first * max(1, processes / cores)
+            share = f"{max(0.0, 1 - fair / seconds):.0%}"
+            speed = processes * _BATCH * _LENGTH / seconds
+            rows.append((f"{layout}, {processes}", f"{speed:,.0f}", f"{speed / processes:,.0f}", share, NONE, NONE))
+    text = (
+        f"On {cores} cores. What a step takes beyond that of one process is time in which processes wait for one another and send; "
+        "of more processes than cores each has a part of one."
+    )
+    return Table(
+        "One to eight processes", text, ("layout, processes", "tokens/s", "of each", "waiting and sending"), rows
+    )
+
+
+def _forge(python: str, options: argparse.Namespace, processes: int, changes: list[str]) -> float:
+    """The median of the seconds of a step."""
+    with tempfile.TemporaryDirectory(dir=_WORK) as scratch:
+        words = ["-p", str(ROOT / "projects" / "pydoc"), "-t", "chat/full", "train", "-M", str(_WORK / "10M")]
+        words += ["--nproc", str(processes)] if processes > 1 else []
+        words += [
+            "--output-dir",
+            scratch,
+            "--max-steps",
+            str(options.steps),
+            "--save-strategy",
+            "no",
+            "dataset=pydoc_text",
+        ]
+        words += [f"dataset.max_length={_LENGTH}", "dataset.packing=greedy", "dataset.overflow=split"]
+        words += [f"trainer.per_device_train_batch_size={_BATCH}", "trainer.gradient_accumulation_steps=1"]
+        words += ["trainer.logging_steps=1", "trainer.eval_strategy=no", "trainer.torch_compile=false", "logging=none"]
+        words += [
+            "trainer.mixed_precision=no",
+            "optimizer.lr=1e-3",
+            "model.dtype={_symbol_: torch.float32}",
+            "optimizer.fused=true",
+        ]
+        _output([python, "-m", "forge", *words, *changes], scratch)
+        (log,) = Path(scratch).glob("runs/*/metrics.jsonl")
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        return median(sum(line["seconds"].values()) for line in lines[options.warm_up :] if "seconds" in line)
+
+
+def _bare(python: str, options: argparse.Namespace, layout: str, processes: int) -> float:
+    task = {"model": str(_WORK / "10M"), "layout": layout, "batch": _BATCH, "length": _LENGTH}
+    script = [
+        str(_HERE / "parallel_worker.py"),
+        json.dumps({**task, "steps": options.steps, "warm_up": options.warm_up}),
+    ]
+    return float(_lines([python, *_several(processes), *script])[0]["seconds"])
+
+
+def _transformers(python: str, options: argparse.Namespace, processes: int) -> float:
+    """The seconds of a step of the Trainer, for as many tokens as the others have."""
+    with tempfile.TemporaryDirectory(dir=_WORK) as scratch:
+        task: dict[str, Any] = {
+            "model": str(_WORK / "10M"),
+            "data": str(_WORK / "text.jsonl"),
+            "scratch": scratch,
+            "steps": options.steps,
+            "warm_up": options.warm_up,
+            "batch": _BATCH,
+            "length": _LENGTH,
+            "precision": "fp32",
+            "compile": False,
+            "packed": False,
+            "chat": False,
+            "assistant_only": False,
+            "fused": True,
+        }
+        lines = _lines(
+            [python, *_several(processes), str(_HERE / "peers" / "transformers_trainer.py"), json.dumps(task)]
+        )
+        speed = sum(line["tokens"] / line["seconds"] for line in lines)
+        return processes * _BATCH * _LENGTH / speed
+
+
+def _several(processes: int) -> list[str]:
+    if processes == 1:
+        return []
+    return ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+
+
+def _lines(command: list[str]) -> list[dict[str, Any]]:
+    """What the processes report, a line each."""
+    return [json.loads(line) for line in _output(command, str(_WORK)).splitlines() if line.startswith('{"')]
+
+
+def _output(command: list[str], scratch: str) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": scratch}
+    environment["FORGE_CACHE_HOME"] = str(_WORK / "cache")  # the data is the same in all runs
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=scratch).stdout
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=14)
+    parser.add_argument("--warm-up", type=int, default=4)
+    parser.add_argument("--only", default="", help="only tables whose name holds this: data, pipeline, scaling")
+    parser.add_argument("--write", help="the page to write the tables into")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Every family in every layout: it learns what it learns in one process, or the layout is refused with a reason.
+
+The table in docs/layouts.md is what ``check`` and ``plan`` say; at full size each "yes" in it is trained.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+pytest.importorskip("torch")
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cases import FAMILIES, carried_out, make_the_project  # noqa: E402 - torch may be missing
+from matrix import LAYOUTS, case_of, refused, table  # noqa: E402 - as above
+from test_same_loss import compare  # noqa: E402 - as above
+
+FULL = os.environ.get("FORGE_FULL") == "1"
+PAGE = Path(__file__).parents[2] / "docs" / "layouts.md"
+FEW = ("gpt2", "qwen3_moe")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("matrix") / "project"
+    make_the_project(folder)
+    return folder
+
+
+def shown() -> dict[str, dict[str, str]]:
+    """The table of the page: for each layout and family what it says, with the reason for a number."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("| layout | gpt2"))
+    families = [cell.strip() for cell in lines[start].strip("|").split("|")][1:]
+    reasons = {found[1]: found[2] for line in lines[start:] if (found := re.fullmatch(r"(\d+)\. (.*)", line))}
+    rows = {}
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        said = [reasons[found[1]] if (found := re.fullmatch(r"no \((\d+)\)", cell)) else cell for cell in cells]
+        rows[name] = dict(zip(families, said, strict=True))
+    return rows
+
+
+def test_the_table_of_the_page_is_what_is_said(project: Path) -> None:
+    if FULL and os.environ.get("FORGE_UPDATE_SNAPSHOTS"):
+        before, _, after = PAGE.read_text(encoding="utf-8").partition("<!-- table: tests/layouts -->\n")
+        _, _, rest = after.partition("<!-- end of table -->")
+        new = f"{before}<!-- table: tests/layouts -->\n{table(project)}\n<!-- end of table -->{rest}"
+        PAGE.write_text(new, encoding="utf-8")
+    page = shown()
+    assert list(page) == list(LAYOUTS)
+    assert len(page) >= 40
+    for name in LAYOUTS:
+        assert list(page[name]) == list(FAMILIES)
+        for family in FAMILIES if FULL else FEW:
+            assert page[name][family] == ("; ".join(refused(project, family, name)) or "yes"), (name, family)
+
+
+@pytest.mark.skipif(not FULL, reason="half an hour: FORGE_FULL=1 trains each family in each layout")
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("processes", [2, 4, 8])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_learns_the_same_in_each_layout(family: str, processes: int, tmp_path: Path) -> None:
+    names = [name for name, placed in LAYOUTS.items() if placed.processes == processes]
+    cases = [case_of(family, name) for name in names if shown()[name][family] == "yes"]
+    alone = carried_out(tmp_path, sorted({case._replace(layout=()) for case in cases}), 1)
+    found = carried_out(tmp_path, cases, processes)
+    assert cases
+    for case in cases:
+        compare(case, found[case], alone[case._replace(layout=())])
