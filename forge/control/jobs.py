@@ -112,6 +112,8 @@ def cleanup(names: Sequence[str] = ()) -> list[KnownJob]:
     for job in found:
         if not job.over:
             raise UsageError(f"{job.id} is {job.how}: only a job that has ended can be forgotten")
+        if not _is_own(job):
+            raise UsageError(f"{job.id} is in no list of jobs of yours: there is nothing to forget of it")
     if found:
         remove_records([job.id for job in found])
     return found

@@ -383,8 +383,13 @@ def test_a_process_that_only_a_run_folder_names_is_not_ended(begin: Start, until
     assert found.running
     with pytest.raises(UsageError, match="in no list of jobs of yours"):
         abort(found)
+    other = ended()
+    assert other == job.id  # the number is free again: another job is meant by it
     stop(found)
-    until(lambda: not is_alive(job.record.process))
+    until(lambda: not is_alive(job.record.process) and find_job(job.record.run).over)
+    with pytest.raises(UsageError, match="nothing to forget of it"):
+        cleanup([job.record.run])
+    assert read_record(other) is not None
 
 
 def test_what_runs_elsewhere_is_not_aborted_from_here() -> None:

@@ -2,7 +2,7 @@
 
 ``N``: with this code. ``wait``: when there is a file STOP, as a run does. ``deaf``: never, and it does not hear TERM. ``die``: the second rank
 fails. ``flaky``: the second rank fails the first time. ``child``: it starts a process that would outlive it. ``hang``, ``stopped``,
-``killed``, ``blamed``, ``ended``, ``behind``: the second rank does that after a step, and the others wait for it in vain.
+``killed``, ``leaves``, ``blamed``, ``ended``, ``behind``: the second rank does that after a step, and the others wait for it in vain.
 """
 
 from __future__ import annotations
@@ -40,6 +40,12 @@ def wait() -> int:
     return 1
 
 
+def leave_a_child() -> None:
+    """A process that would outlive this one."""
+    nap = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    (RUN / f"child-{RANK}").write_text(str(nap.pid))
+
+
 def go_wrong() -> int:
     """All ranks take a step; then the second goes wrong, and the others wait for it."""
     heart = own_heart()
@@ -49,8 +55,10 @@ def go_wrong() -> int:
         heart.mark("waiting")
         time.sleep(60)
     time.sleep(60 if HOW == "hang" else 0.7)  # nobody dies before he is known
-    if HOW in {"stopped", "killed"}:
-        os.kill(os.getpid(), signal.SIGSTOP if HOW == "stopped" else signal.SIGKILL)
+    if HOW == "leaves":
+        leave_a_child()
+    if HOW in {"stopped", "killed", "leaves"}:
+        os.kill(os.getpid(), signal.SIGSTOP if HOW == "stopped" else signal.SIGKILL)  # ``leaves``: and a child is left
     if HOW == "blamed":
         heart.blame()
         raise ArithmeticError("the loss is nan")
@@ -80,15 +88,14 @@ def main() -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(60)
     if HOW == "child":
-        nap = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-        (RUN / f"child-{RANK}").write_text(str(nap.pid))
+        leave_a_child()
     first = not (RUN / "failed-once").exists()
     if RANK == 1 and (HOW == "die" or (HOW == "flaky" and first)):
         (RUN / "failed-once").touch()
         return 1
     if HOW == "flaky" and first:
         time.sleep(60)
-    if HOW in {"hang", "stopped", "killed", "blamed", "ended", "behind"}:
+    if HOW in {"hang", "stopped", "killed", "blamed", "ended", "behind", "leaves"}:
         return go_wrong()
     code = int(HOW) if HOW.isdecimal() else 0 if HOW == "flaky" else wait()
     say_how(code)

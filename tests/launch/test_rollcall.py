@@ -103,7 +103,7 @@ def test_nodes_that_are_not_alike(
 
 @pytest.mark.parametrize(("change", "says"), [({"number": 2}, "node 2 of 3"), ({}, "node 3 of 3")])
 def test_who_is_missing_is_known_by_number(call: RollCall, change: dict[str, Any], says: str) -> None:
-    host = Host(replace(call, nodes=3, patience=1.0, number=0))
+    host = Host(replace(call, nodes=3, patience=3.0, number=0))
     with pytest.raises(ToolError, match=f"{says} never came"):
         answer_roll(replace(call, **change))
     assert isinstance(host.end(), ToolError)
@@ -111,7 +111,7 @@ def test_who_is_missing_is_known_by_number(call: RollCall, change: dict[str, Any
 
 def test_who_is_missing_is_known_by_name(call: RollCall, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("127.0.0.1", "nosuch.invalid", "10.0.0.7", "10.0.0.8")
-    host = Host(replace(call, nodes=4, patience=1.0, number=0, names=names))
+    host = Host(replace(call, nodes=4, patience=3.0, number=0, names=names))
     with pytest.raises(ToolError, match=r"nodes 2, 4 of 4 \(nosuch\.invalid, 10\.0\.0\.8\) never came"):
         answer_roll(replace(call, number=2, names=names))
     assert "nosuch.invalid does not answer from here either: nobody knows that name here" in str(host.end())

@@ -32,7 +32,16 @@ TIERS = {
 }
 # Within the top tier the order is: the Python API, the command line on it, the shell on both. What launches writes down for
 # what controls.
-BESIDE = {("build", "plan"), ("launch", "control"), ("doctor", "launch"), ("report", "control"), ("cli", "api"), ("cli", "lsp"), ("shell", "api"), ("shell", "cli")}
+BESIDE = {
+    ("build", "plan"),
+    ("launch", "control"),
+    ("doctor", "launch"),
+    ("report", "control"),
+    ("cli", "api"),
+    ("cli", "lsp"),
+    ("shell", "api"),
+    ("shell", "cli"),
+}
 # `ml` stands beside the tiers: nothing imports it, and it may use these.
 ML_MAY_USE = ("base", "graph", "build", "plan", "control", "launch.topology")
 # The package itself and `python -m forge` hand on to the entry points, inside functions or as the command.

@@ -25,7 +25,7 @@ _LINES: Final = 20
 
 def _run(context: Context) -> int:
     from forge.control.jobs import tell  # `forge --help` asks for no job
-    from forge.control.known import find_job
+    from forge.control.known import as_now, find_job
 
     job = find_job(*context.words)
     try:
@@ -33,7 +33,7 @@ def _run(context: Context) -> int:
     except KeyboardInterrupt:
         context.output.note(f"detached: {job.id} goes on; attach {job.id} comes back, stop {job.id} ends it")
         return 0
-    ended = find_job(job.id)
+    ended = as_now(job)
     context.output.note(tell(ended))
     return 1 if ended.record.code is None else ended.record.code
 
@@ -41,7 +41,7 @@ def _run(context: Context) -> int:
 def _watch(context: Context, job: KnownJob) -> None:
     """Print what the job prints, above a bar when this is a terminal."""
     from forge.control.follow import follow_log, last_lines
-    from forge.control.known import find_job
+    from forge.control.known import as_now
 
     console = job.record.console if os.path.isfile(job.record.console) else os.devnull
     lines, place = last_lines(console, _LINES)
@@ -50,7 +50,7 @@ def _watch(context: Context, job: KnownJob) -> None:
     with _bar(context, job) if job.running and context.output.stream.isatty() else _plain(context) as (say, update):
         for line in lines:
             say(line)
-        for text in follow_log(console, place, lambda: find_job(job.id).over):
+        for text in follow_log(console, place, lambda: as_now(job).over):
             if text is None:
                 update()
             else:

@@ -45,17 +45,17 @@ def _follow(context: Context, job: KnownJob, lines: Iterable[str], place: int) -
     """Print each line as it comes, until the job has ended."""
     from forge.control.follow import follow_log
     from forge.control.jobs import tell
-    from forge.control.known import find_job
+    from forge.control.known import as_now
 
     try:
-        for line in chain(lines, follow_log(job.record.console, place, lambda: find_job(job.id).over)):
+        for line in chain(lines, follow_log(job.record.console, place, lambda: as_now(job).over)):
             if line is not None:
                 context.output.write(line)
                 context.output.flush()
     except KeyboardInterrupt:
         context.output.note(f"{job.id} goes on")
         return 0
-    context.output.note(tell(find_job(job.id)))
+    context.output.note(tell(as_now(job)))
     return 0
 
 

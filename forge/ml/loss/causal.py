@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -60,7 +59,7 @@ class CausalLoss:
         """The batch as the model is given it: where that saves memory, with a document more of which nothing is learned."""
         if batch.input_ids.device.type == "cpu":
             batch = _rounded(batch)
-        return batch if self._cut is None else _with_row_multiple(batch, self._cut.row_multiple)
+        return batch if self._cut is None else batch.padded_to_multiple(self._cut.row_multiple)
 
     @property
     def _cut(self) -> TensorCut | None:
@@ -117,43 +116,9 @@ def _rounded(batch: Batch) -> Batch:
 
     A CPU keeps memory and code for every length of a matrix product that it has met, megabytes of it.
     """
-    extra = -batch.input_ids.shape[1] % _ROUND
-    if batch.lengths is None or len(batch.input_ids) > 1 or not extra:
+    if batch.lengths is None or len(batch.input_ids) > 1:
         return batch
-    # No further than others go: a model may know no more positions than that.
-    positions = torch.arange(extra, dtype=batch.position_ids.dtype).clamp(max=batch.position_ids.max())
-    return replace(
-        batch,
-        input_ids=functional.pad(batch.input_ids, (0, extra)),
-        targets=functional.pad(batch.targets, (0, extra), value=IGNORED),
-        position_ids=torch.cat([batch.position_ids, positions[None]], 1),
-        lengths=torch.cat([batch.lengths, batch.lengths.new_tensor([extra])]),
-    )
-
-
-def _with_row_multiple(batch: Batch, unit: int) -> Batch:
-    """The batch with rows that can be cut into so many equal pieces; what is added is a document of each row."""
-    rows, width = batch.input_ids.shape
-    extra = -width % unit
-    if not extra:
-        return batch
-    positions = torch.arange(extra, dtype=batch.position_ids.dtype, device=batch.position_ids.device)
-    positions = positions.clamp(max=batch.position_ids.max()).expand(rows, extra)
-    return replace(
-        batch,
-        input_ids=functional.pad(batch.input_ids, (0, extra)),
-        targets=functional.pad(batch.targets, (0, extra), value=IGNORED),
-        position_ids=torch.cat([batch.position_ids, positions], 1),
-        lengths=None if batch.lengths is None else _with_tails(batch.lengths, width, extra),
-    )
-
-
-def _with_tails(lengths: torch.Tensor, width: int, extra: int) -> torch.Tensor:
-    """The lengths of the documents of rows of a width, with one more behind each row."""
-    found: list[int] = []
-    for end, length in zip(lengths.cumsum(0).tolist(), lengths.tolist(), strict=True):
-        found += [length, extra] if end % width == 0 else [length]
-    return lengths.new_tensor(found)
+    return batch.padded_to_multiple(_ROUND)
 
 
 def _trained(hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 import torch.distributed as dist
-from torch.nn import functional
 
 from forge.base.errors import RunError
 from forge.ml.data.batch import IGNORED
@@ -36,7 +35,8 @@ def sequence_piece(batch: Batch, world: World) -> Batch:
     pieces, place = world.layout.cp, world.place("cp")
     if pieces == 1:
         return batch
-    whole = _padded(batch, pieces * (_ROUND if world.device.type == "cpu" else 1))
+    unit = pieces * (_ROUND if world.device.type == "cpu" else 1)
+    whole = _with_all_lengths(batch.padded_to_multiple(unit))
     width = whole.input_ids.shape[1] // pieces
     mine = slice(place * width, (place + 1) * width)
     targets = whole.targets[:, mine]
@@ -50,39 +50,12 @@ def sequence_piece(batch: Batch, world: World) -> Batch:
     )
 
 
-def _padded(batch: Batch, unit: int) -> Batch:
-    """The batch with rows of a multiple of so many tokens, and with the lengths of all documents in them."""
+def _with_all_lengths(batch: Batch) -> Batch:
+    """The batch with the lengths of its documents, also where each row is one."""
+    if batch.lengths is not None:
+        return batch
     rows, width = batch.input_ids.shape
-    extra = -width % unit
-    lengths = batch.lengths
-    if lengths is None:
-        lengths = torch.full((rows,), width + extra, dtype=torch.int32)
-    elif extra:
-        lengths = _with_tails(lengths, width, extra)
-    if not extra:
-        return replace(batch, lengths=lengths)
-    filling = (
-        torch.arange(extra, dtype=batch.position_ids.dtype).clamp(max=batch.position_ids.max()).expand(rows, extra)
-    )
-    return replace(
-        batch,
-        input_ids=functional.pad(batch.input_ids, (0, extra)),
-        targets=functional.pad(batch.targets, (0, extra), value=IGNORED),
-        position_ids=torch.cat([batch.position_ids, filling], 1),
-        lengths=lengths,
-    )
-
-
-def _with_tails(lengths: torch.Tensor, width: int, extra: int) -> torch.Tensor:
-    """The lengths of documents in rows of a width, with one more document at the end of each row."""
-    found: list[int] = []
-    filled = 0
-    for length in lengths.tolist():
-        found.append(length)
-        filled += length
-        if filled % width == 0:
-            found.append(extra)
-    return torch.tensor(found, dtype=lengths.dtype)
+    return replace(batch, lengths=torch.full((rows,), width, dtype=torch.int32))
 
 
 def exchange_heads(model: nn.Module, world: World) -> None:

@@ -1,0 +1,99 @@
+"""Starts what a run was started as once more: its config with its overrides, on the same devices, in as many processes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
+
+from forge.base.errors import FileError, UsageError
+from forge.base.files import read_bounded
+from forge.base.origin import shown_path
+from forge.base.secrets import MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from forge.api import ConfigHandle, PlannedRun
+    from forge.control.known import KnownJob
+    from forge.launch.local import LocalLaunch
+
+__all__ = ["Rerun", "rerun"]
+
+_LIMIT = 1 << 20
+_RESUME = "resume_from_checkpoint"
+
+
+class Rerun(NamedTuple):
+    """A run that can begin again, the line that begins it, and what its user should know before."""
+
+    planned: PlannedRun
+    line: str
+    notes: list[str]
+
+
+def rerun(job: KnownJob, more: Sequence[str], *, resumes: bool) -> Rerun:
+    """Plan the run that a past one was; with ``resumes`` it goes on from the newest checkpoint of that."""
+    from forge.api import PastRun, open_project
+    from forge.build.frozen import thaw
+    from forge.launch.run_folder import new_run_folder
+
+    if job.running:
+        raise UsageError(f"{job.id} is running", hint=f"stop it first: forge stop {job.id}")
+    facts = thaw(job.record.run).facts
+    project = open_project(facts.project_folder)
+    before = project.config(facts.config)
+    own = [_change(before, one) for one in facts.overrides]
+    own = [one for one in own if _key(one) != f"{facts.main}.{_RESUME}"]
+    if any(_expression(one).endswith(f"={MASK}") for one in own):
+        raise UsageError(f"{job.id} was started with a secret, which no run folder keeps", hint="start it by hand")
+    changes = [*own, *([f"++{facts.main}.{_RESUME}=auto"] if resumes else []), *more]
+    config = project.config(facts.config, *changes)
+    planned = config.plan_run()
+    folder = new_run_folder(planned.output, config.name)
+    planned = planned._replace(folder=folder, launch=_launch(job, folder))
+    changed = [line for line in PastRun(job.record.run).diff(config).text().splitlines() if _RESUME not in line]
+    notes = ["what is otherwise than then:", *(f"  {line}" for line in changed)] if changed else []
+    words = ["forge", "-p", shown_path(facts.project_folder), "-t", facts.config, "train", *map(_expression, changes)]
+    return Rerun(planned, shlex.join(words), notes)
+
+
+def _change(config: ConfigHandle, typed: str) -> str | tuple[str, str]:
+    """An override as it was typed, and for one of the config's own flags what that stands for."""
+    from forge.compose.arguments import flag_override
+
+    flag, _, text = typed.partition(" ")
+    found = next((one for one in config.arguments if flag in one.flags), None) if typed.startswith("-") else None
+    return typed if found is None else flag_override(found, flag, text, config.project.groups())
+
+
+def _expression(change: str | tuple[str, str]) -> str:
+    return change if isinstance(change, str) else change[0]
+
+
+def _key(change: str | tuple[str, str]) -> str:
+    return _expression(change).lstrip("+~").partition("=")[0]
+
+
+def _launch(job: KnownJob, folder: str) -> LocalLaunch:
+    """The command of the run, with a new run folder in place of its own."""
+    import json
+
+    from forge.launch.local import LocalLaunch
+
+    path = os.path.join(job.record.run, "launch.json")
+    try:
+        written = json.loads(read_bounded(path, _LIMIT))
+        command, environment = [str(word) for word in written["command"]], dict(written["environment"])
+    except (FileError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{shown_path(path)} does not say how the run was started") from error
+    own = os.path.realpath(job.record.run)
+    places = [number for number, word in enumerate(command) if os.path.realpath(word) == own]
+    if not places or command[1:2] != ["-m"]:
+        raise UsageError(
+            f"{job.id} was not started on this machine alone: {shlex.join(command[:3])} ...",
+            hint="start it as it was started: --dry-run of its `forge train` line shows what that does",
+        )
+    for place in places:
+        command[place] = folder
+    return LocalLaunch(tuple(command), environment)

@@ -1,0 +1,224 @@
+"""The jobs of this user, by their records or by their run folders: which there are, and how they are.
+
+A job is running as long as its process is, or the one that waits for it and is about to write down how it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Final, Literal
+
+from forge.base.errors import FileError, ForgeError, UsageError
+from forge.base.files import read_bounded
+from forge.base.spelling import did_you_mean
+from forge.control.processes import is_alive
+from forge.control.progress import progress_of, sign_of_life
+from forge.control.record import JobRecord, job_records, read_copy, read_record
+from forge.control.register import this_host
+from forge.control.requests import ENDING_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["FACTS", "KnownJob", "State", "as_now", "find_job", "job_of_run", "known_jobs", "spoken_time"]
+
+State = Literal["running", "finished", "stopped", "failed", "aborted", "lost", "elsewhere"]
+"""``lost``: it is gone, and nobody saw how it ended. ``elsewhere``: it was started on another machine, which has to be asked."""
+
+FACTS: Final = "run.json"
+"""The file that makes a folder one of a run."""
+_STATES: Final[dict[int, State]] = {0: "finished", 3: "stopped", 130: "aborted"}  # what the codes of a run mean
+_SIGNALS: Final = 128
+_LONGEST: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class KnownJob:
+    """A job as it is at this moment."""
+
+    record: JobRecord
+    state: State
+
+    @property
+    def id(self) -> str:
+        """What it is called."""
+        return self.record.id
+
+    @property
+    def config(self) -> str:
+        """The config that it trains."""
+        return self.record.config
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on, on this machine."""
+        return self.state == "running"
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.state not in {"running", "elsewhere"}
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it has run; None when nobody knows when it ended."""
+        if self.over and not self.record.ended:
+            return None
+        end = datetime.fromisoformat(self.record.ended) if self.over else datetime.now(timezone.utc)
+        return max(0.0, (end - datetime.fromisoformat(self.record.started)).total_seconds())
+
+    @property
+    def how(self) -> str:
+        """How it is, in a few words: ``running``, ``failed with exit code 1``, ``failed by SIGKILL``."""
+        code = self.record.code
+        if self.state == "elsewhere":
+            return f"on {self.record.host}" if self.record.host else "elsewhere"
+        if self.state != "failed" or code is None:
+            return self.state
+        return f"failed by {_signal_name(code)}" if code > _SIGNALS else f"failed with exit code {code}"
+
+    def sentence(self) -> str:
+        """What a person is told of it: ``tiny-1 finished after 3:12, step 300/300, loss 2.3100``."""
+        progress = progress_of(self.record.run)
+        took = "" if self.seconds is None else f" after {spoken_time(self.seconds)}"
+        step = f", step {progress.steps}" if progress.steps else ""
+        loss = "" if progress.loss is None else f", loss {progress.loss:.4f}"
+        return f"{self.id} {self.how}{took}{step}{loss}"
+
+
+def known_jobs() -> list[KnownJob]:
+    """Every job that there is a record of, the oldest first."""
+    return [KnownJob(record, _state(record)) for record in job_records()]
+
+
+def find_job(name: str | None = None, *, running: bool = False) -> KnownJob:
+    """The job with this id, or of this run folder; without one, the only job that is running. With ``running`` it has to be.
+
+    A run on another machine counts as running where its folder can be seen, for what is asked there is asked of the run.
+    """
+    if name is None:
+        found = [job for job in known_jobs() if job.running]
+        if len(found) != 1:
+            raise _not_one(found)
+        return found[0]
+    record = read_record(name)
+    job = job_of_run(name) if record is None else KnownJob(record, _state(record))
+    if job is None:
+        ids = [record.id for record in job_records()]
+        raise UsageError(
+            f"there is no job {name!r}", hint=did_you_mean(name, ids) or "`forge jobs --all` lists the jobs"
+        )
+    if running and job.state == "elsewhere" and not os.path.isdir(job.record.run):
+        raise UsageError(f"{job.id} was started on {job.record.host}", hint="ask for it there")
+    if running and job.over:
+        raise UsageError(f"{job.sentence()}: it is not running")
+    return job
+
+
+def job_of_run(run_folder: str) -> KnownJob | None:
+    """The job that a folder is the run of; None when it is no run's."""
+    path = os.path.abspath(run_folder)
+    copy = read_copy(path)
+    if copy is not None:
+        record = read_record(copy.id)
+        if record is not None and record.started == copy.started:
+            return KnownJob(record, _state(record))
+        moved = replace(copy, run=path, console=_moved(copy, path))  # the folder may be mounted elsewhere here
+        return KnownJob(moved, _state(moved))
+    record = _record_of_unregistered(path)
+    return None if record is None else KnownJob(record, _state(record))
+
+
+def as_now(job: KnownJob) -> KnownJob:
+    """The job as it is now; one that was forgotten meanwhile had ended."""
+    record = read_record(job.id)
+    if record is not None and record.started == job.record.started:
+        return KnownJob(record, _state(record))
+    found = job_of_run(job.record.run)
+    return KnownJob(job.record, "lost") if found is None else found
+
+
+def spoken_time(seconds: float) -> str:
+    """``0:07``, ``12:40``, ``3:02:10``, ``2 days 3:02:10``."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    clock = f"{hour}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+    return f"{days} day{'s' * (days > 1)} {clock}" if days else clock
+
+
+def _state(record: JobRecord) -> State:
+    if record.ended:
+        return _ending(record)
+    if record.host != this_host():
+        return "elsewhere"
+    if is_alive(record.process) or is_alive(record.keeper):
+        return "running"
+    # It may have ended, and been written down, while we looked.
+    again = read_record(record.id)
+    return _ending(again) if again is not None and again.ended else "lost"
+
+
+def _ending(record: JobRecord) -> State:
+    if record.asked == "abort" and record.code != 0:
+        return "aborted"
+    return _STATES.get(record.code, "failed") if record.code is not None else "lost"
+
+
+def _record_of_unregistered(path: str) -> JobRecord | None:
+    """What the folder of a run says that nobody here has started: one that a cluster runs, or of another user."""
+    try:
+        facts = json.loads(read_bounded(os.path.join(path, FACTS), _LONGEST))
+        began = os.stat(os.path.join(path, FACTS)).st_mtime
+        config, project, overrides = facts["config"], facts["project"], tuple(facts["overrides"])
+    except (OSError, FileError, ValueError, KeyError, TypeError):
+        return None
+    made = {"id": os.path.basename(path), "config": config, "project": project, "overrides": overrides, "run": path}
+    made["console"] = _newest_log(path)
+    code = _told_ending(path)
+    ended = "" if code is None else _iso(sign_of_life(path) or began)
+    return JobRecord(**made, host="", user="", started=_iso(began), code=code, ended=ended)
+
+
+def _moved(record: JobRecord, path: str) -> str:
+    """Where the console log of a run is that has another folder now."""
+    inside = record.console.startswith(os.path.join(record.run, ""))
+    return os.path.join(path, os.path.relpath(record.console, record.run)) if inside else record.console
+
+
+def _newest_log(path: str) -> str:
+    """The log of the job of a cluster that ran last; empty where there is none."""
+    folder = os.path.join(path, "logs")
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    logs = [os.path.join(folder, name) for name in names if name.endswith(".out")]
+    return max(logs, key=os.path.getmtime, default="")
+
+
+def _told_ending(path: str) -> int | None:
+    """The exit code that the run itself has written down, or that follows from its last step."""
+    try:
+        return int(json.loads(read_bounded(os.path.join(path, ENDING_FILE), _LONGEST))["code"])
+    except (ForgeError, ValueError, KeyError, TypeError):
+        progress = progress_of(path)
+        return 0 if progress.step is not None and progress.step == progress.total else None
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _not_one(running: Sequence[KnownJob]) -> UsageError:
+    if not running:
+        return UsageError("no job is running", hint="name one that has ended: `forge jobs --all` lists them")
+    return UsageError(f"{len(running)} jobs are running", hint=f"name one: {', '.join(job.id for job in running)}")
+
+
+def _signal_name(code: int) -> str:
+    try:
+        return signal.Signals(code - _SIGNALS).name
+    except ValueError:
+        return f"signal {code - _SIGNALS}"

@@ -1,0 +1,126 @@
+"""What is looked at on this machine before a run starts there: its layout, its devices, room for its checkpoints, the port it meets at.
+
+Each finding names the value of the config to change, as those of ``forge check`` do; an error among them, and nothing is started. What
+several nodes have to agree on is asked when they come together, in `forge.launch.rollcall`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from forge.graph.call_check import Finding
+from forge.launch.address import is_free
+from forge.launch.preflight_devices import devices_here, misfits
+from forge.launch.preflight_reach import port_holder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from forge.graph.node import Node
+    from forge.launch.local import LocalPlan
+    from forge.launch.preflight_devices import Devices
+    from forge.plan.capability import DeviceKind
+    from forge.plan.read import RunReading
+
+__all__ = ["preflight", "shared_preflight"]
+
+_CODE: Final = "preflight"
+_MASK: Final = "CUDA_VISIBLE_DEVICES"
+
+
+def preflight(root: Node, main: str, plan: LocalPlan, output: str) -> list[Finding]:
+    """What stands in the way of a run, or may, on this machine, as it is planned for it."""
+    from forge.plan.read import read_run
+
+    here = devices_here()
+    environment = {**os.environ, **plan.environment}
+    found = [*_devices(plan, environment, here), *_port(plan)]
+    reading = read_run(root, main)
+    if reading is not None:
+        found += _layout(reading, plan, _kind(environment, here))
+    return found if plan.joins else [*found, *shared_preflight(root, main, output)]
+
+
+def shared_preflight(root: Node, main: str, output: str) -> list[Finding]:
+    """What can be told of a run before it is handed to other machines: whether the output folder has room."""
+    from forge.launch.preflight_disk import disk_findings
+    from forge.plan.read import read_run
+
+    reading = read_run(root, main)
+    return [] if reading is None else disk_findings(root, reading, main, output)
+
+
+def _kind(environment: Mapping[str, str], here: Devices) -> DeviceKind | None:
+    """What the processes compute on; None where that cannot be told."""
+    if environment.get(_MASK) == "" or here.gpus == 0:
+        return "cpu"
+    return None if here.gpus is None else "cuda"
+
+
+def _devices(plan: LocalPlan, environment: Mapping[str, str], here: Devices) -> list[Finding]:
+    count = _number(plan, "nproc-per-node")
+    if count is None:
+        return []
+    says, hint = misfits(count, environment, here)
+    if says:
+        return [_finding("launch.nproc_per_node", says, hint)]
+    if _kind(environment, here) == "cpu" and count > here.processors:
+        says = f"{count} processes share {here.processors} processor{'s' * (here.processors != 1)}: each waits for the others"
+        return [_finding("launch.nproc_per_node", says, f"start {here.processors} or fewer: --nproc", "warning")]
+    return []
+
+
+def _port(plan: LocalPlan) -> list[Finding]:
+    """Whether the nodes can meet here; a node that joins is told by the one it joins."""
+    meeting = plan.meeting
+    if meeting is None or not meeting.hosts or is_free(meeting.endpoint.port):
+        return []
+    holder = port_holder(meeting.endpoint.port)
+    taken = f"by {holder}" if holder else "by another program"
+    says = f"port {meeting.endpoint.port}, where the nodes should meet, is taken {taken}"
+    return [_finding("launch.rdzv_endpoint", says, "end that, or name another on all nodes: --rdzv-endpoint HOST:PORT")]
+
+
+def _layout(reading: RunReading, plan: LocalPlan, device: DeviceKind | None) -> list[Finding]:
+    """What check could not know: how many processes there really are, and on what."""
+    each = _number(plan, "nproc-per-node")
+    # Of several nodes, each may start another number of processes.
+    if reading.layout is None or reading.parallel is None or each is None or _number(plan, "nnodes") != 1:
+        return []
+    from forge.plan.capability import refusals
+    from forge.plan.read import origin_of
+
+    found = refusals(
+        reading.shape,
+        reading.layout,
+        each,
+        sequence_length=reading.sequence_length,
+        batch_size=reading.batch_size,
+        device=device,
+        attention=reading.attention,
+        compiled=reading.settings.get("torch_compile") is True,
+        prefix=reading.prefix,
+    )
+    return [
+        Finding(
+            origin_of(reading.parallel, refusal.key),
+            f"{reading.prefix}.{refusal.key}" if refusal.key else reading.prefix,
+            f"{refusal.what}: {refusal.why}" if refusal.why else refusal.what,
+            f"possible: {' or '.join(refusal.nearest)}" if refusal.nearest else "",
+            code=_CODE,
+        )
+        for refusal in found
+    ]
+
+
+def _number(plan: LocalPlan, flag: str) -> int | None:
+    """A number that torchrun is told; one where it is not started at all, None where it finds out by itself."""
+    if plan.flags is None:
+        return 1
+    text = plan.flags.get(flag, "1")
+    return int(text) if text.isdecimal() else None
+
+
+def _finding(key: str, says: str, hint: str, severity: str = "error") -> Finding:
+    return Finding(None, key, says, hint, "warning" if severity == "warning" else "error", _CODE)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import forge
+from forge.base.errors import UsageError
+from forge.cli.rerun import rerun
+from forge.control.known import job_of_run
+from forge.control.processes import identity
+from forge.control.record import change_record
+from forge.control.register import register
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forge.control.known import KnownJob
+
+    Make = Callable[..., KnownJob]
+
+OUTPUT = "++trainer.output_dir=output"
+
+
+@pytest.fixture
+def made(project: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Makes a run of the past, which the given command has started; ``RUN`` in it is its folder."""
+    assert environment
+    monkeypatch.chdir(project)
+
+    def make(*changes: str | tuple[str, str], command: tuple[str, ...] = ("python", "-m", "x", "RUN")) -> KnownJob:
+        folder = project / "output" / "runs" / "20260101-000000-tiny"
+        forge.open(project).config("tiny", *changes, OUTPUT).freeze(folder)
+        words = [str(folder) if word == "RUN" else word for word in command]
+        (folder / "launch.json").write_text(json.dumps({"command": words, "environment": {}}))
+        register(config="tiny", project="demo", overrides=[], run_folder=str(folder)).ended(0)
+        return job_of_run(str(folder))
+
+    return make
+
+
+def test_flags_that_were_typed_are_overrides_again(made: Make) -> None:
+    job = made(("++trainer.max_steps=7", "--max-steps 7"), "mode=slow")
+    again = rerun(job, [], resumes=False)
+    assert again.line.endswith("-t tiny train ++trainer.max_steps=7 mode=slow ++trainer.output_dir=output")
+    assert again.notes == []
+    assert again.planned.config.data(path="trainer")["max_steps"] == 7
+    assert again.planned.launch.command == ("python", "-m", "x", again.planned.folder)
+    assert again.planned.folder != job.record.run
+
+
+def test_resuming_twice_says_so_once(made: Make) -> None:
+    job = made("+trainer.resume_from_checkpoint=old")
+    assert rerun(job, [], resumes=True).line.count("resume_from_checkpoint") == 1
+    assert "resume_from_checkpoint" not in rerun(job, [], resumes=False).line
+
+
+def test_what_the_files_now_say_otherwise_is_told(made: Make, project: Path) -> None:
+    job = made()
+    path = project / "configs" / "tiny.yaml"
+    path.write_text(path.read_text().replace("max_steps: 100", "max_steps: 101"))
+    notes = rerun(job, [], resumes=True).notes
+    assert notes[0] == "what is otherwise than then:"
+    assert "trainer.max_steps" in notes[1]
+
+
+def test_what_cannot_start_again_is_told(made: Make) -> None:
+    with pytest.raises(UsageError, match=r"was not started on this machine alone: sbatch job\.sbatch"):
+        rerun(made(command=("sbatch", "job.sbatch")), [], resumes=False)
+    job = made()
+    Path(job.record.run, "launch.json").unlink()
+    with pytest.raises(UsageError, match="does not say how the run was started"):
+        rerun(job, [], resumes=False)
+    change_record(job.id, ended="", code=None, process=identity(os.getpid()))
+    with pytest.raises(UsageError, match="is running"):
+        rerun(job_of_run(job.record.run), [], resumes=False)

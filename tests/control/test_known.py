@@ -1,0 +1,152 @@
+"""Jobs as they are found by a record or by a run folder, and how each is told to be."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forge.base.errors import UsageError
+from forge.control.known import FACTS, KnownJob, as_now, find_job, job_of_run, spoken_time
+from forge.control.processes import identity
+from forge.control.progress import RunProgress, write_progress
+from forge.control.record import change_record, read_record, remove_records
+from forge.control.register import Registration, register
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Start
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., Registration]:
+    """A job whose run folder is there."""
+
+    def make(config: str = "a/tiny") -> Registration:
+        runs = tmp_path / "out" / "runs"
+        runs.mkdir(parents=True, exist_ok=True)
+        folder = runs / f"x-{len(os.listdir(runs))}"
+        folder.mkdir()
+        return register(config=config, project="demo", overrides=["a=1"], run_folder=str(folder))
+
+    return make
+
+
+def run_of(job: Registration) -> str:
+    return read_record(job.id).run
+
+
+def cluster_run(folder: Path, **ending: object) -> str:
+    """A run folder that nobody here has registered."""
+    folder.mkdir(parents=True)
+    (folder / FACTS).write_text(json.dumps({"config": "chat/full", "project": "demo", "overrides": ["b=2"]}))
+    if ending:
+        (folder / "ending.json").write_text(json.dumps(ending))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(7, "0:07"), (760, "12:40"), (10930, "3:02:10"), (183730, "2 days 3:02:10")]
+)
+def test_a_time_is_spoken(seconds: float, text: str) -> None:
+    assert spoken_time(seconds) == text
+
+
+def test_a_run_folder_names_its_job(made: Callable[..., Registration], monkeypatch: pytest.MonkeyPatch) -> None:
+    job = made()
+    assert job_of_run(run_of(job)).id == find_job(run_of(job)).id == job.id
+    monkeypatch.chdir(os.path.dirname(run_of(job)))
+    assert find_job(os.path.basename(run_of(job)), running=True).id == job.id
+    job.ended(3)
+    assert find_job(run_of(job)).state == "stopped"
+    with pytest.raises(UsageError, match="it is not running"):
+        find_job(run_of(job), running=True)
+
+
+def test_a_job_that_was_forgotten_is_still_known_by_its_folder(made: Callable[..., Registration]) -> None:
+    job = made()
+    before = find_job(job.id)
+    job.ended(137)
+    remove_records([job.id])
+    found = job_of_run(before.record.run)
+    assert (found.id, found.how) == (job.id, "failed by SIGKILL")
+    assert as_now(before).how == "failed by SIGKILL"
+    other = made("b/tiny")
+    assert other.id == job.id  # the number is free again
+    assert job_of_run(before.record.run).record.config == "a/tiny"
+
+
+def test_a_job_without_a_record_and_without_a_folder_is_lost() -> None:
+    job = register(config="tiny", project="demo", overrides=[], run_folder="/nowhere")
+    before = find_job(job.id)
+    remove_records([job.id])
+    assert as_now(before).state == "lost"
+
+
+def test_a_run_of_another_machine_is_reached_by_its_folder(made: Callable[..., Registration]) -> None:
+    job = made()
+    change_record(job.id, host="node7", process=identity(os.getpid()))
+    found = find_job(run_of(job), running=True)
+    assert (found.state, found.how) == ("elsewhere", "on node7")
+    change_record(job.id, run="/not/mounted/here")
+    with pytest.raises(UsageError, match="was started on node7"):
+        find_job(job.id, running=True)
+
+
+def test_a_folder_that_is_mounted_elsewhere_is_the_run(made: Callable[..., Registration], tmp_path: Path) -> None:
+    job = made()
+    change_record(job.id, host="node7", console=os.path.join(run_of(job), "logs", "console.log"))
+    os.rename(run_of(job), tmp_path / "mounted")
+    remove_records([job.id])
+    found = job_of_run(str(tmp_path / "mounted"))
+    assert (found.id, found.record.run, found.state) == (job.id, str(tmp_path / "mounted"), "elsewhere")
+    assert found.record.console == str(tmp_path / "mounted" / "logs" / "console.log")
+
+
+def test_a_run_of_a_cluster_is_known_by_its_folder(tmp_path: Path) -> None:
+    folder = cluster_run(tmp_path / "x")
+    found = find_job(folder, running=True)
+    assert (found.id, found.config, found.state, found.how) == ("x", "chat/full", "elsewhere", "elsewhere")
+    assert (found.record.overrides, found.record.console) == (("b=2",), "")
+    (tmp_path / "x" / "logs").mkdir()
+    for number in (7, 8):
+        (tmp_path / "x" / "logs" / f"slurm-{number}.out").write_text("")
+        os.utime(tmp_path / "x" / "logs" / f"slurm-{number}.out", (number, number))
+    assert find_job(folder).record.console == os.path.join(folder, "logs", "slurm-8.out")
+    write_progress(folder, RunProgress(4, 10))
+    assert not job_of_run(folder).over
+    write_progress(folder, RunProgress(10, 10))
+    done = as_now(found)
+    assert (done.state, done.seconds is not None) == ("finished", True)
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, "finished"), (1, "failed"), (3, "stopped"), (130, "aborted")])
+def test_a_run_of_a_cluster_says_how_it_ended(tmp_path: Path, code: int, state: str) -> None:
+    assert job_of_run(cluster_run(tmp_path / "x", code=code, reason="")).state == state
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"config": "a"}'])
+def test_a_folder_that_is_no_run_has_no_job(tmp_path: Path, text: str) -> None:
+    assert job_of_run(str(tmp_path)) is None
+    (tmp_path / FACTS).write_text(text)
+    assert job_of_run(str(tmp_path)) is None
+    with pytest.raises(UsageError, match="there is no job"):
+        find_job(str(tmp_path))
+
+
+def test_only_the_first_node_of_a_run_leaves_its_record_there(made: Callable[..., Registration]) -> None:
+    first = made()
+    run = run_of(first)
+    register(config="a/tiny", project="demo", overrides=[], run_folder=run)
+    assert job_of_run(run).id == first.id
+
+
+def test_a_real_job_is_the_one_of_its_folder(begin: Start) -> None:
+    job = begin()
+    found = job_of_run(job.record.run)
+    assert isinstance(found, KnownJob)
+    assert (found.id, found.running) == (job.id, True)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from forge.launch.casualty import CallFrame, RankFacts, casualty_page, exit_words, from_plain, judge, main_stack
+
+GONE = "X"
+COLLECTIVE = (
+    CallFrame("/v/site-packages/torch/distributed/distributed_c10d.py", 3252, "all_reduce"),
+    CallFrame("/p/train.py", 7, "sum"),
+)
+OTHER = (COLLECTIVE[0], CallFrame("/p/train.py", 70, "evaluate"))
+ENGINE = (CallFrame("/v/site-packages/torch/autograd/graph.py", 869, "_engine_run_backward"),)
+NAP = (CallFrame("/p/data.py", 12, "fetch"), CallFrame("/p/train.py", 3, "step"))
+DUMP = """\
+Thread 0x00007f9df69c26c0 (most recent call first):
+  File "/lib/threading.py", line 982 in run
+
+Current thread 0x00007f9df7461b80 (most recent call first):
+  File "/p/my data.py", line 12 in fetch
+  File "/p/train.py", line 3 in <module>
+  File "/forge/forge/launch/rank.py", line 45 in main
+  File "<frozen runpy>", line 198 in _run_module_as_main
+
+Thread 0x00007f9df7461b80 (most recent call first):
+  File "/p/later.py", line 1 in end
+  File "<frozen runpy>", line 198 in _run_module_as_main
+"""
+
+
+def facts(rank: int = 0, **changes: object) -> RankFacts:
+    """A rank that waits in the third step."""
+    known = RankFacts(rank, 2, "hal", 100 + rank, 3, 20, "data", 31.0, "S", stack=COLLECTIVE)
+    return known._replace(**changes)  # type: ignore[arg-type]
+
+
+def test_the_main_thread_is_the_one_that_runs_the_module() -> None:
+    assert main_stack(DUMP) == (CallFrame("/p/my data.py", 12, "fetch"), CallFrame("/p/train.py", 3, "<module>"))
+    failed = f'Failed thread 0x0 (most recent call first):\n  File "/p/bug.py", line 9 in divide\n\n{DUMP}'
+    for dump in (failed, DUMP + failed):
+        assert main_stack(dump) == (CallFrame("/p/bug.py", 9, "divide"),)
+    assert main_stack("") == ()
+    assert main_stack("Fatal Python error: Segmentation fault\n\n" + DUMP) == main_stack(DUMP)
+
+
+@pytest.mark.parametrize(
+    ("one", "blamed", "why"),
+    [
+        ({"stack": NAP}, 1, "hangs in fetch (/p/data.py:12), and the others wait for it"),
+        ({"stack": ()}, 1, "gives no stack"),
+        ({"state": "T"}, 1, "SIGSTOP"),
+        ({"state": "t"}, 1, "a debugger holds it"),
+        ({"state": "D"}, 1, "a disk, a network folder"),
+        ({"stack": OTHER, "marks": 25}, 1, "left out a collective in which the others wait"),
+        ({"stack": OTHER, "marks": 15}, 0, "left out a collective"),
+        ({"state": GONE, "code": -9, "stack": ()}, 1, "killed by SIGKILL; the system does that when memory runs out"),
+        ({"state": GONE, "code": -11}, 1, "killed by SIGSEGV; a library crashed"),
+        ({"state": GONE, "code": None, "stack": ()}, 1, "ended without a word"),
+        ({"state": GONE, "code": 1, "told": True, "words": "OSError: full\nmore"}, 1, "failed: OSError: full"),
+        ({"state": GONE, "code": 0, "told": True, "step": 2}, 1, "ended after step 2, and rank 0 still wait"),
+        ({"guilty": True, "words": "the loss is nan"}, 1, "failed: the loss is nan"),
+    ],
+)
+def test_who_it_was(one: dict[str, object], blamed: int, why: str) -> None:
+    verdict = judge([facts(0), facts(1, **one)])
+    assert verdict.ranks == (blamed,)
+    assert why in str(verdict)
+    assert str(verdict).startswith(f"rank {blamed} ")
+
+
+def test_a_rank_that_waits_for_its_device_is_not_the_one_that_sleeps() -> None:
+    ranks = [facts(0, stack=ENGINE, marks=22), facts(1, stack=NAP, marks=21), facts(2, stack=ENGINE, marks=22)]
+    assert judge(ranks).ranks == (1,)
+    assert judge([facts(0, stack=COLLECTIVE), facts(1, stack=ENGINE, marks=22)]).ranks == (1,)
+
+
+def test_those_that_lost_the_others_are_not_the_cause() -> None:
+    closed = "RuntimeError: Connection closed by peer [10.0.0.1]:5"
+    lost = [facts(rank, state=GONE, code=1, told=True, words=closed, gone=3.0) for rank in (0, 2)]
+    assert judge([*lost, facts(1, state=GONE, code=1, told=True, words="ValueError: bad", gone=1.0)]).ranks == (1,)
+    assert judge([*lost, facts(1, state=GONE, code=-9, gone=1.0)]).ranks == (1,)
+    # One that was ended by those who look after it is no cause either.
+    assert judge([lost[0], facts(1, state=GONE, code=-signal.SIGTERM, gone=5.0)]).ranks == (0,)
+
+
+def test_a_node_that_is_gone_is_the_cause_of_what_the_others_say() -> None:
+    closed = "RuntimeError: Connection closed by peer [10.0.0.1]:5"
+    lost = facts(0, size=4, state=GONE, code=1, told=True, words=closed)
+    assert str(judge([lost, facts(1, size=4)])) == "ranks 2-3 gave no answer, nor did their node"
+    assert str(judge([facts(0, size=2)])) == "rank 1 gave no answer, nor did its node"
+    assert judge([lost, facts(1, size=4, state=GONE, code=1, told=True, words="ValueError: bad")]).ranks == (1,)
+
+
+def test_the_odd_one_of_many() -> None:
+    many = [facts(rank, size=8) for rank in range(7)]
+    assert judge([*many, facts(7, stack=OTHER)]).ranks == (7,)
+    many = [facts(rank, size=7) for rank in range(7)]
+    assert judge(many).ranks == ()
+    assert "nothing tells the ranks apart" in judge(many).why
+    assert judge([]).ranks == ()
+    assert judge([facts(0, size=1, stack=NAP)]).ranks == (0,)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(None, "ended without a word"), (3, "exit code 3"), (-9, "killed by SIGKILL"), (-250, "250")]
+)
+def test_how_a_process_ended(code: int | None, words: str) -> None:
+    assert words in exit_words(code)
+
+
+def test_a_page_names_the_rank_and_shows_every_stack_once() -> None:
+    ranks = [facts(rank, size=300) for rank in range(298)] + [facts(298, size=300, stack=NAP, words="so long")]
+    verdict = judge(ranks)
+    text = casualty_page(ranks, verdict, when="now", run="/runs/a", then="the run is ended", details="/runs/a/logs")
+    lines = text.splitlines()
+    assert lines[0] == "casualty: rank 298 hangs in fetch (/p/data.py:12), and the others wait for it"
+    assert len(lines) <= 60
+    assert lines[4].split() == ["298", "hal", "398", "3", "data", "31", "s", "not", "in", "a", "collective"]
+    assert "and 283 more ranks" in lines
+    assert "of 1 more rank nothing was heard: their node does not answer" in lines
+    assert "ranks 0-297, innermost call first" in lines
+    assert "  all_reduce (torch/distributed/distributed_c10d.py:3252)" in lines
+    assert "rank 298 said: so long" in lines
+
+
+def test_the_states_of_ranks_are_words() -> None:
+    states = {
+        "exit code 1": facts(state=GONE, code=1),
+        "stopped": facts(state="T"),
+        "held by a debugger": facts(state="t"),
+        "in a system call that cannot be interrupted": facts(state="D"),
+        "gave no stack": facts(stack=()),
+        "may wait for its device": facts(stack=ENGINE),
+    }
+    for words, one in states.items():
+        text = casualty_page([one], judge([one]), when="", run="", then="", details="")
+        assert words in text.splitlines()[4]
+
+
+def test_facts_travel_as_plain_data() -> None:
+    one = facts(1, stack=NAP, words="x", code=-9)
+    assert from_plain(json.loads(json.dumps(one._asdict()))) == one
