@@ -106,6 +106,8 @@ class Keeper:
         after = ending_of(self.folder)
         if after is not None and after != before:
             return after.code
+        if self._watchdog.failed:
+            return _FAILED  # torchrun may have been ended, too
         return code if code >= 0 else _SIGNALS - code
 
     def _clear_up(self) -> None:

@@ -40,7 +40,7 @@ _GRACE: Final = 4.0  # between TERM and KILL; ranks that train end at TERM
 _TORCHRUN: Final = "5"  # seconds that torchrun leaves them
 _SOON: Final = 0.2  # within which a signal is heard
 _FIRST: Final = 0.3  # torchrun looks ten times in a second
-_AGENT: Final = 4.0  # for torchrun to end, where nothing is started again
+_AGENT: Final = 5.0  # for torchrun to end, where nothing is started again
 _REFUSED: Final = 2
 _ABORTED: Final = 130
 _QUIET: Final = frozenset({0, _REFUSED, 3, _ABORTED})  # and stopped
@@ -114,6 +114,11 @@ class Watchdog:
         if self._folder:
             self._thread.start()
 
+    @property
+    def failed(self) -> bool:
+        """Whether the run has ended by a rank that died or hung."""
+        return bool(self._last)
+
     def hush(self) -> None:
         """The ranks are being ended on purpose: nothing that becomes of them is worth a word."""
         self._silent = True
@@ -146,11 +151,10 @@ class Watchdog:
 
     def _look(self) -> None:
         dead = [rank for rank in self._ranks.values() if rank.look()]
+        if dead:
+            self._meet()  # their last words
         if any(_abnormal(rank) for rank in dead):
-            if is_alive(self._root) or any(rank.code != -signal.SIGKILL for rank in dead):
-                self._died()
-            else:  # which is how ranks end whose agent is gone
-                self._say("casualty: what had started the ranks is gone, and they with it")
+            self._died()
         elif self._hangs() or self._neighbours.call():
             self._ask_for_stacks()
             self._await_stacks()
@@ -210,8 +214,16 @@ class Watchdog:
             for rank in self._ranks.values():
                 rank.look()
         self._meet()
-        if not self._silent and not self._refused():
+        if self._silent or self._refused():
+            return
+        if self._abandoned():
+            self._say("casualty: what had started the ranks is gone, and they with it")
+        else:
             self._report()
+
+    def _abandoned(self) -> bool:
+        """Whether the ranks have ended as those do whose parent is gone."""
+        return not is_alive(self._root) and all(rank.code in (None, -signal.SIGKILL) for rank in self._ranks.values())
 
     def _refused(self) -> bool:
         """Whether the run was refused, which its first rank has told; the others end as if they had failed."""

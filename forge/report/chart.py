@@ -16,11 +16,12 @@ __all__ = ["ChartLine", "chart", "smoothed", "ticks"]
 _WIDTH: Final = 560
 _HEIGHT: Final = 230
 _LEFT: Final = 62
-_RIGHT: Final = 14
+_RIGHT: Final = 24
 _TOP: Final = 12
 _BOTTOM: Final = 30
 _MOST_POINTS: Final = 600
 _STEPS: Final = (1, 2, 2.5, 5, 10)
+_BEGINNING: Final = 0.05  # of the steps, which may lie above the frame
 _FEW: Final = 40  # so many points are drawn as points, too
 _LARGE: Final = 1e6
 _SMALL: Final = 1e-3
@@ -52,23 +53,33 @@ class _Frame(NamedTuple):
 
 
 def chart(
-    title: str, lines: Sequence[ChartLine], *, marks: Sequence[tuple[float, str]] = (), zero: bool = False
+    title: str,
+    lines: Sequence[ChartLine],
+    *,
+    marks: Sequence[tuple[float, str]] = (),
+    zero: bool = False,
+    cut: bool = False,
 ) -> str:
-    """The chart of some lines; ``marks`` are steps at which something happened, ``zero`` begins the axis at nothing."""
+    """The chart of some lines; ``marks`` are steps at which something happened, ``zero`` begins the axis at nothing.
+
+    With ``cut`` a beginning that is far above the rest lies outside of the frame, so that the rest is no flat line.
+    """
     shown = [line._replace(points=_thinned(line.points)) for line in lines if line.points]
     if not shown:
         return ""
-    frame, y_ticks = _frame(shown, zero=zero)
-    parts = [*_axes(frame, y_ticks), *_marks(frame, marks)]
-    for line in shown:
-        parts += _drawn(frame, line)
+    frame, y_ticks = _frame(shown, zero=zero, cut=cut)
+    inside = [text for line in shown for text in _drawn(frame, line)]
+    top, height = _TOP - 4, _HEIGHT - _TOP - _BOTTOM + 8
+    # An inner picture shows nothing beyond its edges.
+    view = f'<svg y="{top}" width="{_WIDTH}" height="{height}" viewBox="0 {top} {_WIDTH} {height}">'
+    parts = [*_axes(frame, y_ticks), *_marks(frame, marks), view, *inside, "</svg>"]
     label = escape(f"{title} over steps", quote=True)
     body = "\n".join(parts)
     return f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">\n{body}\n</svg>'
 
 
 def smoothed(points: Points, share: float = 0.02) -> Points:
-    """The running mean over a share of the points on both sides, for a curve that jumps from step to step."""
+    """The running mean over a share of the points on both sides, so many at most as there are on either: the ends stay."""
     reach = int(len(points) * share)
     if reach < 1:
         return points
@@ -77,7 +88,8 @@ def smoothed(points: Points, share: float = 0.02) -> Points:
         sums.append(sums[-1] + value)
     found = []
     for number, (step, _) in enumerate(points):
-        first, last = max(0, number - reach), min(len(points), number + reach + 1)
+        near = min(reach, number, len(points) - 1 - number)
+        first, last = number - near, number + near + 1
         found.append((step, (sums[last] - sums[first]) / (last - first)))
     return found
 
@@ -93,9 +105,13 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [number * step for number in range(first, last + 1)]
 
 
-def _frame(lines: Sequence[ChartLine], *, zero: bool) -> tuple[_Frame, list[float]]:
+def _frame(lines: Sequence[ChartLine], *, zero: bool, cut: bool) -> tuple[_Frame, list[float]]:
     values = [value for line in lines for _, value in line.points]
     steps = [step for line in lines for step, _ in line.points]
+    if cut:
+        begun = min(steps) + _BEGINNING * (max(steps) - min(steps))
+        later = [value for line in lines for step, value in line.points if step >= begun]
+        values = [min(values), min(max(later) + (max(later) - min(later)) / 4, max(values))]
     marks = ticks(min(0.0, *values) if zero else min(values), max(values))
     return _Frame(min(steps), max(steps), marks[0], marks[-1]), marks
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from forge.control.known import KnownJob
     from forge.report.compare import RunSummary
+    from forge.report.figures import Points
 
 __all__ = ["report_page"]
 
@@ -88,7 +89,7 @@ def _head(run: RunSummary) -> str:
         ("loss", _number(measured.loss), ""),
         *((f"eval {name}", _number(value), "") for name, value in measured.eval_loss.items()),
         ("duration", "" if job.seconds is None else spoken_time(job.seconds), ""),
-        ("tokens", "" if measured.tokens is None else f"{measured.tokens:,.0f}", ""),
+        ("tokens", "" if measured.tokens is None else _short(measured.tokens), ""),
         ("tokens/s", "" if measured.tokens_per_second is None else f"{measured.tokens_per_second:,.0f}", ""),
         ("memory", "" if measured.memory is None else shown_size(measured.memory), ""),
     ]
@@ -104,17 +105,14 @@ def _head(run: RunSummary) -> str:
 
 def _charts(figures: LoggedFigures) -> Iterator[str]:
     marks = [(float(event["step"]), event_text(event)) for event in figures.events]
-    losses = figures.series("loss")
-    trained = smoothed(losses)
-    both = [ChartLine("each step", losses, "raw")] if trained is not losses else []
     evaluated = [
         ChartLine(f"eval {name}", points, _COLOURS[number % len(_COLOURS)])
         for number, (name, points) in enumerate(figures.evaluated().items())
     ]
-    yield _figure("Loss", [*both, ChartLine("train", trained), *evaluated], marks)
+    yield _figure("Loss", [*_calm("train", figures.series("loss")), *evaluated], marks, cut=True)
     yield _figure("Learning rate", [ChartLine("lr", figures.series("lr"))], marks, zero=True)
-    yield _figure("Norm of the gradients", [ChartLine("before clipping", figures.series("grad_norm"))], marks)
-    yield _figure("Tokens per second", [ChartLine("tokens/s", figures.series("tokens_per_second"))], marks, zero=True)
+    yield _figure("Norm of the gradients", _calm("mean", figures.series("grad_norm")), marks, cut=True)
+    yield _figure("Tokens per second", _calm("mean", figures.series("tokens_per_second")), marks, zero=True)
     parts = ("forward", "backward", "optimizer", "data")
     seconds = [
         ChartLine(name, figures.series(f"seconds.{name}"), style) for name, style in zip(parts, "abcd", strict=True)
@@ -124,9 +122,17 @@ def _charts(figures: LoggedFigures) -> Iterator[str]:
     yield _figure("Memory, at most so far, in GB", [ChartLine("memory", memory)], marks, zero=True)
 
 
-def _figure(title: str, lines: Sequence[ChartLine], marks: Sequence[tuple[float, str]], *, zero: bool = False) -> str:
+def _calm(name: str, points: Points) -> list[ChartLine]:
+    """A figure that jumps from step to step, with its mean."""
+    mean = smoothed(points)
+    return [ChartLine(name, mean)] if mean is points else [ChartLine("each step", points, "raw"), ChartLine(name, mean)]
+
+
+def _figure(
+    title: str, lines: Sequence[ChartLine], marks: Sequence[tuple[float, str]], *, zero: bool = False, cut: bool = False
+) -> str:
     lines = [line for line in lines if line.points]
-    drawn = chart(title, lines, marks=marks, zero=zero)
+    drawn = chart(title, lines, marks=marks, zero=zero, cut=cut)
     if not drawn:
         return ""
     keys = "".join(f'<span class="legend {line.style}"><span>{escape(line.name)}</span></span>' for line in lines)
@@ -235,6 +241,12 @@ def _text(job: KnownJob, name: str) -> str:
         return read_bounded(os.path.join(job.record.run, name), _LIMIT).decode("utf-8", "replace")
     except ForgeError:
         return ""
+
+
+def _short(count: float) -> str:
+    """``1.31 B`` for 1,310,720,000."""
+    unit = next(((size, name) for size, name in ((1e12, "T"), (1e9, "B"), (1e6, "M")) if count >= size), None)
+    return f"{count:,.0f}" if unit is None else f"{count / unit[0]:.3g} {unit[1]}"
 
 
 def _number(value: float | None) -> str:

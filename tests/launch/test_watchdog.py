@@ -27,7 +27,8 @@ pytestmark = pytest.mark.skipif(
 
 
 def _pids(run: Path) -> list[int]:
-    return [int(json.loads(file.read_text())["pid"]) for file in run.glob("rank-*.json")]
+    texts = [file.read_text() for file in run.glob("rank-*.json")]
+    return [int(json.loads(text)["pid"]) for text in texts if text]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def _pids(run: Path) -> list[int]:
 def test_the_rank_is_named_and_nobody_is_left(start: Start, run: Path, how: str, title: str, first_line: str) -> None:
     process = start(how=how)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode in {1, 143}
+    assert process.returncode == 1
     assert all(identity(pid) is None for pid in _pids(run))
     text = (run / "casualty.txt").read_text()
     lines = text.splitlines()

@@ -52,7 +52,7 @@ LAYOUTS = {
     "tp 2, ddp 2": _data("tp", 4, dp_replicate=2),
     "tp 2, fsdp 2": _data("fsdp_tp", 4, dp_shard=2),
     "tp 2, fsdp 4": _data("fsdp_tp", 8, dp_shard=4),
-    "tp 2, hsdp 2x2": _data("hsdp_tp", 8, dp_shard=2),
+    "tp 2, hsdp 2x2": _data("hsdp_tp", 8, dp_replicate=2, dp_shard=2),
     "tp 2, cp 2": _data("tp", 4, cp=2),
     **{f"{name} {places}": _pipeline(name, places) for places in (2, 4) for name in ("pp_gpipe", "pp_1f1b")},
     **{

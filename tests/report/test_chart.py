@@ -67,5 +67,16 @@ def test_a_smooth_curve_has_the_same_steps() -> None:
     jagged = [(float(step), float(step % 2)) for step in range(1000)]
     found = smoothed(jagged)
     assert [step for step, _ in found] == [step for step, _ in jagged]
-    assert all(0.4 < value < 0.6 for _, value in found)
+    assert all(0.4 < value < 0.6 for _, value in found[20:-20])
+    assert (found[0], found[-1]) == (jagged[0], jagged[-1])
     assert smoothed(jagged[:5]) == jagged[:5]
+
+
+def test_a_beginning_that_is_far_above_lies_outside() -> None:
+    falling = [(float(step), 2 + 8 * math.exp(-step)) for step in range(200)]
+    whole, cut = (chart("x", [ChartLine("a", falling)], cut=cut) for cut in (False, True))
+    assert ">10<" in whole
+    assert ">10<" not in cut
+    assert ET.fromstring(cut).find(".//svg") is not None  # noqa: S314 - our own text
+    even = [(float(step), float(step)) for step in range(200)]
+    assert chart("x", [ChartLine("a", even)], cut=True) == chart("x", [ChartLine("a", even)])
