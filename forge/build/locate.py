@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["importable", "locate", "locate_all"]
 
-_TRAIN_EXTRA: Final = frozenset({"peft", "tokenizers", "torch", "transformers"})
+_EXTRA_OF: Final = {"torchao": "lowbit", **dict.fromkeys(("peft", "tokenizers", "torch", "transformers"), "train")}
 
 
 def locate(
@@ -157,7 +157,8 @@ def _import_longest(parts: list[str], origin: Origin | None, key: str) -> tuple[
                 raise _not_importable(name, error, origin, key) from error
         except ImportError as error:
             raise _not_importable(name, error, origin, key) from error
-    hint = "pip install 'forge[train]'" if parts[0] in _TRAIN_EXTRA else "install it, or correct the name"
+    extra = _EXTRA_OF.get(parts[0])
+    hint = f"pip install 'forge[{extra}]'" if extra else "install it, or correct the name"
     raise TargetError(f"there is no module {parts[0]!r}", origin=origin, key=key, hint=hint)
 
 

@@ -165,11 +165,11 @@ def _guilty(ranks: Sequence[RankFacts]) -> Verdict | None:
 
 
 def _killed(ranks: Sequence[RankFacts]) -> Verdict | None:
-    """The first that ended and did not say why."""
+    """The first that ended and did not say why; one of which not even the code is known may only have been ended for another."""
     silent = [one for one in ranks if one.failed and not one.told]
     if not silent:
         return None
-    first = max(silent, key=lambda one: one.gone)
+    first = max(silent, key=lambda one: (one.code is not None, one.gone))
     return Verdict((first.rank,), f"died: {exit_words(first.code)}{_reason(first.code)}")
 
 

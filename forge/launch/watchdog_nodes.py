@@ -111,17 +111,23 @@ class Neighbours:
 def casualty_report(
     neighbours: Neighbours, facts: Sequence[RankFacts], dumps: Mapping[int, str], *, attempts_left: int
 ) -> CasualtyReport:
-    """Write down what was found of the ranks of this node, wait for the others, and write the page.
+    """Write down what was found of the ranks of this node, and wait for the others.
 
-    Every node comes to the same page; the one with the first rank prints it, the others say where it is.
+    Every node comes to the same verdict; the first of those that have found something writes the page and prints it, the others
+    say where it is.
     """
     folder = neighbours.place()
     for rank, dump in dumps.items():
         write_atomic(os.path.join(folder, f"rank-{rank}.txt"), dump or "it wrote no stack\n", durable=False)
     found = json.dumps([one._asdict() for one in facts])
     write_atomic(os.path.join(folder, f"{_NODE}{neighbours.node}.json"), found, durable=False)
-    ranks = _gathered(folder, neighbours.nodes)
+    nodes = _heard(folder, neighbours.nodes)
+    ranks = _gathered(folder, nodes)
     verdict = judge(ranks)
+    path = os.path.join(neighbours.run_folder, REPORT)
+    if neighbours.node != min(nodes):
+        report = CasualtyReport(verdict, "", path)
+        return report._replace(text=report.line)
     text = casualty_page(
         ranks,
         verdict,
@@ -130,10 +136,8 @@ def casualty_report(
         then=_then(attempts_left),
         details=folder,
     )
-    path = os.path.join(neighbours.run_folder, REPORT)
     write_atomic(path, text)
-    report = CasualtyReport(verdict, f"{text}this page: {shown_path(path)}", path)
-    return report if neighbours.node == 0 else report._replace(text=report.line)
+    return CasualtyReport(verdict, f"{text}this page: {shown_path(path)}", path)
 
 
 def _then(attempts_left: int) -> str:
@@ -143,13 +147,20 @@ def _then(attempts_left: int) -> str:
     return f"all ranks are ended, and torchrun starts them again ({again}) from the newest checkpoint"
 
 
-def _gathered(folder: str, nodes: int) -> list[RankFacts]:
-    """What all nodes have found, or those that have said so in time."""
+def _heard(folder: str, count: int) -> list[int]:
+    """The nodes that have said what they found: all of them, or those that did in time."""
     until = time.monotonic() + _GATHER
     while True:
-        names = [name for name in os.listdir(folder) if name.startswith(_NODE)]
-        if len(names) >= nodes or time.monotonic() > until:
-            break
+        files = [
+            name.removeprefix(_NODE).removesuffix(".json") for name in os.listdir(folder) if name.startswith(_NODE)
+        ]
+        nodes = sorted(int(number) for number in files if number.isdecimal())
+        if len(nodes) >= count or time.monotonic() > until:
+            return nodes
         time.sleep(0.1)
-    read = (json.loads(read_bounded(os.path.join(folder, name), _LARGEST)) for name in names)
+
+
+def _gathered(folder: str, nodes: Sequence[int]) -> list[RankFacts]:
+    """What these nodes have found."""
+    read = (json.loads(read_bounded(os.path.join(folder, f"{_NODE}{node}.json"), _LARGEST)) for node in nodes)
     return sorted((from_plain(one) for some in read for one in some), key=lambda one: one.rank)

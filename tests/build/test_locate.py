@@ -133,6 +133,12 @@ def test_a_missing_module_and_a_missing_dependency_are_told_apart(source: Path) 
         locate("nosuchlibrary.Model", default_policy(extra=("nosuchlibrary.Model",)))
 
 
+def test_a_missing_module_of_an_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    with pytest.raises(TargetError, match=r"there is no module 'torchao'\n  pip install 'forge\[lowbit\]'"):
+        locate("torchao.optim.AdamW4bit", default_policy())
+
+
 def test_a_mistake_in_the_project_keeps_its_type(source: Path) -> None:
     trust(source)
     with pytest.raises(SyntaxError):

@@ -54,7 +54,9 @@ def go_wrong() -> int:
     if RANK != 1 or HOW == "behind":
         heart.mark("waiting")
         time.sleep(60)
-    time.sleep(60 if HOW == "hang" else 0.7)  # nobody dies before he is known
+    while len(list(RUN.glob("logs/nodes/node-*.json"))) < int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
+        time.sleep(0.02)  # nobody dies before the other node has seen its ranks
+    time.sleep(60 if HOW == "hang" else 0.7)  # nor before he is known
     if HOW == "leaves":
         leave_a_child()
     if HOW in {"stopped", "killed", "leaves"}:

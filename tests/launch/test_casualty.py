@@ -143,3 +143,8 @@ def test_the_states_of_ranks_are_words() -> None:
 def test_facts_travel_as_plain_data() -> None:
     one = facts(1, stack=NAP, words="x", code=-9)
     assert from_plain(json.loads(json.dumps(one._asdict()))) == one
+
+
+def test_who_died_with_a_known_code_is_named_before_who_was_only_gone() -> None:
+    ranks = [facts(0, state=GONE, code=None, gone=2.0), facts(1, state=GONE, code=1, gone=1.0)]
+    assert str(judge(ranks)).startswith("rank 1 died: exit code 1")

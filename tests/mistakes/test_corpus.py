@@ -100,13 +100,13 @@ PARTS = {"attention", "feedforward", "layer", "norm", "position"}
 
 
 def what_a_choice_goes_with(choice: str) -> list[str]:
-    """The parts of an assembled decoder go with one, many processes with a layout, two slices with heads for both."""
+    """The parts of an assembled decoder go with one, many processes with a layout, two slices with an even number of heads."""
     group, _, name = choice.partition("=")
     if group in PARTS:
         return ["model=assembled"]
     if group == "launch" and name != "local":
         return ["parallel=ddp"]
-    if group == "parallel" and "tp" in name.split("_"):
+    if group == "parallel" and {"tp", "cp"} & set(name.split("_")):
         return ["model.config.num_attention_heads=4", "model.config.num_key_value_heads=2"]
     return []
 

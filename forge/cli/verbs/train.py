@@ -335,8 +335,8 @@ checkpoint auto. 2: nothing was started, the config or the command line is wrong
         Option(("--show-logs",), "with launch=slurm: print the job's log until it ends"),
         Option(("--wait",), "with launch=slurm: wait until the job ends, and return its exit code"),
         Option(("--sweep",), "a run for each combination of the overrides that name several values: lr=1e-4,3e-4"),
-        Option(("--sweep-jobs",), "--sweep: so many runs at once", "N", type=int, default=1),
-        Option(("--keep-going",), "--sweep: go on with the others when a run fails"),
+        Option(("--sweep-jobs",), "with --sweep: so many runs at once", "N", type=int, default=1),
+        Option(("--keep-going",), "with --sweep: go on with the others when a run fails"),
         Option(("--nproc",), "start this many processes on this machine, one for each GPU", "N", type=int),
     ),
     positionals=(

@@ -69,13 +69,18 @@ def united_optimizer(parts: Sequence[dict[str, Any]], order: Sequence[str]) -> d
     for part in parts:
         for group in part["param_groups"]:
             options = {key: value for key, value in group.items() if key not in ("params", "param_names")}
-            home = next((members for known, members in groups if known == options), None)
+            home = next((members for known, members in groups if _plain(known) == _plain(options)), None)
             if home is None:
                 home = {}
                 groups.append((options, home))
             for number, name in zip(group["params"], group["param_names"], strict=True):
                 home.setdefault(name, part["state"].get(number))
     return {**parts[0], **_numbered(groups, {name: place for place, name in enumerate(order)})}
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options without the content of tensors, which other processes' have none of: a rate that is one is that of all groups."""
+    return {key: type(value) if isinstance(value, torch.Tensor) else value for key, value in options.items()}
 
 
 def _numbered(groups: list[tuple[dict[str, Any], dict[str, Any]]], places: dict[str, int]) -> dict[str, Any]:

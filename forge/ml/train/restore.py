@@ -121,7 +121,16 @@ def _like(value: Any, parameter: Any, *, alone: bool) -> Any:
     """
     if getattr(value, "shape", None) == parameter.shape and is_spread(parameter):
         return piece_of(value, parameter)
-    return value if alone or not isinstance(value, torch.Tensor) else value.clone()
+    return value if alone or not isinstance(value, torch.Tensor) else _copied(value)
+
+
+def _copied(value: torch.Tensor) -> torch.Tensor:
+    """A copy; of a tensor that is made of others (four bits), which may know no copies of itself, of those."""
+    if not hasattr(value, "__tensor_flatten__"):
+        return value.clone()
+    names, context = value.__tensor_flatten__()
+    parts = {name: getattr(value, name).clone() for name in names}
+    return type(value).__tensor_unflatten__(parts, context, value.shape, value.stride())
 
 
 def _kind(callback: object) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 pytestmark = pytest.mark.torch
@@ -47,6 +49,18 @@ def test_the_states_of_optimizers_become_one_as_of_one_process() -> None:
     found = united_optimizer(parts, names)
     assert found["param_groups"] == expected["param_groups"]
     assert found["state"].keys() == expected["state"].keys()
+
+
+def test_a_rate_that_is_a_tensor_may_be_of_another_process() -> None:
+    def part(name: str, device: str) -> dict[str, Any]:
+        rate = torch.tensor(0.1, device=device)
+        group = {"lr": rate, "weight_decay": 0.0, "params": [0], "param_names": [name]}
+        return {"state": {0: {"step": torch.tensor(1.0, device=device)}}, "param_groups": [group]}
+
+    found = united_optimizer([part("a", "cpu"), part("b", "meta")], ["a", "b"])
+    (group,) = found["param_groups"]
+    assert group["param_names"] == ["a", "b"]
+    assert group["lr"].item() == pytest.approx(0.1)
 
 
 def test_one_process_speaks_for_its_stage() -> None:

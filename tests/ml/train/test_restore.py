@@ -17,7 +17,7 @@ from forge.base.errors import ResumeError  # noqa: E402 - as above
 from forge.ml.checkpoint.state import read_state  # noqa: E402 - as above
 from forge.ml.optim.schedule import cosine_factor, linear_factor  # noqa: E402 - as above
 from forge.ml.train.callback import Callback  # noqa: E402 - as above
-from forge.ml.train.restore import collect, restore  # noqa: E402 - as above
+from forge.ml.train.restore import _copied, collect, restore  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,3 +201,35 @@ def test_a_state_without_a_scale_leaves_the_scale(made: Callable[..., Run]) -> N
     run.precision = replace(run.precision, scaler=torch.amp.GradScaler("cpu", init_scale=2.0))
     restore(run, state)
     assert run.precision.scaler.get_scale() == 2.0
+
+
+class Halves(torch.Tensor):  # type: ignore[misc]
+    """A tensor made of another one, which knows no operation of torch."""
+
+    @staticmethod
+    def __new__(cls: type[Any], inside: Any) -> Any:
+        return torch.Tensor._make_wrapper_subclass(cls, inside.shape, dtype=inside.dtype)
+
+    def __init__(self, inside: Any) -> None:
+        self.inside = inside
+
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        return ["inside"], None
+
+    @classmethod
+    def __tensor_unflatten__(cls, parts: dict[str, Any], _context: None, _shape: Any, _stride: Any) -> Halves:
+        return cls(parts["inside"])
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError(function)
+
+
+def test_what_an_optimizer_remembers_in_few_bits_is_copied_too() -> None:
+    kept = Halves(torch.ones(3))
+    copied = _copied(kept)
+    assert isinstance(copied, Halves)
+    assert torch.equal(copied.inside, kept.inside)
+    assert copied.inside.data_ptr() != kept.inside.data_ptr()
+    plain = torch.ones(2)
+    assert _copied(plain).data_ptr() != plain.data_ptr()
