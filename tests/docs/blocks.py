@@ -23,8 +23,8 @@ RUNNABLE = ("bash", "sh", "console", "python")
 LEFT_OUT = {".git", ".venv", ".hypothesis", "dist", "build-out", "output", "demo", "tests"}  # at the top
 LONGEST = 300
 FULL = bool(os.environ.get("FORGE_FULL"))
-PART_OF_PYDOC = 1 if FULL else 32
-"""The pages run on the text of every thirty-second module that the project pydoc reads: other figures, and the same in all else."""
+PART_OF_PYDOC = 1 if FULL else 8
+"""The pages run on the text of every eighth module that the project pydoc reads: other figures, and the same in all else."""
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,}|~{3,})\s*(?P<language>[\w+-]*)")
 _NOTE = re.compile(r"<!--\s*(?P<kind>not run|fails|long):(?P<reason>(?:(?!-->).)*)-->\s*\Z", re.DOTALL)

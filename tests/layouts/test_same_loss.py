@@ -40,7 +40,7 @@ CHANGES = (
     ("optimizer=muon", "optimizer.lr=0.01"),
     ("optimizer=sgd", "optimizer.lr=0.1"),
 )
-QUICK = (CHANGES[0], CHANGES[3], CHANGES[5])
+QUICK = (CHANGES[3], CHANGES[5])
 # How far figures may be from those of one process: float32 to the last digits, and what is rounded more coarsely as far.
 EXACT, COARSE = 1e-5, 2e-2
 
@@ -68,7 +68,9 @@ def check(found: dict[Case, Outcome], cases: Sequence[Case]) -> None:
 
 
 def compare(case: Case, there: Outcome, alone: Outcome) -> None:
-    bound = COARSE if any("bf16" in change or "bfloat16" in change for change in case.changes) else EXACT
+    # Muon makes matrices orthogonal in bfloat16.
+    coarse = any(word in change for change in case.changes for word in ("bf16", "bfloat16", "muon"))
+    bound = COARSE if coarse else EXACT
     assert len(there.losses) == STEPS
     assert there.tokens == alone.tokens, case
     assert there.losses == pytest.approx(alone.losses, rel=bound), case

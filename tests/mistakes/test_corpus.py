@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 from corpus import CORPUS, Mistake
 
 WANTED = 57
+FULL = bool(os.environ.get("FORGE_FULL"))
 
 
 def seeded(mistake: Mistake, folder: Path) -> Path:
@@ -57,9 +58,9 @@ import sys, pathlib, tempfile
 sys.path[:0] = [{os.path.dirname(__file__)!r}]
 import test_corpus
 caught = 0
-for number, mistake in enumerate(test_corpus.CORPUS):
+for number, mistake in enumerate(test_corpus.CORPUS[:: {1 if FULL else 4}]):
     caught += not test_corpus.verdict(mistake, pathlib.Path({str(tmp_path)!r}) / str(number))
-assert caught >= {WANTED}, caught
+assert caught >= {WANTED if FULL else WANTED // 4}, caught
 named = {{"torch", "transformers", "peft", "tokenizers", "pydoc_text"}} & sys.modules.keys()
 named |= {{name for name in sys.modules if name.startswith("forge.ml")}}
 assert not named, named

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 FULL = bool(os.environ.get("FORGE_FULL"))
-STEPS = 100 if FULL else 12
+STEPS = 100 if FULL else 8
 SMALL = ("--per-device-train-batch-size", "2", "--gradient-accumulation-steps", "1", "dataset.max_length=256")
-FEW, SOME = (6, 30) if FULL else (4, 16)
+FEW, SOME = (6, 30) if FULL else (4, 10)
 ASKED_ABOUT = ("len", "abs", "os.path.exists") if FULL else ("len",)
 QUESTIONS = ("What is the capital of France?", *(f"What does {name} do?" for name in ASKED_ABOUT))
 
@@ -65,7 +65,7 @@ def loss_of_rows():
 
 def answer(question):
     asked = torch.tensor([ids_of([{"role": "user", "content": question}], add_generation_prompt=True)])
-    made = model.generate(input_ids=asked, attention_mask=torch.ones_like(asked), max_new_tokens=60, do_sample=False)
+    made = model.generate(input_ids=asked, attention_mask=torch.ones_like(asked), max_new_tokens=40, do_sample=False)
     return tokenizer.decode(made[0, asked.shape[1] :])
 
 
@@ -154,14 +154,14 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
 
 
 def test_the_held_out_loss_falls_below_that_of_the_base(tuned: Tuned) -> None:
-    assert tuned.before["all"]["tokens"] == tuned.after["all"]["tokens"] > (5000 if FULL else 200)
+    assert tuned.before["all"]["tokens"] == tuned.after["all"]["tokens"] > (5000 if FULL else 100)
     assert tuned.after["all"]["eval_loss"] < tuned.before["all"]["eval_loss"] - 0.1
     assert "attention forge_documents" in tuned.said, "packed documents are kept apart"
 
 
 def test_others_load_the_adapter_and_measure_the_same_loss(tuned: Tuned) -> None:
     for mine, theirs in ((tuned.before, tuned.others["untuned"]), (tuned.after, tuned.others["tuned"])):
-        assert mine["few"]["tokens"] == theirs["tokens"] > 50
+        assert mine["few"]["tokens"] == theirs["tokens"] > 30
         # Both compute in bfloat16, packed here and one by one there.
         assert math.isclose(mine["few"]["eval_loss"], theirs["eval_loss"], abs_tol=0.02)
     assert abs(tuned.after["few"]["eval_loss"] - tuned.before["few"]["eval_loss"]) > 0.04, "else it would show nothing"

@@ -98,12 +98,12 @@ def test_save_and_stop_at_once_and_abort(begin: Start, tmp_path: Path) -> None:
     answers = []
     asker = threading.Thread(target=lambda: answers.append(save_now(job)))
     asker.start()
-    until(lambda: os.path.exists(os.path.join(job.record.run, "SAVE")))
+    until(lambda: os.path.exists(os.path.join(job.record.run, "SAVE")) or answers)  # it may be taken at once
     stop(job)
     done = wait_for_end(job)
     asker.join()
     assert (done.state, done.record.code) == ("stopped", 3), log(job)
-    assert whole(tmp_path)[-1] == answers[0].step
+    assert answers[0].step in whole(tmp_path)
 
     job = begin("trainer.resume_from_checkpoint=auto")
     until(lambda: "step " in log(job))

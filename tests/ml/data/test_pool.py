@@ -123,7 +123,7 @@ def test_a_row_over_which_the_template_hangs_is_named_and_the_others_are_kept(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trap", [LOOP, DEAF])
+@pytest.mark.parametrize("trap", [LOOP, DEAF] if os.environ.get("FORGE_FULL") else [DEAF])
 def test_a_template_that_always_hangs_is_not_waited_for(byte_tokenizer: Callable[..., Any], trap: str) -> None:
     with pytest.raises(DataError, match=r"the chat template cannot be used: the template .* at row 7 and 7 rows"):
         _run(_chat_job(byte_tokenizer(_template(trap))), [_chat("trap")] * 500, 1)
