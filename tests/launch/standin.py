@@ -46,6 +46,11 @@ def leave_a_child() -> None:
     (RUN / f"child-{RANK}").write_text(str(nap.pid))
 
 
+def ranks_known() -> int:
+    """How many ranks the nodes have told one another of."""
+    return sum(len(json.loads(file.read_text())) for file in RUN.glob("logs/nodes/node-*.json"))
+
+
 def go_wrong() -> int:
     """All ranks take a step; then the second goes wrong, and the others wait for it."""
     heart = own_heart()
@@ -54,9 +59,9 @@ def go_wrong() -> int:
     if RANK != 1 or HOW == "behind":
         heart.mark("waiting")
         time.sleep(60)
-    while len(list(RUN.glob("logs/nodes/node-*.json"))) < int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
-        time.sleep(0.02)  # nobody dies before the other node has seen its ranks
-    time.sleep(60 if HOW == "hang" else 0.7)  # nor before he is known
+    while int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1 and ranks_known() < int(os.environ["WORLD_SIZE"]):
+        time.sleep(0.05)  # nobody dies before all are known to their nodes
+    time.sleep(60 if HOW == "hang" else 0.7)  # nor, on one node, before he is
     if HOW == "leaves":
         leave_a_child()
     if HOW in {"stopped", "killed", "leaves"}:

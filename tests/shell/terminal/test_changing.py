@@ -87,10 +87,10 @@ def test_two_shells_share_their_lines_and_keep_secrets_out(opened: Open, tmp_pat
         terminal.send(ctrl("c"))
         terminal.prompt()
     for number in range(5):
-        for terminal in (one, other):
-            terminal.send(f"# line {number}\r")
-    for terminal in (one, other):
-        terminal.until(lambda seen: seen.text.count("line 4") == 1)
+        for terminal, name in ((one, "a"), (other, "b")):
+            terminal.send(f"# line {number} of {name}\r")  # a line that is the last one already would not be kept twice
+    for terminal, name in ((one, "a"), (other, "b")):
+        terminal.until(lambda seen, name=name: seen.text.count(f"line 4 of {name}") == 1)
         terminal.prompt().type("exit").send(ENTER)
         assert terminal.ended() == 0
     (kept,) = (tmp_path / "data" / "history").glob("demo-*")
@@ -98,7 +98,7 @@ def test_two_shells_share_their_lines_and_keep_secrets_out(opened: Open, tmp_pat
     assert "abc123" not in text
     assert "quiet" not in text
     assert sorted(line for line in text.splitlines() if line.startswith("# line")) == sorted(
-        f"# line {n}" for n in range(5) for _ in "ab"
+        f"# line {n} of {name}" for n in range(5) for name in "ab"
     )
     assert kept.stat().st_mode & 0o777 == 0o600
 
