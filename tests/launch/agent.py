@@ -29,7 +29,8 @@ def main() -> int:
         if any(codes):
             end()
             return 1
-        time.sleep(0.1)  # as often as torchrun looks
+        # Less often than torchrun looks: a rank that is reaped has no code any more, and a busy machine reads it late.
+        time.sleep(0.5)
     return int(any(codes))
 
 
