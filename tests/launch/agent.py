@@ -28,6 +28,7 @@ def main() -> int:
     while None in (codes := [rank.poll() for rank in ranks]):
         if any(codes):
             end()
+            time.sleep(1)  # torchrun, too, takes a while to tell what happened
             return 1
         # Less often than torchrun looks: a rank that is reaped has no code any more, and a busy machine reads it late.
         time.sleep(0.5)

@@ -28,7 +28,8 @@ def test_ctrl_c_gives_up_a_line_and_an_empty_line_does_nothing(opened: Open) -> 
     terminal = opened()
     terminal.type("show --path mo").send(ctrl("c"))
     terminal.prompt().send(ENTER)
-    terminal.prompt().run("show --path mode")
+    # Its own prompt is empty, too: what is typed before the next one is there would be shown as it comes.
+    terminal.until(lambda seen: seen.rows[2:4] == ["forge:demo>"] * 2).run("show --path mode")
     assert terminal.rows[1:6] == [
         "forge:demo> show --path mo",
         "forge:demo>",
