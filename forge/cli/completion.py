@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from forge.base.errors import UsageError
-from forge.cli.known import FILES, FOLDERS, Candidate
+from forge.cli.known import FILES, FOLDERS, Candidate, Flag
 from forge.cli.options import Option
 from forge.cli.parse import is_override, split_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from forge.cli.known import Flag, Known
+    from forge.cli.known import Known
     from forge.cli.options import Positional
     from forge.cli.registry import Verb
 
@@ -134,7 +134,9 @@ class _Offer:
         flags = self.known.flags() if verb.takes_config and _needs_flags(before, word) else ()
         declared = {name: flag for flag in flags for name in flag.names}
         if before and before[-1] in declared and not declared[before[-1]].switch:
-            return self.matching(dict.fromkeys(declared[before[-1]].choices, ""), word, "value")
+            return self.matching(
+                dict.fromkeys(declared[before[-1]].choices, declared[before[-1]].meaning), word, "value"
+            )
         if word.startswith("-"):
             return self._flags(verb, own, declared, word)
         positional = _open_positional(verb, before, own)
@@ -149,20 +151,20 @@ class _Offer:
             if name in own:
                 found = self._option_values(own[name], value)
             else:
-                choices = declared[name].choices if name in declared else ()
-                found = self.matching(dict.fromkeys(choices, ""), value, "value")
+                flag = declared.get(name, Flag((), ""))
+                found = self.matching(dict.fromkeys(flag.choices, flag.meaning), value, "value")
             return [one._replace(text=f"{name}={one.text}") for one in found if one.text]
         others = {name: flag.meaning for name, flag in declared.items() if name not in own}
         return self.options((*verb.options, _HELP), word) + self.matching(others, word, "flag")
 
     def _option_values(self, option: Option, word: str) -> list[Candidate]:
         if option.choices:
-            return self.matching(dict.fromkeys(option.choices, ""), word, "value")
+            return self.matching(dict.fromkeys(option.choices, option.help), word, "value")
         return self.of_kind(option.completes, word)
 
     def _positional_values(self, positional: Positional, word: str) -> list[Candidate]:
         if positional.choices:
-            return self.matching(dict.fromkeys(positional.choices, ""), word, "value")
+            return self.matching(dict.fromkeys(positional.choices, positional.help), word, "value")
         return self.of_kind(positional.completes, word)
 
     def _overrides(self, word: str) -> list[Candidate]:
@@ -198,9 +200,8 @@ class _Offer:
         value = self.known.values(path[:-1]).get(path[-1])
         if value is None or value.inner:
             return []
-        names = dict.fromkeys(value.choices, "")
-        if value.shown in {"true", "false"}:
-            names |= dict.fromkeys(("true", "false"), "")
+        allowed = (*value.choices, *(("true", "false") if value.shown in {"true", "false"} else ()))
+        names = dict.fromkeys(allowed, f"in place of {value.shown}" if value.shown else "")
         if value.shown and " " not in value.shown:
             names[value.shown] = ", ".join(part for part in ("now", value.type, value.place) if part)
         return self.matching(names, word, "value")

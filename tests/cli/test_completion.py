@@ -181,3 +181,13 @@ def test_the_word_at_the_cursor_counts_and_not_the_last() -> None:
 
 def test_ten_thousand_keys_are_narrowed_down() -> None:
     assert len(texts("show key_9", Fixed(wide=10_000))) == 1111
+
+
+@pytest.mark.parametrize(
+    "line", ["graph --format s", "graph --format=s", "completion z", "show --mode=s", "show mode="]
+)
+def test_each_choice_has_its_meaning_beside_it(line: str) -> None:
+    words = line.split(" ")
+    found = complete(words, len(words) - 1, Fixed())
+    assert found
+    assert all(one.meaning for one in found), found
