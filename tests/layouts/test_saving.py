@@ -1,7 +1,8 @@
-"""Checkpoints that several processes write: the same files for others, whoever wrote them, and any layout goes on from them."""
+"""Checkpoints that several processes write: the same files for others, whoever wrote them. Test_moving goes on from them."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -67,25 +68,14 @@ def test_others_load_what_the_run_had(folder: Path, written: dict[Case, Outcome]
     from transformers import AutoModelForCausalLM
 
     path = checkpoint(folder, case, STEPS).path
+    # torch shares a model among processes by giving it a class of another name.
+    expected = {"llama_tied": "LlamaForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}[case.family]
+    assert json.loads(Path(path, "config.json").read_text())["architectures"] == [expected]
     loaded = dict(AutoModelForCausalLM.from_pretrained(path).named_parameters())
     for name, weight in written[case].weights.items():
         assert torch.equal(loaded[name], weight), name
     tensors = [name for file in Path(path).glob("model-*.safetensors") for name in load_file(file)]
     assert len(tensors) == len(set(tensors))
-
-
-def test_every_layout_goes_on_from_them_to_the_same_end(folder: Path, written: dict[Case, Outcome]) -> None:
-    assert written
-    alone = Case("llama_tied", (), SAVED)
-    wanted = carried_out(folder, [alone], 1)[alone]
-    resumed = []
-    for case, layout in zip(WRITTEN, reversed(LAYOUTS), strict=False):
-        start = f"trainer.resume_from_checkpoint={checkpoint(folder, case, STEPS // 2).path}"
-        resumed.append(Case("llama_tied", layout, (start, "trainer.save_strategy=no")))
-    for case, outcome in carried_out(folder, resumed, 2).items():
-        assert outcome.losses == pytest.approx(wanted.losses[STEPS // 2 :], rel=1e-5), case
-        for name, weight in wanted.weights.items():
-            assert torch.allclose(outcome.weights[name], weight, rtol=0, atol=5e-4), f"{case}: {name}"
 
 
 def test_the_state_is_that_of_one_process(folder: Path, written: dict[Case, Outcome]) -> None:

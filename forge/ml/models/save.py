@@ -6,10 +6,11 @@ import json
 import os
 import tempfile
 from copy import deepcopy
+from sys import modules
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from torch import Tensor, nn
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from forge.ml.parallel.world import World
 
@@ -137,7 +138,9 @@ def _architecture(model: PreTrainedModel, config: PretrainedConfig) -> str:
         return DecoderForCausalLM.__name__
     if isinstance(model.config, DecoderConfig):
         return str(AutoModelForCausalLM._model_mapping[type(config)].__name__)  # noqa: SLF001 - no public name
-    return type(model).__name__
+    # What shares a model among processes gives it a class that is in no module, made of one of its own and of the model's.
+    kinds = (kind for kind in type(model).__mro__ if issubclass(kind, PreTrainedModel))
+    return next(kind.__name__ for kind in kinds if getattr(modules.get(kind.__module__), kind.__name__, None) is kind)
 
 
 def _adapter_config(model: Any) -> dict[str, bytes]:

@@ -29,10 +29,12 @@ def kinds(model: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("degrees", "expected"),
     [
-        ({"dp_replicate": 4}, ["Repl", "Repl", "Repl", "Line"]),
+        ({"dp_replicate": 4}, ["DDPS", "Line", "Line", "Line"]),
+        ({"dp_replicate": 2, "tp": 2}, ["Repl", "Repl", "Repl", "Line"]),
+        ({"dp_replicate": 2, "pp": 2, "pp_schedule": "gpipe", "microbatches": 2}, ["Repl", "Repl", "Repl", "Line"]),
         ({"dp_shard": 4, "zero_stage": 3}, ["FSDP", "FSDP", "FSDP", "Line"]),
         ({"dp_shard": 2, "dp_replicate": 2, "zero_stage": 1}, ["FSDP", "FSDP", "FSDP", "Line"]),
-        ({"cp": 4}, ["Repl", "Repl", "Repl", "Line"]),
+        ({"cp": 4}, ["DDPS", "Line", "Line", "Line"]),
         ({"tp": 4}, ["Sequ", "Line", "Line", "Line"]),
     ],
 )
