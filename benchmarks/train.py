@@ -29,8 +29,8 @@ _SIZES = ("10M", "50M")
 _UNPACKED, _PACKED = 1.15, 1.5
 _MEMORY = 0.7
 _PREPARE = 3.0
-# Who of the contenders is forge: as the peers run, and computing again in the backward pass what is cheap to compute.
-_OURS = {"forge": "false", "forge, selective": "selective"}
+# Who of the contenders is forge: as the peers run, and computing again in the backward pass what is cheap to compute, or all of it.
+_OURS = {"forge": "false", "forge, selective": "selective", "forge, checkpointing": "true"}
 
 
 class Case(NamedTuple):
@@ -65,6 +65,7 @@ CASES = (
     Case("text", chat=False, packed=False, length=256, batch=8, precision="bf16"),
     Case("text", chat=False, packed=False, length=256, batch=8, precision="bf16", compile=True),
     Case("chat packed", chat=True, packed=True, length=1024, batch=4, precision="fp32"),
+    Case("chat packed", chat=True, packed=True, length=1024, batch=4, precision="fp32", compile=True),
     Case("chat packed", chat=True, packed=True, length=1024, batch=4, precision="bf16"),
     Case("chat packed", chat=True, packed=True, length=1024, batch=4, precision="bf16", compile=True),
 )

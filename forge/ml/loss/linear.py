@@ -7,18 +7,22 @@ costs three matrix products, as many as with whole logits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
 from torch.nn import functional
 
-__all__ = ["CHUNK_BYTES", "HeadGradients", "chunk_rows", "linear_cross_entropy"]
+__all__ = ["CHUNK_BYTES", "OfChunk", "by_chunks", "chunk_rows", "linear_cross_entropy"]
 
 CHUNK_BYTES: Final = 128 << 20
 """How much memory the logits of a chunk may take.
 
 Large, because each chunk reads the whole head and adds to all of its gradient.
 """
+
+OfChunk = Callable[[torch.Tensor, torch.Tensor, bool], tuple[torch.Tensor, torch.Tensor]]
+"""Of logits and targets of some rows: the losses, and what their sum changes the logits by if that is wanted."""
 
 # The softmax goes over a chunk in parts that stay in a processor's cache; a GPU wants fewer and larger ones.
 _PART_BYTES: Final = {"cpu": 4 << 20}
@@ -35,12 +39,28 @@ def linear_cross_entropy(
     rows: int | None = None,
 ) -> torch.Tensor:
     """The sum of the losses of all rows of ``hidden``, in float32; ``rows`` of them at once, or what `CHUNK_BYTES` allow."""
-    kind = hidden.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-    rows = rows or chunk_rows(weight.shape[0] * dtype.itemsize)
+    rows = rows or chunk_rows(weight.shape[0] * _computed_in(hidden).itemsize)
+    return by_chunks(hidden, weight, bias, targets, _to_gradient, rows=rows)
+
+
+def by_chunks(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    targets: torch.Tensor,
+    of_chunk: OfChunk,
+    *,
+    rows: int,
+    total: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """The sum of the losses of all rows of ``hidden``, so many ``rows`` at once.
+
+    ``of_chunk`` makes of some rows' logits, which it may write over, and their targets the losses and what the sum of these changes
+    the logits by; it is told whether the latter is wanted. ``total`` is what becomes of the gradient of the hidden states.
+    """
     if not torch.is_grad_enabled():
         hidden, weight, bias = (None if tensor is None else tensor.detach() for tensor in (hidden, weight, bias))
-    return _LinearCrossEntropy.apply(hidden, weight, bias, targets, dtype, rows)
+    return _ByChunks.apply(hidden, weight, bias, targets, of_chunk, total, _computed_in(hidden), rows)
 
 
 def chunk_rows(row_bytes: int) -> int:
@@ -48,7 +68,12 @@ def chunk_rows(row_bytes: int) -> int:
     return max(_FEWEST_ROWS, CHUNK_BYTES // row_bytes)
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
+def _computed_in(hidden: torch.Tensor) -> torch.dtype:
+    kind = hidden.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+
+
+class _ByChunks(torch.autograd.Function):
     """Gradients are made in `forward`, in the tensors that `backward` scales and gives away."""
 
     @staticmethod
@@ -58,6 +83,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         targets: torch.Tensor,
+        of_chunk: OfChunk,
+        total: Callable[[torch.Tensor], torch.Tensor] | None,
         dtype: torch.dtype,
         rows: int,
     ) -> torch.Tensor:
@@ -65,14 +92,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
         with torch.autocast(hidden.device.type, enabled=False):
             head = weight.to(dtype)
             offset = None if bias is None else bias.to(dtype)
-            gradients = HeadGradients(hidden, weight, bias, needed, single=len(hidden) <= rows)
+            gradients = _HeadGradients(hidden, weight, bias, needed, single=len(hidden) <= rows)
             losses = []
             for start in range(0, len(hidden), rows):
                 chunk = hidden[start : start + rows].to(dtype)
                 logits = functional.linear(chunk, head, offset)
-                losses.append(_to_gradient(logits, targets[start : start + rows], wanted=any(needed)))
-                gradients.add(start, chunk, logits, head)
-                del logits
+                loss, gradient = of_chunk(logits, targets[start : start + rows], any(needed))
+                losses.append(loss)
+                gradients.add(start, chunk, gradient, head)
+                del logits, gradient
+            if total is not None and gradients.hidden is not None:
+                gradients.hidden = total(gradients.hidden)
         ctx.gradients = gradients.finished()
         return torch.cat(losses).sum() if losses else hidden.new_zeros((), dtype=torch.float32)
 
@@ -81,10 +111,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("the gradients of this loss have been given away: it can be differentiated once")
         mine, ctx.gradients = ctx.gradients, None
-        return (*(None if each is None else each.mul_(gradient) for each in mine), None, None, None)
+        return (*(None if each is None else each.mul_(gradient) for each in mine), *[None] * 5)
 
 
-class HeadGradients:
+class _HeadGradients:
     """What is added up over the chunks for hidden states, head and bias, as far as each of them is trained."""
 
     def __init__(
@@ -127,8 +157,8 @@ class HeadGradients:
         return tuple(None if each is None else each.to(dtype) for each, dtype in zip(sums, self.dtypes, strict=True))
 
 
-def _to_gradient(logits: torch.Tensor, targets: torch.Tensor, *, wanted: bool) -> torch.Tensor:
-    """The losses of the rows; where ``wanted`` the logits become what the losses' sum changes by, in place."""
+def _to_gradient(logits: torch.Tensor, targets: torch.Tensor, wanted: bool) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: FBT001 - as `by_chunks` calls it
+    """The losses of the rows, and the logits, which become where ``wanted`` what the losses' sum changes by."""
     limit = _PART_BYTES.get(logits.device.type, _PART_BYTES_ELSEWHERE)
     step = max(1, limit // (logits.shape[1] * torch.float32.itemsize))
     losses = []
@@ -144,4 +174,4 @@ def _to_gradient(logits: torch.Tensor, targets: torch.Tensor, *, wanted: bool) -
         if filling is not None:
             losses[-1].masked_fill_(filling[:, 0], 0.0)
             part.masked_fill_(filling, 0.0)
-    return torch.cat(losses)
+    return torch.cat(losses), logits

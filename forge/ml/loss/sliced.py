@@ -6,12 +6,12 @@ follows. As in `linear_cross_entropy` the gradients are made chunk by chunk on t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
-from forge.ml.loss.linear import HeadGradients, chunk_rows
+from forge.ml.loss.linear import by_chunks, chunk_rows
 from forge.ml.parallel.tensor_collectives import total_of
 
 if TYPE_CHECKING:
@@ -38,51 +38,13 @@ def sliced_cross_entropy(
 
     ``behind`` is what a model does with each logit by itself, such as a soft-cap.
     """
-    kind = hidden.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+
+    def of_chunk(logits: torch.Tensor, some: torch.Tensor, _: object) -> tuple[torch.Tensor, torch.Tensor]:
+        return _of_chunk(logits, some, peers, behind)
+
     rows = rows or chunk_rows(weight.shape[0] * torch.float32.itemsize * _COPIES)
-    if not torch.is_grad_enabled():
-        hidden, weight, bias = (None if tensor is None else tensor.detach() for tensor in (hidden, weight, bias))
-    return _SlicedCrossEntropy.apply(hidden, weight, bias, targets, peers, behind, dtype, rows)
-
-
-class _SlicedCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        targets: torch.Tensor,
-        peers: Peers,
-        behind: Callable[[torch.Tensor], torch.Tensor] | None,
-        dtype: torch.dtype,
-        rows: int,
-    ) -> torch.Tensor:
-        needed = ctx.needs_input_grad[:3]
-        with torch.autocast(hidden.device.type, enabled=False):
-            head = weight.to(dtype)
-            offset = None if bias is None else bias.to(dtype)
-            gradients = HeadGradients(hidden, weight, bias, needed, single=len(hidden) <= rows)
-            losses = []
-            for start in range(0, len(hidden), rows):
-                chunk = hidden[start : start + rows].to(dtype)
-                logits = functional.linear(chunk, head, offset)
-                loss, gradient = _of_chunk(logits, targets[start : start + rows], peers, behind)
-                losses.append(loss)
-                gradients.add(start, chunk, gradient, head)
-                del logits, gradient
-            if gradients.hidden is not None:  # each process's rows of the head add to it
-                gradients.hidden = total_of(gradients.hidden, peers)
-        ctx.gradients = gradients.finished()
-        return torch.cat(losses).sum() if losses else hidden.new_zeros((), dtype=torch.float32)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        if ctx.gradients is None:
-            raise RuntimeError("the gradients of this loss have been given away: it can be differentiated once")
-        mine, ctx.gradients = ctx.gradients, None
-        return (*(None if each is None else each.mul_(gradient) for each in mine), *[None] * 5)
+    # Each process's rows of the head add to what the hidden states are to be changed by.
+    return by_chunks(hidden, weight, bias, targets, of_chunk, rows=rows, total=partial(total_of, peers=peers))
 
 
 def _of_chunk(
