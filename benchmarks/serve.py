@@ -36,18 +36,23 @@ _PEER = "import sys; from transformers.cli.transformers import main; sys.argv[0]
 
 
 class Server(NamedTuple):
-    """A server that runs: who it is, what it calls the model, and where it listens."""
+    """A server that runs: who it is, what it calls the model, where it listens, and its process."""
 
     name: str
     model: str
     port: int
+    process: int
 
 
 class Round(NamedTuple):
-    """What so many clients at a time got: tokens a second of all of them, and the middle one's wait for the first."""
+    """What so many clients at a time got: tokens a second of all of them, and the middle one's wait for the first.
+
+    ``memory`` is what the server has in memory afterwards.
+    """
 
     tokens_per_second: float
     first: float
+    memory: int
 
 
 def main() -> int:
@@ -114,7 +119,7 @@ def running(name: str, folder: str, threads: int) -> Iterator[Server]:
     ):
         try:
             _wait(process, port, name)
-            yield Server(name, "m" if name == OURS else folder, port)
+            yield Server(name, "m" if name == OURS else folder, port, process.pid)
         finally:
             process.terminate()
             process.wait(30)
@@ -136,15 +141,16 @@ def compare(servers: list[Server], options: argparse.Namespace) -> Table:
         found: dict[str, list[Round]] = {server.name: [] for server in servers}
         for number in range(options.rounds + 1):  # the first round warms up
             for server in servers:
-                one = asyncio.run(ask(server, clients, options.tokens))
+                one = asyncio.run(ask(server, clients, options.tokens, number))
                 found[server.name] += [one] if number else []
         best = max(median(one.tokens_per_second for one in found[name]) for name in found if name != OURS)
         rows += [_row(clients, name, rounds, best) for name, rounds in found.items()]
     text = (
         f"A random llama ({options.size}), chats of about 100 tokens, {options.tokens} tokens answered to each, streamed; "
-        f"{options.threads} thread for each server. Medians of {options.rounds} rounds in turn; first token in milliseconds."
+        f"{options.threads} thread for each server. No two chats begin alike. Medians of {options.rounds} rounds in turn; "
+        "first token in milliseconds, memory of the server's process in MB."
     )
-    head = ("clients", "who", "tokens/s", "of best peer", "first token")
+    head = ("clients", "who", "tokens/s", "of best peer", "first token", "memory")
     return Table("Streams at a time", text, head, rows)
 
 
@@ -155,20 +161,30 @@ def _row(clients: int, name: str, rounds: list[Round], best: float) -> tuple[str
     if name == OURS and clients >= _MANY:
         verdict = Verdict(f"≥ {_BUDGET}x", ratio >= _BUDGET)
     shown = ratio_text(ratio) if name == OURS else NONE
-    return (str(clients), name, f"{speed:,.0f}", shown, duration(first), *verdict.cells)
+    memory = f"{max(one.memory for one in rounds) / 1e6:,.0f}"
+    return (str(clients), name, f"{speed:,.0f}", shown, duration(first), memory, *verdict.cells)
 
 
-async def ask(server: Server, clients: int, tokens: int) -> Round:
-    """Stream so many chats at once."""
+async def ask(server: Server, clients: int, tokens: int, number: int = 0) -> Round:
+    """Stream so many chats at once; ``number`` makes them other ones than those of another round."""
     began = time.perf_counter()
-    firsts = await asyncio.gather(*(_stream(server, number, tokens) for number in range(clients)))
-    return Round(clients * tokens / (time.perf_counter() - began), median(firsts))
+    firsts = await asyncio.gather(*(_stream(server, f"{number}.{client}", tokens) for client in range(clients)))
+    taken = time.perf_counter() - began
+    return Round(clients * tokens / taken, median(firsts), _memory(server.process))
 
 
-async def _stream(server: Server, number: int, tokens: int) -> float:
+def _memory(process: int) -> int:
+    """What a process and all that it has started have in memory."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    own = next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmRSS")), 0)
+    children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
+    return own + sum(_memory(int(child)) for child in children)
+
+
+async def _stream(server: Server, name: str, tokens: int) -> float:
     """The seconds until the first piece of one chat, which is read to its end."""
     began = time.perf_counter()
-    said = f"{number} tell me a story about a harbour. " * 3
+    said = f"{name} tell me a story about a harbour. " * 3
     body: dict[str, Any] = {"model": server.model, "messages": [{"role": "user", "content": said}]}
     body |= {"max_tokens": tokens, "temperature": 0, "stream": True}
     content = json.dumps(body).encode()

@@ -476,6 +476,10 @@ class PlannedRun(NamedTuple):
         job = self._register(console_log(self.folder))
         return start_supervised(self.folder, job)
 
+    def handed_over(self, cluster: dict[str, Any], console: str = "") -> Registration:
+        """Enter the run into the list of jobs as one that a cluster has."""
+        return self._register(console, cluster)
+
     def _prepare(self) -> None:
         from forge.launch.run_folder import describe_run
 
@@ -488,7 +492,7 @@ class PlannedRun(NamedTuple):
             project_folder=config.project.folder,
         )
 
-    def _register(self, console: str = "") -> Registration:
+    def _register(self, console: str = "", cluster: dict[str, Any] | None = None) -> Registration:
         from forge.control.register import register
 
         config = self.config
@@ -499,6 +503,7 @@ class PlannedRun(NamedTuple):
             overrides=overrides,
             run_folder=self.folder,
             console=console,
+            cluster=cluster,
         )
 
 

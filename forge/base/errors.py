@@ -22,7 +22,7 @@
     ├── FileError                  a file cannot be read or written
     └── ToolError                  a program forge needs is missing or failed
 
-A message has at most three lines: what is wrong, where it stands (file:line) and what to do.
+A message has at most three lines: what is wrong, where it stands (file:line) and what to do; of several things to do each has a line.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ class ForgeError(Exception):
         self.key = key
 
     def __str__(self) -> str:
-        """One to three lines: where and what, then what to do."""
+        """Where and what, then what to do."""
         lines = [": ".join(part for part in (self.where, self.key, self.what) if part)]
         if self.hint:
-            lines.append(f"  {self.hint}")
+            lines += [f"  {line}" for line in self.hint.splitlines()]
         return "\n".join(lines)
 
     @property

@@ -33,6 +33,7 @@ __all__ = [
     "map_new_file",
     "move_folder",
     "open_append",
+    "open_part",
     "open_second",
     "read_bounded",
     "remove_file",
@@ -49,15 +50,23 @@ _OLD_FILE: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_C
 _PRIVATE: Final = 0o700
 
 
-def write_atomic(path: str | os.PathLike[str], data: str | bytes, mode: int = 0o644, *, durable: bool = True) -> None:
+def write_atomic(
+    path: str | os.PathLike[str],
+    data: str | bytes,
+    mode: int = 0o644,
+    *,
+    durable: bool = True,
+    follow: bool = True,
+) -> None:
     """Replace the file at ``path`` by ``data`` in one step, so that no reader ever sees a part of it.
 
     ``mode`` are the permissions of the file before the user's umask. ``durable=False`` skips the wait for the disk, for
-    files that can be computed again. A symbolic link is followed, so that the file behind it is replaced.
+    files that can be computed again. A symbolic link is followed, so that the file behind it is replaced; without ``follow`` the link
+    is, which is right in a folder that others can write to.
     """
     content = data.encode() if isinstance(data, str) else data
     try:
-        target = os.path.realpath(path)
+        target = os.path.realpath(path) if follow else os.path.abspath(path)
         _refuse_special(target)
         _write_and_rename(target, content, mode, durable=durable)
     except (OSError, ValueError) as error:
@@ -100,6 +109,14 @@ def open_append(path: str | os.PathLike[str]) -> TextIO:
     """Open a text file for lines that are added at its end, each handed to the system at once; it is made if need be."""
     try:
         return open(path, "a", encoding="utf-8", buffering=1)
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error) from error
+
+
+def open_part(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open the part of a file that is there, to add the rest behind it; it is made if need be."""
+    try:
+        return open(path, "ab", buffering=0)
     except (OSError, ValueError) as error:
         raise unwritable(path, error) from error
 

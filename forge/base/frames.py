@@ -23,17 +23,18 @@ def frame(message: Mapping[str, Any]) -> bytes:
 
 
 class FrameReader:
-    """Finds the messages in bytes that come in pieces."""
+    """Finds the messages in bytes that come in pieces; none may be longer than ``longest``."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int = _LONGEST) -> None:
         self._data = bytearray()
+        self._longest = longest
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
         """Take more bytes, and give every message that is now whole; ValueError where the bytes are no messages."""
         self._data += data
         while len(self._data) >= _HEAD:
             end = _HEAD + int.from_bytes(self._data[:_HEAD], "big")
-            if end > _HEAD + _LONGEST:
+            if end > _HEAD + self._longest:
                 raise ValueError(f"a message would have {end - _HEAD:,} bytes: these bytes are no messages")
             if len(self._data) < end:
                 return

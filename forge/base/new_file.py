@@ -27,13 +27,14 @@ class NewFile:
     """A file that must not be there yet, written in pieces: its size and SHA-256 are known when it is closed.
 
     The bytes are on disk when the ``with`` block ends. A block that fails leaves no file behind. What is handed to `write` is
-    read until then, partly by a second thread, and must not be changed.
+    read until then, partly by a second thread, and must not be changed. A file that is not ``hashed`` has no SHA-256, and
+    what was handed over is let go sooner.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, hashed: bool = True) -> None:
         self.path = os.fspath(path)
         self.size = 0
-        self._digest = _Digest()
+        self._digest = _Digest() if hashed else None
         self._pieces: list[memoryview] = []
         self._waiting = 0
         try:
@@ -43,7 +44,9 @@ class NewFile:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of all bytes, in hexadecimal; for a file that is closed."""
+        """The SHA-256 of all bytes, in hexadecimal; for a file that is closed. ValueError for one that is not hashed."""
+        if self._digest is None:
+            raise ValueError(f"{self.path} is written without a hash")
         return self._digest.value
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -76,7 +79,8 @@ class NewFile:
 
     def _hand_on(self) -> None:
         pieces, self._pieces, self._waiting = self._pieces, [], 0
-        self._digest.add(pieces)
+        if self._digest is not None:
+            self._digest.add(pieces)
         try:
             _write_pieces(self._handle, pieces)
         except OSError as error:
@@ -91,10 +95,14 @@ class NewFile:
             os.close(handle)
         except OSError as error:
             raise unwritable(self.path, error) from error
-        self._digest.end()
+        self._end_digest()
+
+    def _end_digest(self) -> None:
+        if self._digest is not None:
+            self._digest.end()
 
     def _give_up(self) -> None:
-        self._digest.end()
+        self._end_digest()
         with contextlib.suppress(OSError):
             if self._handle >= 0:
                 os.close(self._handle)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from forge.api import ConfigHandle, PlannedRun
     from forge.control.known import KnownJob
     from forge.launch.local import LocalLaunch
+    from forge.launch.topology import Topology
 
 __all__ = ["Rerun", "rerun"]
 
@@ -30,12 +31,14 @@ class Rerun(NamedTuple):
     planned: PlannedRun
     line: str
     notes: list[str]
+    topology: Topology | None = None  # where it is handed to, if it is not for this machine alone
 
 
-def rerun(job: KnownJob, more: Sequence[str], *, resumes: bool) -> Rerun:
-    """Plan the run that a past one was; with ``resumes`` it goes on from the newest checkpoint of that."""
+def rerun(job: KnownJob, more: Sequence[str], *, resumes: bool, checkpoint: str = "auto") -> Rerun:
+    """Plan the run that a past one was, where that was; with ``resumes`` it goes on from a checkpoint, the newest by default."""
     from forge.api import PastRun, open_project
     from forge.build.frozen import thaw
+    from forge.cli.handing_over import begun_again
     from forge.launch.run_folder import new_run_folder
 
     if job.running:
@@ -47,15 +50,31 @@ def rerun(job: KnownJob, more: Sequence[str], *, resumes: bool) -> Rerun:
     own = [one for one in own if _key(one) != f"{facts.main}.{_RESUME}"]
     if any(_expression(one).endswith(f"={MASK}") for one in own):
         raise UsageError(f"{job.id} was started with a secret, which no run folder keeps", hint="start it by hand")
-    changes = [*own, *([f"++{facts.main}.{_RESUME}=auto"] if resumes else []), *more]
+    changes = [*own, *([f"++{facts.main}.{_RESUME}={checkpoint}"] if resumes else []), *more]
     config = project.config(facts.config, *changes)
     planned = config.plan_run()
     folder = new_run_folder(planned.output, config.name)
-    planned = planned._replace(folder=folder, launch=_launch(job, folder))
+    topology = _topology(job.record.run, config, more)
+    planned = (
+        planned._replace(folder=folder) if topology else planned._replace(folder=folder, launch=_launch(job, folder))
+    )
     changed = [line for line in PastRun(job.record.run).diff(config).text().splitlines() if _RESUME not in line]
     notes = ["what is otherwise than then:", *(f"  {line}" for line in changed)] if changed else []
     words = ["forge", "-p", shown_path(facts.project_folder), "-t", facts.config, "train", *map(_expression, changes)]
-    return Rerun(planned, shlex.join(words), notes)
+    words += ["--hosts", ",".join(topology.hosts)] if topology is not None and topology.kind == "ssh" else []
+    return Rerun(planned if topology is None else begun_again(planned, topology), shlex.join(words), notes, topology)
+
+
+def _topology(run_folder: str, config: ConfigHandle, more: Sequence[str]) -> Topology | None:
+    """Where the run was handed to, or where it is to be handed to now."""
+    from forge.launch.run_folder import read_topology
+    from forge.launch.topology import Topology
+
+    before = read_topology(run_folder)
+    if before is None or not any(_key(one).partition(".")[0] == "launch" for one in more):
+        return before
+    found = config.build("launch")
+    return found if isinstance(found, Topology) else before
 
 
 def _change(config: ConfigHandle, typed: str) -> str | tuple[str, str]:

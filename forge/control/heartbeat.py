@@ -170,6 +170,8 @@ def _read(path: str) -> Beat | None:
         data = _steady(path)
         head = json.loads(data[:_STATE_AT].rstrip(b"\0"))
         step, marks, since, until, guilty, code, phase = _STATE.unpack_from(data, _STATE_AT)
+        if not until:
+            return None  # its process has made the file, and said nothing yet
         return Beat(
             **{**head, "process": Identity(*head["process"])},
             step=step,

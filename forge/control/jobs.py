@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from forge.base.errors import FileError, ToolError, UsageError
+from forge.control.aborting import ABORT_GRACE
+from forge.control.caller import ask_at_door
 from forge.control.known import as_now, find_job, known_jobs
 from forge.control.processes import end_family, is_alive
 from forge.control.record import change_record, moment, read_record, remove_records
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 _Answer = TypeVar("_Answer")
-_GRACE: Final = 4.0
+_FAR: Final = 30.0  # seconds that a run has which is reached only through its folder
 _KEEPER_SECONDS: Final = 2.0
 _POLL: Final = 0.05
 _told: Final[set[str]] = set()  # run folders of the jobs whose end this process has shown
@@ -43,19 +45,16 @@ def stop(job: KnownJob) -> None:
     ask_to_stop(job.record.run)
 
 
-def abort(job: KnownJob, grace: float = _GRACE) -> KnownJob:
-    """End a job at once, with every process that it has started, and without a last checkpoint; the job as it is then."""
+def abort(job: KnownJob, grace: float = ABORT_GRACE) -> KnownJob:
+    """End a job at once, with every process that it has started, and without a last checkpoint; the job as it is then.
+
+    One that runs elsewhere, or has no record of this user's, is asked through its folder, and ends itself: only the user's own
+    records are trusted to name a process.
+    """
     process = job.record.process
-    if job.state == "elsewhere":
-        raise UsageError(
-            f"{job.id} runs {job.how}, and what is to end at once has to be ended there",
-            hint="`forge stop` reaches it through its run folder",
-        )
-    if not _is_own(job):
-        raise UsageError(
-            f"{job.id} is in no list of jobs of yours, and only the records there are trusted to name a process to end",
-            hint=f"`forge stop {job.record.run}` asks the run itself",
-        )
+    if job.state == "elsewhere" or not _is_own(job):
+        ask_to_abort(job.record.run)
+        return _ended_itself(job)
     if process is None:
         raise UsageError(f"{job.id} is only starting", hint="try again in a moment")
     # A full disk must not keep anybody from ending what fills it.
@@ -72,8 +71,9 @@ def abort(job: KnownJob, grace: float = _GRACE) -> KnownJob:
 
 def save_now(job: KnownJob) -> SaveAnswer:
     """Have a job make a checkpoint, and wait until it is on disk; the job goes on."""
-    token = ask_to_save(job.record.run)
-    answer = _answered(job, lambda: save_answer(job.record.run, token), "forge ckpt ls lists what it saved")
+    run = job.record.run
+    token = _asked_at_door(run, {"do": "save"}) or ask_to_save(run)
+    answer = _answered(job, lambda: save_answer(run, token), "forge ckpt ls lists what it saved")
     if answer.error:
         raise ToolError(f"{job.id} saved nothing: {answer.error}")
     return answer
@@ -81,8 +81,9 @@ def save_now(job: KnownJob) -> SaveAnswer:
 
 def set_now(job: KnownJob, values: Mapping[str, float]) -> SetAnswer:
     """Have a job go by other values, and wait until it does; UsageError with its reason when it cannot."""
-    token = ask_to_set(job.record.run, values)
-    answer = _answered(job, lambda: set_answer(job.record.run, token), "nothing was set")
+    run = job.record.run
+    token = _asked_at_door(run, {"do": "set", "values": dict(values)}) or ask_to_set(run, values)
+    answer = _answered(job, lambda: set_answer(run, token), "nothing was set")
     if answer.error:
         raise UsageError(f"{job.id} changes nothing: {answer.error}")
     return answer
@@ -125,6 +126,12 @@ def _is_own(job: KnownJob) -> bool:
     return record is not None and (record.started, record.run) == (job.record.started, job.record.run)
 
 
+def _asked_at_door(run_folder: str, message: Mapping[str, Any]) -> str:
+    """The token of a request that the run's door has taken, and waited for; empty where there is none on this machine."""
+    asked = ask_at_door(run_folder, message)
+    return "" if asked is None else asked.token
+
+
 def _answered(job: KnownJob, look: Callable[[], _Answer | None], hint: str) -> _Answer:
     """The answer to a request, once there is one; ToolError when the job has ended without."""
     while (answer := look()) is None:
@@ -136,6 +143,19 @@ def _answered(job: KnownJob, look: Callable[[], _Answer | None], hint: str) -> _
             raise ToolError(f"{now.sentence()}: it ended before it saw the request", hint=hint)
         time.sleep(_POLL)
     return answer
+
+
+def _ended_itself(job: KnownJob) -> KnownJob:
+    """The job after it has ended as it was asked to; ToolError when it does not say so."""
+    until = time.monotonic() + _FAR
+    while not (job := as_now(job)).over:
+        if time.monotonic() > until:
+            raise ToolError(
+                f"{job.id} was asked to end at once, and nothing has been heard of its end for {_FAR:g} seconds",
+                hint="end it by what has started it there: scancel, kubectl delete, or forge abort on its machine",
+            )
+        time.sleep(_POLL)
+    return job
 
 
 def _written_down(job: KnownJob) -> KnownJob:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from forge.base.errors import FileError, ForgeError, UsageError
+from forge.base.errors import ForgeError, UsageError
 from forge.base.files import read_bounded
 from forge.base.spelling import did_you_mean
 from forge.control.processes import is_alive
@@ -24,7 +25,17 @@ from forge.control.requests import ENDING_FILE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["FACTS", "KnownJob", "State", "as_now", "find_job", "job_of_run", "known_jobs", "spoken_time"]
+__all__ = [
+    "FACTS",
+    "KnownJob",
+    "State",
+    "as_now",
+    "cluster_name",
+    "find_job",
+    "job_of_run",
+    "known_jobs",
+    "spoken_time",
+]
 
 State = Literal["running", "finished", "stopped", "failed", "aborted", "lost", "elsewhere"]
 """``lost``: it is gone, and nobody saw how it ended. ``elsewhere``: it was started on another machine, which has to be asked."""
@@ -33,6 +44,8 @@ FACTS: Final = "run.json"
 """The file that makes a folder one of a run."""
 _STATES: Final[dict[int, State]] = {0: "finished", 3: "stopped", 130: "aborted"}  # what the codes of a run mean
 _SIGNALS: Final = 128
+_STEERED: Final = "forge control status, logs, save, stop, abort or set"
+_SETTLED: Final = 5.0  # seconds within which the last things that a run writes are written
 _LONGEST: Final = 1 << 20
 
 
@@ -75,6 +88,8 @@ class KnownJob:
     def how(self) -> str:
         """How it is, in a few words: ``running``, ``failed with exit code 1``, ``failed by SIGKILL``."""
         code = self.record.code
+        if self.state == "elsewhere" and self.record.cluster is not None:
+            return f"on {cluster_name(self.record.cluster)}"
         if self.state == "elsewhere":
             return f"on {self.record.host}" if self.record.host else "elsewhere"
         if self.state != "failed" or code is None:
@@ -92,7 +107,7 @@ class KnownJob:
 
 def known_jobs() -> list[KnownJob]:
     """Every job that there is a record of, the oldest first."""
-    return [KnownJob(record, _state(record)) for record in job_records()]
+    return [_known(record) for record in job_records()]
 
 
 def find_job(name: str | None = None, *, running: bool = False) -> KnownJob:
@@ -106,14 +121,20 @@ def find_job(name: str | None = None, *, running: bool = False) -> KnownJob:
             raise _not_one(found)
         return found[0]
     record = read_record(name)
-    job = job_of_run(name) if record is None else KnownJob(record, _state(record))
+    job = job_of_run(name) if record is None else _known(record)
     if job is None:
         ids = [record.id for record in job_records()]
         raise UsageError(
             f"there is no job {name!r}", hint=did_you_mean(name, ids) or "`forge jobs --all` lists the jobs"
         )
     if running and job.state == "elsewhere" and not os.path.isdir(job.record.run):
-        raise UsageError(f"{job.id} was started on {job.record.host}", hint="ask for it there")
+        if job.record.cluster is not None:
+            raise UsageError(
+                f"{job.id} is {job.how}, and its run folder is not here", hint=f"forge control reaches it: {_STEERED}"
+            )
+        raise UsageError(
+            f"{job.id} was started on {job.record.host}", hint=f"forge control --host {job.record.host} ..."
+        )
     if running and job.over:
         raise UsageError(f"{job.sentence()}: it is not running")
     return job
@@ -126,18 +147,18 @@ def job_of_run(run_folder: str) -> KnownJob | None:
     if copy is not None:
         record = read_record(copy.id)
         if record is not None and record.started == copy.started:
-            return KnownJob(record, _state(record))
+            return _known(record)
         moved = replace(copy, run=path, console=_moved(copy, path))  # the folder may be mounted elsewhere here
-        return KnownJob(moved, _state(moved))
+        return _known(moved)
     record = _record_of_unregistered(path)
-    return None if record is None else KnownJob(record, _state(record))
+    return None if record is None else _known(record)
 
 
 def as_now(job: KnownJob) -> KnownJob:
     """The job as it is now; one that was forgotten meanwhile had ended."""
     record = read_record(job.id)
     if record is not None and record.started == job.record.started:
-        return KnownJob(record, _state(record))
+        return _known(record)
     found = job_of_run(job.record.run)
     return KnownJob(job.record, "lost") if found is None else found
 
@@ -151,9 +172,24 @@ def spoken_time(seconds: float) -> str:
     return f"{days} day{'s' * (days > 1)} {clock}" if days else clock
 
 
+def cluster_name(cluster: dict[str, Any]) -> str:
+    """What a job that was handed to a cluster is called there: ``Slurm, job 12``, ``Kubernetes, team/tiny``."""
+    if cluster.get("kind") == "slurm":
+        return f"Slurm, job {cluster.get('job')}"
+    return f"Kubernetes, {cluster.get('namespace')}/{cluster.get('name')}"
+
+
+def _known(record: JobRecord) -> KnownJob:
+    if record.cluster is not None and not record.ended and (code := _told_ending(record.run)) is not None:
+        record = replace(record, code=code, ended=_iso(sign_of_life(record.run) or time.time()))
+    return KnownJob(record, _state(record))
+
+
 def _state(record: JobRecord) -> State:
     if record.ended:
         return _ending(record)
+    if record.cluster is not None:
+        return "elsewhere"
     if record.host != this_host():
         return "elsewhere"
     if is_alive(record.process) or is_alive(record.keeper):
@@ -174,10 +210,16 @@ def _record_of_unregistered(path: str) -> JobRecord | None:
     try:
         facts = json.loads(read_bounded(os.path.join(path, FACTS), _LONGEST))
         began = os.stat(os.path.join(path, FACTS)).st_mtime
-        config, project, overrides = facts["config"], facts["project"], tuple(facts["overrides"])
-    except (OSError, FileError, ValueError, KeyError, TypeError):
+        config, project, overrides = str(facts["config"]), str(facts["project"]), tuple(map(str, facts["overrides"]))
+    except (OSError, ForgeError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    made = {"id": os.path.basename(path), "config": config, "project": project, "overrides": overrides, "run": path}
+    made: dict[str, Any] = {
+        "id": os.path.basename(path),
+        "config": config,
+        "project": project,
+        "overrides": overrides,
+        "run": path,
+    }
     made["console"] = _newest_log(path)
     code = _told_ending(path)
     ended = "" if code is None else _iso(sign_of_life(path) or began)
@@ -199,10 +241,13 @@ def _newest_log(path: str) -> str:
 
 
 def _told_ending(path: str) -> int | None:
-    """The exit code that the run itself has written down, or that follows from its last step."""
+    """The exit code that the run itself has written down, or that follows from its last step; one that was begun again goes on."""
     try:
+        seen = sign_of_life(path)
+        if seen is not None and seen > os.stat(os.path.join(path, ENDING_FILE)).st_mtime + _SETTLED:
+            return None
         return int(json.loads(read_bounded(os.path.join(path, ENDING_FILE), _LONGEST))["code"])
-    except (ForgeError, ValueError, KeyError, TypeError):
+    except (OSError, ForgeError, ValueError, KeyError, TypeError, RecursionError):
         progress = progress_of(path)
         return 0 if progress.step is not None and progress.step == progress.total else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -105,9 +106,31 @@ def end_family(root: Identity, grace: float) -> set[Identity]:
 
 def _send(processes: Iterable[Identity], number: signal.Signals) -> None:
     for who in processes:
-        if who.pid != os.getpid() and is_alive(who):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(who.pid, number)
+        if who.pid != os.getpid():
+            with contextlib.suppress(ProcessLookupError), _held(who.pid) as handle:
+                if not is_alive(who):
+                    continue
+                if handle is None:
+                    os.kill(who.pid, number)
+                else:
+                    signal.pidfd_send_signal(handle, number)
+
+
+@contextlib.contextmanager
+def _held(pid: int) -> Iterator[int | None]:
+    """A handle of the process that has this number now, and of none that gets it later; None where the system has no such thing."""
+    handle = None
+    if hasattr(os, "pidfd_open"):
+        try:
+            handle = os.pidfd_open(pid)
+        except OSError as error:
+            if error.errno not in {errno.ENOSYS, errno.EPERM}:
+                raise
+    try:
+        yield handle
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def _wait(processes: set[Identity], seconds: float) -> set[Identity]:

@@ -39,9 +39,10 @@ def write_progress(run_folder: str, progress: RunProgress) -> None:
 def progress_of(run_folder: str) -> RunProgress:
     """How far the run with this folder is."""
     try:
-        return RunProgress(**json.loads(read_bounded(os.path.join(run_folder, _FILE), _LONGEST)))
-    except (ForgeError, ValueError, TypeError):
+        found = RunProgress(**json.loads(read_bounded(os.path.join(run_folder, _FILE), _LONGEST)))
+    except (ForgeError, ValueError, TypeError, RecursionError):
         return RunProgress()
+    return found if all(value is None or isinstance(value, (int, float)) for value in found) else RunProgress()
 
 
 def sign_of_life(run_folder: str) -> float | None:

@@ -48,7 +48,10 @@ _LONGEST_NAME: Final = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """What is known of a job. `process` trains, `keeper` waits for it and writes down how it ended, `starter` was told to begin it."""
+    """What is known of a job. `process` trains, `keeper` waits for it and writes down how it ended, `starter` was told to begin it.
+
+    One that was handed to a cluster has none of them, and `cluster` says by what it is known there: ``kind`` and what belongs to it.
+    """
 
     id: str = ""
     config: str
@@ -65,6 +68,7 @@ class JobRecord:
     asked: str = ""
     ended: str = ""
     code: int | None = None
+    cluster: dict[str, Any] | None = None
 
 
 def jobs_folder() -> str:
@@ -108,6 +112,8 @@ def remove_records(ids: Iterable[str]) -> None:
 
 def read_record(id_: str) -> JobRecord | None:
     """The record of a job; None where there is none that can be read."""
+    if os.path.basename(id_) != id_:
+        return None  # a run folder may be called like a job
     path = _path(id_)
     try:
         found = os.stat(path)
@@ -136,7 +142,7 @@ def _version(path: str, _inode: int, _changed: int, _size: int) -> JobRecord | N
 def _load(path: str) -> JobRecord | None:
     try:
         return _from_json(json.loads(read_bounded(path, _LONGEST)))
-    except (ForgeError, ValueError, TypeError):
+    except (ForgeError, ValueError, TypeError, RecursionError):
         return None  # of another version of forge, or damaged: no job that anything could be done with
 
 
@@ -149,9 +155,23 @@ def _from_json(data: Any) -> JobRecord:
         if found.get(name) is not None:
             found[name] = Identity(*found[name])
     record = JobRecord(**{**found, "overrides": tuple(found.get("overrides", ()))})
-    for time in filter(None, (record.started, record.ended)):
-        datetime.fromisoformat(time)
+    _check(record)
     return record
+
+
+def _check(record: JobRecord) -> None:
+    """TypeError or ValueError where it is none that forge has written: one in a run folder may be anybody's."""
+    texts = (getattr(record, entry.name) for entry in fields(JobRecord) if entry.type == "str")
+    processes = [who for who in (record.starter, record.keeper, record.process) if who is not None]
+    if not all(isinstance(text, str) for text in (*texts, *record.overrides, *(who.start for who in processes))):
+        raise TypeError("a text of a record is no text")
+    if not all(isinstance(number, int) for number in (record.code or 0, *(who.pid for who in processes))):
+        raise TypeError("a number of a record is no number")
+    if not isinstance(record.cluster, dict | None):
+        raise TypeError("what a cluster knows a job by is an object")
+    for time in filter(None, (record.started, record.ended)):
+        if datetime.fromisoformat(time).tzinfo is None:
+            raise ValueError("a time of a record has no zone")
 
 
 def _write(record: JobRecord) -> None:

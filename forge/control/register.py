@@ -59,9 +59,10 @@ def register(
     run_folder: str,
     console: str = "",
     warn: Callable[[str], None] | None = None,
+    cluster: dict[str, Any] | None = None,
 ) -> Registration:
-    """Enter a run that is about to start into the list of jobs; this process keeps its record."""
-    own = identity(os.getpid())
+    """Enter a run that is about to start into the list of jobs; this process keeps its record, or nobody where a cluster has the run."""
+    own = identity(os.getpid()) if cluster is None else None
     record = JobRecord(
         config=config,
         project=project,
@@ -73,6 +74,7 @@ def register(
         started=moment(),
         starter=own,
         keeper=own,
+        cluster=cluster,
     )
     try:
         return Registration(add_record(record).id, warn)

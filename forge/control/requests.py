@@ -63,12 +63,12 @@ def ask_to_abort(run_folder: str) -> None:
     _put(run_folder, ABORT_FILE, "")
 
 
-def ask_to_save(run_folder: str) -> str:
+def ask_to_save(run_folder: str, patience: float = _PATIENCE) -> str:
     """Ask a run for a checkpoint; the token under which the answer will be.
 
     A request that the run has not seen yet is joined: its answer is one to this request as well.
     """
-    held = claim(os.path.join(run_folder, _LOCK), wait=_PATIENCE)
+    held = claim(os.path.join(run_folder, _LOCK), wait=patience)
     if held is None:
         raise FileError(f"{shown_path(os.path.join(run_folder, _LOCK))} is held by another process")
     try:
@@ -85,9 +85,9 @@ def save_answer(run_folder: str, token: str) -> SaveAnswer | None:
     """The answer to a request, once there is one."""
     try:
         answers: list[dict[str, Any]] = json.loads(read_bounded(os.path.join(run_folder, _ANSWERS), _LONGEST))
-    except (ForgeError, ValueError):
+        return next((SaveAnswer(**answer) for answer in reversed(answers) if answer["token"] == token), None)
+    except (ForgeError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    return next((SaveAnswer(**answer) for answer in reversed(answers) if answer["token"] == token), None)
 
 
 def write_answers(run_folder: str, answers: Sequence[SaveAnswer]) -> None:
@@ -97,7 +97,8 @@ def write_answers(run_folder: str, answers: Sequence[SaveAnswer]) -> None:
 
 
 def _put(run_folder: str, name: str, text: str) -> None:
-    write_atomic(os.path.join(run_folder, name), text, durable=False)
+    # The run may be another user's, and so what lies in its folder.
+    write_atomic(os.path.join(run_folder, name), text, durable=False, follow=False)
 
 
 def _token_in(path: str) -> str:

@@ -95,16 +95,17 @@ def problem_of_setting(name: str, value: object) -> str:
     return f"{name} is {CHANGEABLE[name]}; not {value!r:.40}"
 
 
-def ask_to_set(run_folder: str, values: Mapping[str, float]) -> str:
+def ask_to_set(run_folder: str, values: Mapping[str, float], patience: float = _PATIENCE) -> str:
     """Ask a run to go by other values; the token under which the answer will be."""
     lock, path = (os.path.join(run_folder, name) for name in (_LOCK, SET_FILE))
-    held = claim(lock, wait=_PATIENCE)
+    held = claim(lock, wait=patience)
     if held is None:
         raise FileError(f"{shown_path(lock)} is held by another process")
     token = uuid.uuid4().hex
     try:
         waiting = [request._asdict() for request in _waiting(path)]
-        write_atomic(path, json.dumps([*waiting, {"token": token, "values": dict(values)}]), durable=False)
+        text = json.dumps([*waiting, {"token": token, "values": dict(values)}])
+        write_atomic(path, text, durable=False, follow=False)  # the run may be another user's
     finally:
         held.release()
     return token
@@ -127,13 +128,13 @@ def set_answer(run_folder: str, token: str) -> SetAnswer | None:
     """The answer to a request, once there is one."""
     try:
         answers: list[dict[str, Any]] = json.loads(read_bounded(os.path.join(run_folder, _ANSWERS), _LONGEST))
-    except (ForgeError, ValueError):
+        found = next((answer for answer in reversed(answers) if answer["token"] == token), None)
+        if found is None:
+            return None
+        changed = {name: (before, after) for name, (before, after) in found["changed"].items()}
+        return SetAnswer(found["token"], found["step"], changed, found["error"])
+    except (ForgeError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    found = next((answer for answer in reversed(answers) if answer["token"] == token), None)
-    if found is None:
-        return None
-    changed = {name: (before, after) for name, (before, after) in found["changed"].items()}
-    return SetAnswer(found["token"], found["step"], changed, found["error"])
 
 
 def write_set_answers(run_folder: str, answers: Sequence[SetAnswer]) -> None:

@@ -42,8 +42,14 @@ class Finding(NamedTuple):
     def __str__(self) -> str:
         """``configs/optimizer/adamw.yaml:3: optimizer.beta: AdamW has no argument 'beta', did you mean 'betas'?``."""
         place = str(self.origin) if self.origin is not None else ""
-        text = f"{self.message}, {self.hint}" if self.hint else self.message
-        return ": ".join(part for part in (place, self.key, text) if part)
+        return ": ".join(part for part in (place, self.key, self.text) if part)
+
+    @property
+    def text(self) -> str:
+        """What is wrong and what to do about it; several ways to do it are a list below."""
+        if "\n" in self.hint:
+            return "\n  ".join([self.message, *self.hint.splitlines()])
+        return f"{self.message}, {self.hint}" if self.hint else self.message
 
 
 class Targets(Protocol):

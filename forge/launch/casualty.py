@@ -1,4 +1,4 @@
-"""A rank that died, hangs or has lost its numbers: which one it is, why, and a page that says so.
+"""A rank that died, hangs or has lost its numbers: which one it is, and why.
 
 Nothing is looked at here but what was found out of each rank, so that every node of a run comes to the same page.
 """
@@ -8,24 +8,27 @@ from __future__ import annotations
 import os
 import re
 import signal
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from forge.base.origin import shown_path
 from forge.control.heartbeat import FAILED_THREAD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "GONE",
+    "STOPPED",
     "CallFrame",
     "RankFacts",
     "Verdict",
-    "casualty_page",
     "exit_words",
     "from_plain",
     "judge",
     "main_stack",
+    "rank_names",
 ]
 
 GONE: Final = "X"
@@ -39,15 +42,13 @@ _SECOND_HAND: Final = re.compile(
     r"connection (closed|reset|refused)|closed by peer|broken pipe|timed out|timeout|remote process|socketStartConnect",
     re.IGNORECASE,
 )
-_STOPPED: Final = ("T", "t")
+STOPPED: Final = ("T", "t")
+"""The states of a process that a signal has stopped, or a debugger holds."""
 _LOOKED: Final = 8  # frames, innermost first, in which a collective would be
 # Where a process waits for its device, on which it may be a collective that does not come to an end.
 _MAY_WAIT: Final = ("_engine_run_backward", "synchronize", "wait")
 _READS_DEVICE: Final = os.path.join("forge", "ml", "train", "step.py")
-_MOST_ROWS: Final = 16
-_MOST_STACKS: Final = 3
-_MOST_FRAMES: Final = 8
-_MOST_WORDS: Final = 600
+_MOST_HOSTS: Final = 4
 # What is below the first frame of the run itself is the same everywhere.
 _BELOW: Final = ("<frozen runpy>", "runpy.py", os.path.join("forge", "launch", "rank.py"))
 
@@ -147,9 +148,10 @@ def _trimmed(frames: tuple[CallFrame, ...]) -> tuple[CallFrame, ...]:
     return kept or frames
 
 
-def judge(ranks: Sequence[RankFacts]) -> Verdict:
-    """Which of all ranks of a run it is, and why."""
-    for rule in (_guilty, _killed, _unheard, _raised, _stopped, _missing, _elsewhere):
+def judge(ranks: Sequence[RankFacts], homes: Mapping[int, str] = MappingProxyType({})) -> Verdict:
+    """Which of all ranks of a run it is, and why; ``homes`` are the hosts of ranks, as far as they are known."""
+    unheard = partial(_unheard, homes=homes)
+    for rule in (_guilty, _killed, unheard, _raised, _stopped, _lost, _missing, _elsewhere, _parted):
         verdict = rule(ranks)
         if verdict is not None:
             return verdict
@@ -173,28 +175,42 @@ def _killed(ranks: Sequence[RankFacts]) -> Verdict | None:
     return Verdict((first.rank,), f"died: {exit_words(first.code)}{_reason(first.code)}")
 
 
-def _unheard(ranks: Sequence[RankFacts]) -> Verdict | None:
+def _unheard(ranks: Sequence[RankFacts], homes: Mapping[int, str]) -> Verdict | None:
     """Those of a node that says nothing, where the others are only at a loss for them."""
     silent = sorted(set(range(max((one.size for one in ranks), default=0))) - {one.rank for one in ranks})
-    lost = all(_SECOND_HAND.search(one.words) if one.failed else one.waits for one in ranks)
-    if not silent or not lost:
+    if not silent or not _at_a_loss(ranks):
         return None
-    return Verdict(tuple(silent), f"gave no answer, nor did {'its' if len(silent) == 1 else 'their'} node")
+    whose = "its node" if len(silent) == 1 else "their node"
+    names = _hosts(homes[rank] for rank in silent if rank in homes)
+    return Verdict(tuple(silent), f"gave no answer, nor did {whose}{names and f' {names}'}")
+
+
+def _at_a_loss(ranks: Sequence[RankFacts]) -> bool:
+    """Whether all of them wait for others, or have ended for want of them."""
+    return all(_SECOND_HAND.search(one.words) if one.failed else one.waits for one in ranks)
 
 
 def _raised(ranks: Sequence[RankFacts]) -> Verdict | None:
     """The first that says more than that another one was gone."""
-    failed = [one for one in ranks if one.failed]
-    first_hand = [one for one in failed if not _SECOND_HAND.search(one.words)] or failed
-    if not first_hand:
+    return _failed([one for one in ranks if one.failed and not _SECOND_HAND.search(one.words)])
+
+
+def _failed(found: Sequence[RankFacts]) -> Verdict | None:
+    if not found:
         return None
-    first = max(first_hand, key=lambda one: one.gone)
+    first = max(found, key=lambda one: one.gone)
     return Verdict((first.rank,), f"failed: {_first_line(first.words) or exit_words(first.code)}")
+
+
+def _lost(ranks: Sequence[RankFacts]) -> Verdict | None:
+    """Those that have ended because others were gone, who are not: they have lost one another."""
+    failed = [one for one in ranks if one.failed]
+    return (_parted(ranks) or _failed(failed)) if failed else None
 
 
 def _stopped(ranks: Sequence[RankFacts]) -> Verdict | None:
     """Those that the system does not let run."""
-    if found := [one for one in ranks if one.state in _STOPPED]:
+    if found := [one for one in ranks if one.state in STOPPED]:
         what = "a signal has stopped it (SIGSTOP)" if found[0].state == "T" else "a debugger holds it"
         return Verdict(_numbers(found), f"{_hang(found)}: {what}")
     if found := [one for one in ranks if one.state == "D"]:
@@ -208,7 +224,7 @@ def _missing(ranks: Sequence[RankFacts]) -> Verdict | None:
     left = [one for one in ranks if one.state != GONE]
     if not done or not left:
         return None
-    return Verdict(_numbers(done), f"ended after step {done[0].step}, and {_names(left)} still wait")
+    return Verdict(_numbers(done), f"ended after step {done[0].step}, and {rank_names(left)} still wait")
 
 
 def _elsewhere(ranks: Sequence[RankFacts]) -> Verdict | None:
@@ -239,7 +255,27 @@ def _odd(ranks: Sequence[RankFacts]) -> Verdict | None:
         return Verdict(_numbers(found), f"{_hang(found)}{_doing(found[0])}, away from the others")
     others = next(some[0] for other, some in places.items() if other != place)
     why = f"left out a collective in which the others wait: it is {_at(found[0])}, and they are {_at(others)}"
-    return Verdict(_numbers(found), why)
+    apart = {one.host for one in found}.isdisjoint(one.host for one in ranks if one not in found)
+    return Verdict(_numbers(found), f"{why}; or {_cut(ranks)}" if apart else why)
+
+
+def _parted(ranks: Sequence[RankFacts]) -> Verdict | None:
+    """All are at a loss, and there is something between them that may be the reason."""
+    if len({one.host for one in ranks}) < 2 or not _at_a_loss(ranks):  # noqa: PLR2004 - nobody else
+        return None
+    return Verdict((), f"all ranks wait for one another: {_cut(ranks)}")
+
+
+def _cut(ranks: Sequence[RankFacts]) -> str:
+    hosts = {one.host for one in ranks}
+    return f"what joins {_hosts(hosts)} may be cut, `forge doctor --hosts {','.join(sorted(hosts))}` looks at it"
+
+
+def _hosts(names: Iterable[str]) -> str:
+    """``hal, muthur``, the first of many."""
+    found = sorted(set(names))
+    more = [f"{len(found) - _MOST_HOSTS} more"] if len(found) > _MOST_HOSTS else []
+    return ", ".join([*found[:_MOST_HOSTS], *more])
 
 
 def _hang(found: Sequence[RankFacts]) -> str:
@@ -275,63 +311,8 @@ def _reason(code: int | None) -> str:
     return ""
 
 
-def casualty_page(ranks: Sequence[RankFacts], verdict: Verdict, *, when: str, run: str, then: str, details: str) -> str:
-    """The report: who, why, what every rank did, and what becomes of the run."""
-    ordered = sorted(ranks, key=lambda one: (one.rank not in verdict.ranks, one.rank))
-    lines = [f"casualty: {verdict}", f"{when}, run {shown_path(run)}", "", *_table(ordered)]
-    unheard = ranks[0].size - len(ranks) if ranks else 0
-    if unheard:
-        lines.append(f"of {unheard} more rank{'s' * (unheard > 1)} nothing was heard: their node does not answer")
-    lines += [*_stacks(ordered), *_words(ordered), "", then, f"every thread of every rank: {shown_path(details)}"]
-    return "\n".join(lines) + "\n"
-
-
-def _table(ranks: Sequence[RankFacts]) -> list[str]:
-    rows = [("rank", "host", "process", "step", "in", "since", "state")]
-    rows += [
-        (str(one.rank), one.host, str(one.pid), str(one.step), one.phase, f"{one.idle:.0f} s", _condition(one))
-        for one in ranks[:_MOST_ROWS]
-    ]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    found = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    if len(ranks) > _MOST_ROWS:
-        found.append(f"and {len(ranks) - _MOST_ROWS} more ranks")
-    return found
-
-
-def _condition(one: RankFacts) -> str:
-    if one.state == GONE:
-        return exit_words(one.code)
-    if one.state in _STOPPED:
-        return "stopped" if one.state == "T" else "held by a debugger"
-    if one.state == "D":
-        return "in a system call that cannot be interrupted"
-    waits = ("not in a collective", "may wait for its device", "waits for others")[one.waits]
-    return waits if one.stack else "gave no stack"
-
-
-def _stacks(ranks: Sequence[RankFacts]) -> list[str]:
-    """The stacks, one for all ranks that have the same."""
-    groups: dict[tuple[CallFrame, ...], list[RankFacts]] = {}
-    for one in ranks:
-        groups.setdefault(one.stack, []).append(one)
-    lines: list[str] = []
-    for stack, some in list(groups.items())[:_MOST_STACKS]:
-        shown = [f"  {frame}" for frame in stack[:_MOST_FRAMES]] or ["  no stack: it was gone at once"]
-        more = [f"  and {len(stack) - _MOST_FRAMES} calls more"] * (len(stack) > _MOST_FRAMES)
-        lines += ["", f"{_names(some)}, innermost call first", *shown, *more]
-    return lines
-
-
-def _words(ranks: Sequence[RankFacts]) -> list[str]:
-    said: dict[str, list[RankFacts]] = {}
-    for one in ranks:
-        if one.words:
-            said.setdefault(one.words[:_MOST_WORDS], []).append(one)
-    return [line for words, some in list(said.items())[:_MOST_STACKS] for line in ("", f"{_names(some)} said: {words}")]
-
-
-def _names(ranks: Iterable[RankFacts]) -> str:
+def rank_names(ranks: Iterable[RankFacts]) -> str:
+    """``ranks 0-5, 7``."""
     numbers = _numbers(ranks)
     return f"{'rank' if len(numbers) == 1 else 'ranks'} {_ranges(numbers)}"
 

@@ -34,6 +34,8 @@ _LONGEST: Final = 1 << 20
 _PORT: Final = 29400
 _POLL: Final = 0.1
 _APART: Final = 60.0  # seconds that the others have when one host has ended
+_UNREACHED: Final = 20.0  # within which ssh has said that it does not reach a host
+_LOST: Final = 255  # ssh's own exit code
 _LATER: Final = 5.0  # beyond the grace: the way there and back
 _ABORTED: Final = 130
 _TWICE: Final = 0.3
@@ -100,31 +102,34 @@ class HostsKeeper:
             signal.signal(number, self._on_signal)
 
     def run(self) -> int:
-        """Start all, wait until all have ended, and return the exit code of the run."""
+        """Start all, wait until all have ended, and return the exit code of the run: that of a host that failed by itself."""
         try:
             for command in self._commands:
                 self._processes.append(
                     # A session of its own: a terminal's Ctrl-C would end the connection, and not the run.
                     subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - a list
                 )
-            self._wait()
+            themselves = self._wait()
         finally:
             self._end()
         if self._aborted:
             return _ABORTED
         codes = [process.returncode for process in self._processes]
         self._say_unreached(codes)
-        return next((code if code > 0 else 128 - code for code in codes if code), 0)
+        return next((code if code > 0 else 128 - code for code in (*themselves, *codes) if code), 0)
 
-    def _wait(self) -> None:
-        """Until all have ended, or one has and the others have had their time."""
-        first: float | None = None
-        while any(process.poll() is None for process in self._processes) and not self._cut:
-            if first is None and any(process.returncode is not None for process in self._processes):
-                first = time.monotonic()
-            if first is not None and time.monotonic() - first > _APART:
-                return
+    def _wait(self) -> list[int | None]:
+        """Until all have ended, or one has and the others have had their time, of which there is none where one was never reached."""
+        began, first = time.monotonic(), None
+        while None in (codes := [process.poll() for process in self._processes]) and not self._cut:
+            now = time.monotonic()
+            if first is None and any(code is not None for code in codes):
+                first = now
+            never = now - began < _UNREACHED and _LOST in codes
+            if never or (first is not None and now - first > _APART):
+                break
             time.sleep(_POLL)
+        return codes
 
     def _end(self) -> None:
         """Let go of the leashes; whoever has not ended then is left to its host, and the connection is closed."""
@@ -155,7 +160,7 @@ class HostsKeeper:
 
     def _say_unreached(self, codes: Sequence[int]) -> None:
         for command, code in zip(self._commands, codes, strict=False):
-            if code == 255:  # noqa: PLR2004 - ssh's own
+            if code == _LOST:
                 _say(
                     f"ssh could not reach {command[-2]}, or lost it: `ssh {command[-2]} true` has to work without a password"
                 )

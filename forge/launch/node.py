@@ -4,7 +4,8 @@ With ``--host HOST:PORT --nodes N --id ID`` the nodes of the run come together f
 line ``--meet``, their number in the environment tells which is the first. ``--number`` is which of ``--names A,B`` this node is.
 ``--from FOLDER`` copies what is there, a frozen config, into a run folder that is not made yet. ``--again CODE`` is the exit code that
 makes an operator start the run again: where it failed, and where a signal to any of its nodes has stopped it, which is how a machine is
-taken away. ``--input leash``: a line ``stop`` on the standard input asks the run to stop, and its end ends the run at once. ``--grace``
+taken away. ``--mark requeue`` is for a cluster that starts it again by itself: of such a signal, too, REQUEUE is left in the run folder, so
+that the next start is not stopped by it. ``--input leash``: a line ``stop`` on the standard input asks the run to stop, and its end ends the run at once. ``--grace``
 are the seconds between TERM and KILL.
 
 COMMAND starts the ranks, as torchrun does, in a session of its own, so that a terminal's Ctrl-C reaches them through us alone. The first
@@ -16,6 +17,7 @@ torchrun knows two endings only. How the run ended stands in ``ending.json``, wh
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -27,6 +29,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from forge.base.errors import FileError, ForgeError, ToolError
 from forge.base.files import make_folder, read_bounded, remove_file, write_atomic
+from forge.control.aborting import ABORT_GRACE, obeying_abort
 from forge.control.processes import end_family, family, identity
 from forge.control.requests import ABORT_FILE, ENDING_FILE, STOP_FILE, ask_to_stop
 from forge.launch.parent import adopt_orphans, end_with_parent
@@ -98,10 +101,12 @@ class Keeper:
         )
         self._root = identity(process.pid)
         self._watchdog.start(self._root)
-        code = process.wait()
+        with obeying_abort(self.folder, lambda: self.aborted):
+            code = process.wait()
         self._watchdog.stop()
         self._clear_up()
         if self.aborted:
+            self._tell_aborted()
             return _ABORTED
         after = ending_of(self.folder)
         if after is not None and after != before:
@@ -109,6 +114,12 @@ class Keeper:
         if self._watchdog.failed:
             return _FAILED  # torchrun may have been ended, too
         return code if code >= 0 else _SIGNALS - code
+
+    def _tell_aborted(self) -> None:
+        """Ranks that were ended could not write down how."""
+        with contextlib.suppress(FileError):
+            ending = json.dumps({"code": _ABORTED, "reason": "aborted"})
+            write_atomic(os.path.join(self.folder, ENDING_FILE), ending + "\n", durable=False)
 
     def _clear_up(self) -> None:
         """End whom the command has left behind: the descendants of a killed agent are our children now."""
@@ -123,7 +134,10 @@ class Keeper:
         again = number == signal.SIGINT and self._asked is not None
         if again and self._asked is not None and now - self._asked < _TWICE:
             return
-        if again or number == signal.SIGHUP or os.path.exists(os.path.join(self.folder, ABORT_FILE)):
+        if os.path.exists(os.path.join(self.folder, ABORT_FILE)):
+            self.grace = min(self.grace, ABORT_GRACE)
+            self._abort()
+        elif again or number == signal.SIGHUP:
             self._abort()
         elif self._asked is None:
             self._asked = now
@@ -131,7 +145,8 @@ class Keeper:
 
     def _stop(self) -> None:
         try:
-            if self.marks:
+            # Who was asked to stop before by somebody else stays stopped.
+            if self.marks and not os.path.exists(os.path.join(self.folder, STOP_FILE)):
                 write_atomic(os.path.join(self.folder, REQUEUE_FILE), "", durable=False)
             ask_to_stop(self.folder)
         except FileError as error:
@@ -164,16 +179,18 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command for the run in the folder that is named first."""
     meets, rest = _options(arguments)
     run_folder, *command = rest
-    if "from" in meets:
-        _take_over(meets.pop("from"), run_folder)
+    taken = meets.pop("from", None)
     leashed = meets.pop("input", "") == "leash"
     if leashed:
         threading.Thread(target=_heed, daemon=True).start()
     again = meets.pop("again", None)
+    marks = meets.pop("mark", "") == "requeue" or again is not None
     grace = float(meets.pop("grace", GRACE))
     if again is not None:
         _begin_again(run_folder)
     try:
+        if taken is not None:
+            _take_over(taken, run_folder)
         if meets:
             _meet(meets, run_folder, command)
         else:
@@ -184,11 +201,14 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _ABORTED
     keeper = Keeper(run_folder, grace)
-    keeper.marks = again is not None
+    keeper.marks = marks
     keeper.leashed = leashed
     keeper.listen()
     code = keeper.run(command)
-    return int(again) if again is not None and _taken_away(run_folder, code) else code
+    if again is None:
+        return code
+    # To an operator a code above 127 is a machine's failure, and who aborts a run does not want it again.
+    return int(again) if _taken_away(run_folder, code) else _STOPPED if code == _ABORTED else code
 
 
 def _heed() -> None:

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from forge.graph.node import Node
     from forge.launch.local import LocalPlan
     from forge.launch.preflight_devices import Devices
-    from forge.plan.capability import DeviceKind
+    from forge.launch.topology import Topology
+    from forge.plan.asked import DeviceKind
     from forge.plan.read import RunReading
 
-__all__ = ["preflight", "shared_preflight"]
+__all__ = ["handed_preflight", "preflight", "shared_preflight"]
 
 _CODE: Final = "preflight"
 _MASK: Final = "CUDA_VISIBLE_DEVICES"
+_MOST_NAMED: Final = 5
 
 
 def preflight(root: Node, main: str, plan: LocalPlan, output: str) -> list[Finding]:
@@ -49,6 +51,37 @@ def shared_preflight(root: Node, main: str, output: str) -> list[Finding]:
 
     reading = read_run(root, main)
     return [] if reading is None else disk_findings(root, reading, main, output)
+
+
+def handed_preflight(root: Node, main: str, topology: Topology) -> list[Finding]:
+    """What can be told of a run that other machines start, from its topology alone."""
+    from forge.plan.read import read_run
+
+    each, gpus = topology.nproc_per_node, topology.gpus_per_node
+    found = []
+    if gpus and each > gpus:
+        says = f"{each} processes do not fit on the {gpus} GPU{'s' * (gpus > 1)} that each node is asked for, each takes one"
+        found = [
+            _finding("launch.nproc_per_node", says, f"set launch.nproc_per_node={gpus}, or launch.gpus_per_node={each}")
+        ]
+    reading = read_run(root, main)
+    if reading is None or topology.min_nodes is None or topology.max_nodes is None:
+        return found
+    return [*found, *_elastic(reading, topology.min_nodes, topology.max_nodes, each)]
+
+
+def _elastic(reading: RunReading, least: int, most: int, each: int) -> list[Finding]:
+    """Whether the layout fits every number of nodes that the run may have while it goes on."""
+    if reading.layout is None or reading.parallel is None:
+        return []
+    refused = [nodes for nodes in range(least, most + 1) if reading.refusals(ranks=nodes * each)]
+    if not refused:
+        return []
+    some = ", ".join(map(str, refused[:_MOST_NAMED])) + (" ..." if len(refused) > _MOST_NAMED else "")
+    why = reading.refusals(ranks=refused[0] * each)[0]
+    says = f"the run may have {least} to {most} nodes, and would end with {some} of them: {why.what}: {why.why or why.what}"
+    hint = "leave a degree to the number of processes (dp_shard: -1 or dp_replicate: -1), or fix the number of nodes"
+    return [_finding(reading.prefix, says, hint)]
 
 
 def _kind(environment: Mapping[str, str], here: Devices) -> DeviceKind | None:
@@ -85,33 +118,15 @@ def _port(plan: LocalPlan) -> list[Finding]:
 def _layout(reading: RunReading, plan: LocalPlan, device: DeviceKind | None) -> list[Finding]:
     """What check could not know: how many processes there really are, and on what."""
     each = _number(plan, "nproc-per-node")
+    least, _, most = (plan.flags or {}).get("nnodes", "").partition(":")
+    if each is not None and least.isdecimal() and most.isdecimal() and int(most) > int(least):
+        return _elastic(reading, int(least), int(most), each)
     # Of several nodes, each may start another number of processes.
     if reading.layout is None or reading.parallel is None or each is None or _number(plan, "nnodes") != 1:
         return []
-    from forge.plan.capability import refusals
-    from forge.plan.read import origin_of
+    from forge.plan.findings import refusal_finding
 
-    found = refusals(
-        reading.shape,
-        reading.layout,
-        each,
-        sequence_length=reading.sequence_length,
-        batch_size=reading.batch_size,
-        device=device,
-        attention=reading.attention,
-        compiled=reading.settings.get("torch_compile") is True,
-        prefix=reading.prefix,
-    )
-    return [
-        Finding(
-            origin_of(reading.parallel, refusal.key),
-            f"{reading.prefix}.{refusal.key}" if refusal.key else reading.prefix,
-            f"{refusal.what}: {refusal.why}" if refusal.why else refusal.what,
-            f"possible: {' or '.join(refusal.nearest)}" if refusal.nearest else "",
-            code=_CODE,
-        )
-        for refusal in found
-    ]
+    return [refusal_finding(reading, one, _CODE) for one in reading.refusals(ranks=each, device=device, here=True)]
 
 
 def _number(plan: LocalPlan, flag: str) -> int | None:

@@ -45,7 +45,8 @@ def all_hosts(nodes: str) -> list[str]:
 def node_problems(command: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     """What stands in the way of what this node is told to start, each in one sentence."""
     words = list(command)
-    told = words[words.index(_PROCESSES) + 1] if _PROCESSES in words[:-1] else ""
+    # An operator of Kubernetes says it in the environment alone, where torchrun reads it.
+    told = words[words.index(_PROCESSES) + 1] if _PROCESSES in words[:-1] else environment.get("PET_NPROC_PER_NODE", "")
     if not told.isdecimal():
         return []
     says, hint = misfits(int(told), environment, devices_here())

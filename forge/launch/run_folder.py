@@ -12,16 +12,21 @@ from datetime import datetime, timezone
 from importlib.metadata import distributions
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.files import make_folder, write_atomic
+from forge.base.errors import FileError
+from forge.base.files import make_folder, read_bounded, write_atomic
+from forge.base.origin import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forge.launch.local import LocalLaunch
+    from forge.launch.topology import Topology
 
-__all__ = ["RUNS", "describe_run", "last_run_folder", "new_run_folder"]
+__all__ = ["RUNS", "describe_run", "last_run_folder", "new_run_folder", "read_topology", "write_topology"]
 
 RUNS: Final = "runs"
+_TOPOLOGY: Final = "topology.json"
+_LONGEST: Final = 1 << 20
 _GIT_SECONDS: Final = 10
 
 
@@ -56,6 +61,26 @@ def describe_run(folder: str, *, config: str, launch: LocalLaunch, project_folde
     write_atomic(os.path.join(folder, "config.yaml"), config)
     write_atomic(os.path.join(folder, "launch.json"), json.dumps(asdict(launch), indent=1))
     write_atomic(os.path.join(folder, "env.json"), json.dumps(_environment(project_folder), indent=1))
+
+
+def write_topology(folder: str, topology: Topology) -> None:
+    """Keep in a run folder where the run was handed to."""
+    make_folder(folder)
+    write_atomic(os.path.join(folder, _TOPOLOGY), json.dumps(asdict(topology), indent=1))
+
+
+def read_topology(folder: str) -> Topology | None:
+    """Where a run was handed to; None for one of this machine alone. FileError when that cannot be read."""
+    from forge.launch.topology import Mount, Topology
+
+    path = os.path.join(folder, _TOPOLOGY)
+    if not os.path.exists(path):
+        return None
+    try:
+        found = json.loads(read_bounded(path, _LONGEST))
+        return Topology(**{**found, "mounts": [Mount(**mount) for mount in found["mounts"]]})
+    except (ValueError, TypeError, KeyError) as error:
+        raise FileError(f"{shown_path(path)} does not say where the run was: {error}") from error
 
 
 def _environment(project_folder: str) -> dict[str, Any]:

@@ -25,9 +25,10 @@ __all__ = ["job_log", "sbatch_script"]
 _PORTS: Final = "$((20000 + SLURM_JOB_ID % 10000))"
 _TORCHRUN_PORT: Final = 29400
 _SHOWN: Final = "SLURM_|CUDA_|NCCL_|GLOO_|TORCH_|OMP_|UCX_|FI_|MASTER_"  # not all of them: others hold secrets
+# What is installed, without the seconds that torch takes to say so itself.
 _VERSIONS: Final = (
-    'import sys, torch; cuda = torch.cuda.is_available(); print("python", sys.version.split()[0], "torch", torch.__version__, '
-    '"cuda", torch.version.cuda, "nccl", torch.cuda.nccl.version() if cuda else None)'
+    'import sys; from importlib.metadata import distributions; names = ("torch", "transformers", "nvidia-cuda-runtime", "nvidia-nccl"); '
+    'print("python", sys.version.split()[0], *sorted(f"{one.name} {one.version}" for one in distributions() if one.name.startswith(names)))'
 )
 
 
@@ -122,15 +123,22 @@ def _has_port(endpoint: str) -> bool:
 
 
 def _told(topology: Topology) -> Iterator[str]:
-    if not topology.requeue and not topology.array:
+    if not _goes_on(topology):
         yield "# The time is nearly over: the run saves and ends."
         yield """trap 'touch "$run/STOP"' USR1"""
         return
-    yield "# The time is nearly over: the run saves and ends, and goes on in the next job."
-    yield "told=0"
-    yield """trap 'told=1; touch "$run/STOP"' USR1"""
     yield "# What asked the last job to stop does not ask this one."
     yield 'if [ -e "$run/REQUEUE" ]; then rm -f "$run/STOP" "$run/REQUEUE"; fi'
+    yield "# The time is nearly over: the run saves and ends, and goes on in the next job; not one that is to stop anyway."
+    if topology.requeue:
+        yield "told=0"
+    told = "told=1; " if topology.requeue else ""
+    yield f"""trap '[ -e "$run/STOP" ] || {{ {told}touch "$run/REQUEUE" "$run/STOP"; }}' USR1"""
+
+
+def _goes_on(topology: Topology) -> bool:
+    """Whether another start of the job, or the next one, takes the run further."""
+    return topology.requeue or topology.array is not None
 
 
 def _said() -> Iterator[str]:
@@ -146,10 +154,9 @@ def _started(topology: Topology) -> Iterator[str]:
     yield "# In the background, so that this shell hears the signal."
     cpus = f" --cpus-per-task={topology.cpus_per_node}" if topology.cpus_per_node else ""
     yield f"srun --wait=60{cpus} \\"
-    if topology.nodes > 1:
-        yield '  "$python" -m forge.launch.node --meet "$MASTER_ADDR:$MASTER_PORT" --nodes "$SLURM_NNODES" --id "$id" "$run" \\'
-    else:
-        yield '  "$python" -m forge.launch.node "$run" \\'
+    mark = " --mark requeue" if _goes_on(topology) else ""
+    meet = ' --meet "$MASTER_ADDR:$MASTER_PORT" --nodes "$SLURM_NNODES" --id "$id"' if topology.nodes > 1 else ""
+    yield f'  "$python" -m forge.launch.node{mark}{meet} "$run" \\'
     yield f'  "$python" -m torch.distributed.run --nnodes "$SLURM_NNODES" --nproc-per-node {topology.nproc_per_node} \\'
     restarts = f" --max-restarts {topology.max_restarts}" if topology.max_restarts else ""
     yield f'  --rdzv-backend c10d --rdzv-endpoint "$MASTER_ADDR:$MASTER_PORT" --rdzv-id "$id"{restarts} \\'
@@ -163,10 +170,5 @@ def _ended(topology: Topology) -> Iterator[str]:
     yield "wait $step; code=$?"
     yield 'echo "the run ended with $code, $(date)"'
     if topology.requeue:
-        yield "if [ $code -eq 3 ] && [ $told -eq 1 ]; then"
-        yield '  touch "$run/REQUEUE"'
-        yield '  scontrol requeue "$SLURM_JOB_ID"'
-        yield "fi"
-    elif topology.array:
-        yield 'if [ $code -eq 3 ] && [ $told -eq 1 ]; then touch "$run/REQUEUE"; fi'
+        yield 'if [ $code -eq 3 ] && [ $told -eq 1 ]; then scontrol requeue "$SLURM_JOB_ID"; fi'
     yield "exit $code"

@@ -35,6 +35,15 @@ _OVER: Final = {
     "PREEMPTED": 1,
 }
 
+_MEANS: Final = {
+    "CANCELLED": "somebody has cancelled it",
+    "TIMEOUT": "its time was over before the run had ended",
+    "NODE_FAIL": "one of its nodes was lost",
+    "OUT_OF_MEMORY": "it took more memory than it had asked for, see launch.memory_per_node",
+    "BOOT_FAIL": "one of its nodes did not start",
+    "PREEMPTED": "its place was given to another job",
+}
+
 
 class JobState(NamedTuple):
     """How a job is, in Slurm's words, and its exit code once it has ended; "" where nobody knows it any more."""
@@ -46,6 +55,12 @@ class JobState(NamedTuple):
     def over(self) -> bool:
         """Whether it has ended."""
         return self.state in _OVER or not self.state
+
+    @property
+    def words(self) -> str:
+        """The same for a person."""
+        means = _MEANS.get(self.state, "")
+        return f"{self.state}, {means}" if means else self.state or "forgotten by Slurm"
 
 
 def submit(script: str, *, folder: str) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from forge.base.errors import FileError
 from forge.base.files import make_folder, make_new_folder, read_bounded, write_atomic
 from forge.base.origin import shown_path
-from forge.launch.casualty import RankFacts, Verdict, casualty_page, from_plain, judge
+from forge.launch.casualty import RankFacts, Verdict, from_plain, judge
+from forge.launch.casualty_page import casualty_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ REPORT: Final = "casualty.txt"
 _CASUALTY: Final = "casualty-"
 _NODE: Final = "node-"
 _OFTEN: Final = 5.0  # seconds between two words of a node that its ranks come further
-_GATHER: Final = 3.0  # in which the other nodes have said what they found
+_GATHER: Final = 8.0  # in which the other nodes have said what they found, also where much runs there
 _LARGEST: Final = 8 << 20
 
 
@@ -48,6 +49,7 @@ class Neighbours:
 
     def __init__(self, run_folder: str) -> None:
         self._logs = os.path.join(run_folder, "logs")
+        self._words = os.path.join(self._logs, "nodes")
         self.run_folder = run_folder
         self.node, self.nodes = 0, 1
         self.moved = 0.0  # when another node has last come further, by the clock of this one
@@ -68,12 +70,21 @@ class Neighbours:
         if self.nodes == 1 or time.monotonic() < self._asked + _OFTEN:
             return
         self._asked = time.monotonic()
-        folder = os.path.join(self._logs, "nodes")
+        folder = self._words
         with contextlib.suppress(FileError, OSError):
             make_folder(folder)
-            text = json.dumps([beat.place for beat in beats])
+            text = json.dumps([{"rank": beat.rank, "host": beat.host, "place": beat.place} for beat in beats])
             write_atomic(os.path.join(folder, f"{_NODE}{self.node}.json"), text, durable=False)
             self._listen(folder)
+
+    def homes(self) -> dict[int, str]:
+        """The host of each rank that its node has spoken of, whatever has become of it since."""
+        found: dict[int, str] = {}
+        with contextlib.suppress(FileError, OSError, ValueError, TypeError, KeyError):
+            for name in os.listdir(self._words):
+                said = json.loads(read_bounded(os.path.join(self._words, name), _LARGEST))
+                found |= {int(one["rank"]): str(one["host"]) for one in said}
+        return found
 
     def call(self) -> bool:
         """Whether another node reports now, and did not when it was asked before."""
@@ -123,7 +134,7 @@ def casualty_report(
     write_atomic(os.path.join(folder, f"{_NODE}{neighbours.node}.json"), found, durable=False)
     nodes = _heard(folder, neighbours.nodes)
     ranks = _gathered(folder, nodes)
-    verdict = judge(ranks)
+    verdict = judge(ranks, neighbours.homes())
     path = os.path.join(neighbours.run_folder, REPORT)
     if neighbours.node != min(nodes):
         report = CasualtyReport(verdict, "", path)

@@ -59,7 +59,7 @@ def _problems(sheet: Sheet, read: Outline, text: str, findings: list[Finding]) -
     for finding in findings:
         if finding.code in not_ours:
             continue
-        message = f"{finding.message}, {finding.hint}" if finding.hint else finding.message
+        message = finding.text
         message = f"{finding.key}: {message}" if finding.key else message
         origin = finding.origin
         if origin is not None and origin.file == sheet.file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forge.graph.call_check import Finding
 from forge.graph.node import Call, Const
@@ -10,17 +10,20 @@ from forge.graph.walk import edges, find
 
 if TYPE_CHECKING:
     from forge.graph.node import Graph, Node
-    from forge.plan.capability import Refusal
     from forge.plan.read import RunReading
+    from forge.plan.refusal import Refusal
 
-__all__ = ["layout_findings"]
+__all__ = ["layout_findings", "refusal_finding"]
+
+_LENGTH: Final = ("dataset", "max_length")
+_POSITIONS: Final = ("model", "config", "max_position_embeddings")
+_FP8: Final = ("model", "fp8")
 
 
 def layout_findings(graph: Graph, main: str | None) -> list[Finding]:
     """A finding for each thing that stands in the way of the layout that a config asks for; nothing is built."""
-    if main is None or _is_one_process(graph.root, main):
+    if main is None or (_is_one_process(graph.root, main) and not _asks_for_more(graph.root, main)):
         return []  # most configs: the rest is not even imported for them
-    from forge.plan.capability import refusals
     from forge.plan.read import origin_of, read_run
 
     reading = read_run(graph.root, main)
@@ -28,18 +31,13 @@ def layout_findings(graph: Graph, main: str | None) -> list[Finding]:
         return []
     if reading.refused:
         return [Finding(origin_of(reading.parallel, ""), reading.prefix, reading.refused, code="layout")]
-    if reading.layout is None:
-        return []
-    found = refusals(
-        reading.shape,
-        reading.layout,
-        reading.ranks,
-        sequence_length=reading.sequence_length,
-        batch_size=reading.batch_size,
-        compiled=reading.settings.get("torch_compile") is True,
-        prefix=reading.prefix,
-    )
-    return [_finding(reading, refusal) for refusal in found]
+    return [refusal_finding(reading, refusal) for refusal in reading.refusals()]
+
+
+def refusal_finding(reading: RunReading, refusal: Refusal, code: str = "layout") -> Finding:
+    """What stands in the way of a run as a finding at the value that it hangs on."""
+    key, origin = reading.place(refusal)
+    return Finding(origin, key, refusal.reason, refusal.ways, code=code)
 
 
 def _is_one_process(root: Node, main: str) -> bool:
@@ -56,10 +54,9 @@ def _is_one_process(root: Node, main: str) -> bool:
     return plain and all(node is None or (isinstance(node, Const) and node.value == 1) for node in launched)
 
 
-def _finding(reading: RunReading, refusal: Refusal) -> Finding:
-    from forge.plan.read import origin_of
-
-    key = f"{reading.prefix}.{refusal.key}" if refusal.key else reading.prefix
-    message = f"{refusal.what}: {refusal.why}" if refusal.why else refusal.what
-    hint = f"possible: {' or '.join(refusal.nearest)}" if refusal.nearest else ""
-    return Finding(origin_of(reading.parallel, refusal.key), key, message, hint, code="layout")
+def _asks_for_more(root: Node, main: str) -> bool:
+    """Whether one process, too, may not have what is chosen: rows longer than the positions, products of 8 bits."""
+    found = [find(root, (main, *path)) for path in (_LENGTH, _POSITIONS, _FP8)]
+    length, positions, fp8 = (node.value if isinstance(node, Const) else None for node in found)
+    longer = isinstance(length, int) and isinstance(positions, int) and length > positions
+    return longer or fp8 not in (None, "none")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from forge.plan.capability import divisors, override_lines, refusals
+from forge.plan.asked import RunQuestion
+from forge.plan.capability import refusals
 from forge.plan.layout import Layout
 from forge.plan.memory import pipeline_memory
+from forge.plan.near import divisors, override_lines
 from forge.plan.pipeline import bubble_formula
 from forge.plan.speed import step_seconds
 
@@ -80,15 +82,16 @@ def _savings(setup: TrainingSetup) -> Iterator[tuple[TrainingSetup, str]]:
 
 def _fits(setup: TrainingSetup, layout: Layout, ranks: int, room: float) -> tuple[TrainingSetup, float] | None:
     """The setup in a layout and its peak, if that is possible and not above the room."""
-    found = refusals(
-        setup.shape,
-        layout,
-        ranks,
+    asked = RunQuestion(
+        shape=setup.shape,
+        layout=layout,
+        ranks=ranks,
         sequence_length=setup.sequence_length,
         batch_size=setup.batch_size,
         device=setup.device,
+        choices=setup.choices,
     )
-    if found or (layout.pp > 1 and setup.fused):
+    if refusals(asked):
         return None
     made = replace(setup, layout=layout, ranks=ranks)
     peak = max(memory.peak for memory in pipeline_memory(made))

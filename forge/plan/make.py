@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from forge.base.sizes import shown_size
 from forge.plan.arithmetic import arithmetic
-from forge.plan.capability import refusals
 from forge.plan.memory import pipeline_memory
 from forge.plan.read import setup_of
 from forge.plan.report import RunPlan
 from forge.plan.traffic import traffic
 
 if TYPE_CHECKING:
-    from forge.plan.capability import DeviceKind
+    from forge.plan.asked import DeviceKind
     from forge.plan.layout import Layout
     from forge.plan.read import RunReading
     from forge.plan.setup import TrainingSetup
@@ -36,17 +35,7 @@ def make_plan(
 
     A layout that the model does not allow is planned as far as it goes, and what stands in its way is in the plan.
     """
-    refused = refusals(
-        reading.shape,
-        layout,
-        ranks,
-        sequence_length=sequence_length or reading.sequence_length,
-        batch_size=reading.batch_size,
-        device=device,
-        attention=reading.attention,
-        compiled=reading.settings.get("torch_compile") is True,
-        prefix=reading.prefix,
-    )
+    refused = reading.refusals(layout=layout, ranks=ranks, device=device, sequence_length=sequence_length)
     setup = setup_of(reading, layout=layout, ranks=ranks, device=device, sequence_length=sequence_length)
     settings = reading.settings
     run = arithmetic(

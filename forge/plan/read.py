@@ -7,8 +7,11 @@ import os
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from forge.base.paths import parse_dotted
 from forge.graph.node import Call, Const, Expr, Map, Missing
 from forge.graph.walk import edges, find, fold
+from forge.plan.asked import Choices, RunQuestion
+from forge.plan.capability import refusals
 from forge.plan.layout import Layout
 from forge.plan.optimizer_state import optimizer_plan
 from forge.plan.setup import TrainingSetup
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 
     from forge.base.origin import Origin
     from forge.graph.node import Node
-    from forge.plan.capability import DeviceKind
+    from forge.plan.asked import DeviceKind
+    from forge.plan.refusal import Refusal
 
 __all__ = ["RunReading", "origin_of", "plain_data", "read_run", "setup_of"]
 
@@ -27,16 +31,17 @@ _MODEL: Final = "forge.ml.models.causal_lm"
 _LAYOUTS: Final = ("forge.ml.parallel.Layout", "forge.plan.layout.Layout")
 _LONGEST: Final = 1024
 _TYPES: Final = ("float32", "bfloat16", "float16")
-_SPARED: Final = ("eager",)
+_SPARED: Final = ("eager", "sdpa_math")
 
 
 @dataclass(frozen=True)
 class RunReading:
     """What was found: `problem` says why there is no `shape`, `refused` why there is no `layout`.
 
-    `parallel` is the node of the layout, and `settings` are those of the trainer as plain data.
+    `parallel` is the node of the layout, `root` that of the config, and `settings` are those of the trainer as plain data.
     """
 
+    root: Node
     settings: Mapping[str, Any]
     shape: ModelShape | None
     problem: str
@@ -60,16 +65,43 @@ class RunReading:
         return size if isinstance(size, int) else None
 
     @property
-    def attention(self) -> str | None:
-        """The attention that the config asks for."""
-        model = self.settings.get("model")
-        asked = model.get("attn_implementation") if isinstance(model, dict) else None
-        return asked if isinstance(asked, str) else None
-
-    @property
     def prefix(self) -> str:
         """The dotted path of the layout in the config."""
         return self.parallel.name if self.parallel is not None else "parallel"
+
+    def refusals(
+        self,
+        *,
+        layout: Layout | None = None,
+        ranks: int | None = None,
+        device: DeviceKind | None = None,
+        sequence_length: int | None = None,
+        here: bool = False,
+    ) -> list[Refusal]:
+        """What stands in the way of the run as the config has it, or with another layout, on other processes, with longer rows."""
+        layout = layout or self.layout
+        if layout is None:
+            return []
+        asked = RunQuestion(
+            shape=self.shape,
+            layout=layout,
+            ranks=self.ranks if ranks is None else ranks,
+            sequence_length=sequence_length or self.sequence_length,
+            batch_size=self.batch_size,
+            device=device,
+            here=here,
+            choices=Choices.of(self.settings),
+        )
+        return refusals(asked, self.prefix)
+
+    def place(self, refusal: Refusal) -> tuple[str, Origin | None]:
+        """The dotted path that a refusal hangs on, and where it is written."""
+        if refusal.key.startswith("/"):
+            key = refusal.key[1:]
+            above, _, last = key.rpartition(".")
+            return key, origin_of(find(self.root, parse_dotted(above)) if above else self.root, last)
+        key = f"{self.prefix}.{refusal.key}" if refusal.key else self.prefix
+        return key, origin_of(self.parallel, refusal.key)
 
 
 def read_run(root: Node, main: str | None) -> RunReading | None:
@@ -86,7 +118,15 @@ def read_run(root: Node, main: str | None) -> RunReading | None:
         shape, problem = None, str(error)
     nodes, each = _launch(root)
     return RunReading(
-        settings, shape, problem, layout, refused, parallel, _ranks(nodes * each, layout), each if nodes > 1 else 8
+        root,
+        settings,
+        shape,
+        problem,
+        layout,
+        refused,
+        parallel,
+        _ranks(nodes * each, layout),
+        each if nodes > 1 else 8,
     )
 
 
@@ -103,6 +143,7 @@ def setup_of(
     model = settings.get("model") or {}
     adapter = model.get("adapter") or {}
     weights = _weight_type(model.get("dtype"))
+    choices = Choices.of(settings)
     return TrainingSetup(
         shape=reading.shape,
         optimizer=optimizer_plan(optimizer["_target_"], optimizer),
@@ -114,13 +155,14 @@ def setup_of(
         accumulation=settings.get("gradient_accumulation_steps") or 1,
         weights=weights,
         precision=_precision(settings.get("mixed_precision"), weights, device),
-        rounding=bool(settings.get("stochastic_rounding")) and weights == "bfloat16",
+        rounding=choices.rounding and weights == "bfloat16",
         checkpointing=settings.get("gradient_checkpointing") or False,
         offload=bool(settings.get("enable_activation_offloading")),
-        fused=bool(settings.get("fuse_optim_with_backward")),
-        compiled=settings.get("torch_compile") is True,
+        fused=choices.fused,
+        compiled=choices.compiled,
         whole_logits=settings.get("loss") == "whole",
-        scores=reading.attention in _SPARED or (reading.shape.dropout and device == "cpu"),
+        scores=choices.attention in _SPARED or (reading.shape.dropout and device == "cpu"),
+        choices=choices,
         adapter_rank=adapter.get("r", 8) if adapter else None,
         four_bits=str(adapter.get("_target_", "")).endswith("QLora"),
     )

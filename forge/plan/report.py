@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forge.plan.arithmetic import RunArithmetic
-    from forge.plan.capability import Refusal
     from forge.plan.fit import Fitting
     from forge.plan.memory import RankMemory
+    from forge.plan.refusal import Refusal
     from forge.plan.setup import TrainingSetup
     from forge.plan.traffic import SentBytes
 

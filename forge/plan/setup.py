@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
+from forge.plan.asked import NOTHING_ELSE
 from forge.plan.layout import Layout
 from forge.plan.stages import layer_costs, split_layers, stage_bounds
 
 if TYPE_CHECKING:
-    from forge.plan.capability import DeviceKind
+    from forge.plan.asked import Choices, DeviceKind
     from forge.plan.optimizer_state import OptimizerPlan
     from forge.plan.shape import ModelShape
 
@@ -37,7 +38,7 @@ class TrainingSetup:
     `batch_size` are the rows a process takes at a time and `sequence_length` their tokens; `checkpointing` is what the trainer
     calls gradient_checkpointing. With an `adapter_rank` only an adapter of that rank is trained, on weights of four bits where
     `four_bits` says so. `whole_logits` is a loss that has the logits of all tokens at once; `scores` an attention that
-    keeps one number for each pair of tokens.
+    keeps one number for each pair of tokens. `choices` are what a layout may not go with.
     """
 
     shape: ModelShape
@@ -59,6 +60,7 @@ class TrainingSetup:
     scores: bool = False
     adapter_rank: int | None = None
     four_bits: bool = False
+    choices: Choices = NOTHING_ELSE
 
     @property
     def weight_size(self) -> int:

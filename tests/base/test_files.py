@@ -20,6 +20,7 @@ from forge.base.files import (
     make_private_folder,
     map_new_file,
     move_folder,
+    open_part,
     open_second,
     read_bounded,
     remove_file,
@@ -315,3 +316,13 @@ def test_what_is_put_into_a_mapped_file_is_there_for_others_at_once(tmp_path: Pa
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(FileError, match="cannot write"):
         map_new_file(tmp_path / "nosuch" / "x", 8)
+
+
+def test_a_part_of_a_file_is_added_to(tmp_path: Path) -> None:
+    for piece in (b"one", b"two"):
+        with open_part(tmp_path / "part") as part:
+            assert part.tell() == os.path.getsize(tmp_path / "part")
+            part.write(piece)
+    assert (tmp_path / "part").read_bytes() == b"onetwo"
+    with pytest.raises(FileError):
+        open_part(tmp_path / "none" / "part")

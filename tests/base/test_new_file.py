@@ -70,3 +70,12 @@ def test_a_write_that_takes_only_a_part_is_gone_on_with(tmp_path: Path, monkeypa
         file.write(b"12345678")
         file.write(b"9")
     assert (tmp_path / "a").read_bytes() == b"123456789"
+
+
+def test_a_file_that_nobody_checks_is_not_hashed(tmp_path: Path) -> None:
+    with NewFile(tmp_path / "a", hashed=False) as file:
+        file.write(b"x" * (9 << 20))
+        assert "forge-sha256" not in {thread.name for thread in threading.enumerate()}
+    assert (tmp_path / "a").stat().st_size == file.size == 9 << 20
+    with pytest.raises(ValueError, match="without a hash"):
+        assert file.sha256

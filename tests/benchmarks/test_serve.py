@@ -58,18 +58,19 @@ def port() -> Iterator[int]:
 
 def test_servers_are_asked_in_turn_and_compared(serve: ModuleType, port: int) -> None:
     options = argparse.Namespace(clients="1,32", tokens=4, rounds=2, size="tiny", threads=1)
-    servers = [serve.Server(name, "m", port) for name in (serve.OURS, serve.BATCHED, serve.PLAIN)]
+    servers = [serve.Server(name, "m", port, os.getpid()) for name in (serve.OURS, serve.BATCHED, serve.PLAIN)]
     table = serve.compare(servers, options)
     assert [row[:2] for row in table.rows] == [
         (clients, name) for clients in ("1", "32") for name in (serve.OURS, serve.BATCHED, serve.PLAIN)
     ]
     assert [row[-2] for row in table.rows] == ["-", "-", "-", "≥ 1.2x", "-", "-"]
     assert "first token" in table.markdown()
+    assert all(int(row[5]) > 0 for row in table.rows)
 
 
 def test_a_text_that_ended_early_is_no_measurement(serve: ModuleType, port: int) -> None:
     with pytest.raises(SystemExit, match="'stop'"):
-        asyncio.run(serve.ask(serve.Server("peer", "other", port), 1, 4))
+        asyncio.run(serve.ask(serve.Server("peer", "other", port, os.getpid()), 1, 4))
 
 
 @pytest.mark.torch

@@ -14,6 +14,8 @@ from forge.control.known import job_of_run
 from forge.control.processes import identity
 from forge.control.record import change_record
 from forge.control.register import register
+from forge.launch.run_folder import write_topology
+from forge.launch.topology import Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +67,28 @@ def test_what_the_files_now_say_otherwise_is_told(made: Make, project: Path) -> 
     notes = rerun(job, [], resumes=True).notes
     assert notes[0] == "what is otherwise than then:"
     assert "trainer.max_steps" in notes[1]
+
+
+def test_a_run_on_several_machines_goes_there_again(made: Make) -> None:
+    job = made()
+    hosts = Topology(kind="ssh", hosts=("a:2", "b"), nodes=2)
+    write_topology(job.record.run, hosts)
+    again = rerun(job, ["trainer.max_steps=5"], resumes=True)
+    assert again.topology == hosts
+    assert again.line.endswith("resume_from_checkpoint=auto trainer.max_steps=5 --hosts a:2,b")
+    assert again.planned.folder != job.record.run
+    elsewhere = "+launch={_target_: forge.launch.topology.Topology, kind: slurm, nodes: 3}"
+    assert rerun(job, [elsewhere], resumes=True).topology == Topology(kind="slurm", nodes=3)
+    write_topology(job.record.run, Topology(kind="slurm", requeue=True))
+    trainer = rerun(job, [], resumes=False).planned.config.data()["trainer"]
+    assert trainer["resume_from_checkpoint"] == "auto"  # when it is queued again
+
+
+def test_a_checkpoint_may_be_named(made: Make) -> None:
+    assert (
+        "resume_from_checkpoint=/run/checkpoints/checkpoint-7"
+        in rerun(made(), [], resumes=True, checkpoint="/run/checkpoints/checkpoint-7").line
+    )
 
 
 def test_what_cannot_start_again_is_told(made: Make) -> None:

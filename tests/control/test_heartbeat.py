@@ -79,6 +79,13 @@ def test_what_is_no_heartbeat_is_left_out(heart: Heart, tmp_path: Path) -> None:
     assert [beat.rank for beat in read_beats(str(tmp_path))] == [5]
 
 
+def test_a_rank_that_has_only_made_its_file_is_not_there_yet(heart: Heart, tmp_path: Path) -> None:
+    heart.mark("x")
+    head = (tmp_path / "rank-5.beat").read_bytes()[:1024]
+    (tmp_path / "rank-6.beat").write_bytes(head.ljust(4096, b"\0"))
+    assert len(read_beats(str(tmp_path))) == 1
+
+
 def test_a_heartbeat_outlives_its_process(tmp_path: Path) -> None:
     code = "from forge.control.heartbeat import own_heart as o; import os; o().mark('data', 7); os.kill(os.getpid(), 9)"
     environment = {**os.environ, HEARTBEATS: str(tmp_path), "RANK": "2"}

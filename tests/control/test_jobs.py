@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.base.errors import ToolError, UsageError
+from forge.control.door import DOOR_FILE
 from forge.control.jobs import abort, cleanup, save_now, set_now, stop, tell, wait_for_end, was_told
 from forge.control.known import find_job, known_jobs, spoken_time
 from forge.control.processes import family, identity, is_alive
@@ -48,6 +50,13 @@ for step in range(3000):
     if os.path.exists(os.path.join(run, "STOP")):
         sys.exit(3)
     time.sleep(0.005)
+"""
+
+OPENS = f"""
+import sys
+from forge.control.door import Door
+Door(sys.argv[1]).open()
+{SAVES}
 """
 
 SETS = """
@@ -375,14 +384,18 @@ def test_a_job_goes_by_what_it_is_told(begin: Start) -> None:
         set_now(job, {"lr_scale": 2})
 
 
-def test_a_process_that_only_a_run_folder_names_is_not_ended(begin: Start, until: Until) -> None:
+def test_a_process_that_only_a_run_folder_names_is_not_ended(
+    begin: Start, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = begin()
     until(lambda: steps_of(job))
     remove_records([job.id])
     found = find_job(job.record.run)
     assert found.running
-    with pytest.raises(UsageError, match="in no list of jobs of yours"):
-        abort(found)
+    monkeypatch.setattr("forge.control.jobs._FAR", 0.3)
+    with pytest.raises(ToolError, match="was asked to end at once, and nothing has been heard of its end"):
+        abort(found)  # this one does not look for ABORT
+    assert is_alive(job.record.process)
     other = ended()
     assert other == job.id  # the number is free again: another job is meant by it
     stop(found)
@@ -392,8 +405,31 @@ def test_a_process_that_only_a_run_folder_names_is_not_ended(begin: Start, until
     assert read_record(other) is not None
 
 
-def test_what_runs_elsewhere_is_not_aborted_from_here() -> None:
+def test_what_runs_elsewhere_is_asked_to_end_itself(tmp_path: Path, until: Until) -> None:
     id_ = ended()
-    change_record(id_, ended="", host="node7", process=identity(os.getpid()))
-    with pytest.raises(UsageError, match="tiny-1 runs on node7"):
-        abort(find_job(id_))
+    change_record(id_, ended="", run=str(tmp_path), host="node7", process=identity(os.getpid()))
+
+    def end_there() -> None:
+        until((tmp_path / "ABORT").exists)
+        change_record(id_, ended=moment(), code=130)
+
+    there = threading.Thread(target=end_there)
+    there.start()
+    assert abort(find_job(id_)).state == "aborted"
+    there.join()
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_PEERCRED"), reason="no door where the system names no peer")
+def test_on_its_machine_a_job_is_asked_at_its_door(begin: Start, until: Until) -> None:
+    job = begin(program=OPENS)
+    until((Path(job.record.run) / DOOR_FILE).exists)
+    answers = [save_now(job) for _ in range(5)]
+    assert [answer.step for answer in answers] == sorted({answer.step for answer in answers})
+    job = find_job(job.id)
+    os.kill(job.record.process.pid, signal.SIGSTOP)  # whoever sits behind the door may fall silent
+    asked = threading.Thread(target=save_now, args=(job,))
+    asked.start()
+    until((Path(job.record.run) / "SAVE").exists)
+    os.kill(job.record.process.pid, signal.SIGCONT)
+    asked.join(30)
+    assert not asked.is_alive()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from forge.base.errors import UsageError
+from forge.control.caller import call
 from forge.control.known import FACTS, KnownJob, as_now, find_job, job_of_run, spoken_time
 from forge.control.processes import identity
 from forge.control.progress import RunProgress, write_progress
-from forge.control.record import change_record, read_record, remove_records
+from forge.control.record import change_record, read_copy, read_record, remove_records
 from forge.control.register import Registration, register
+from forge.control.requests import ask_to_abort, ask_to_save, ask_to_stop, save_answer
+from forge.control.settings import ask_to_set, set_answer
+from forge.report.status import status_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,3 +154,70 @@ def test_a_real_job_is_the_one_of_its_folder(begin: Start) -> None:
     found = job_of_run(job.record.run)
     assert isinstance(found, KnownJob)
     assert (found.id, found.running) == (job.id, True)
+
+
+NESTED = "[" * 3000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (name, text)
+        for name in ("job.json", "progress.json", "ending.json", "saved.json", "settings.json", "run.json", "door.json")
+        for text in (NESTED, "[]", "[3]", '[{"token": "t"}]', '{"step": "x", "code": [], "config": 3}', "null", "\0")
+    ],
+)
+def test_what_lies_in_a_strange_run_folder_harms_nobody(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "run.json").write_text('{"config": "tiny", "project": "demo", "overrides": ["a=1"]}')
+    (tmp_path / name).write_text(text)
+    job = job_of_run(str(tmp_path))
+    if job is not None:
+        assert job.sentence()
+        assert status_lines(job)
+    assert save_answer(str(tmp_path), "t") is set_answer(str(tmp_path), "t") is call(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"process": ["1", "x"]},
+        {"process": [1, 2]},
+        {"overrides": [3]},
+        {"started": "2026-01-01T00:00:00"},
+        {"code": "x"},
+        {"config": None},
+        {"cluster": 3},
+    ],
+)
+def test_a_record_that_forge_has_not_written_is_none(tmp_path: Path, changes: dict[str, Any]) -> None:
+    id_ = register(config="tiny", project="demo", overrides=[], run_folder=str(tmp_path)).id
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    assert read_copy(str(tmp_path)) is None
+    assert find_job(id_).running
+
+
+def test_a_folder_that_is_called_like_a_job_is_that_folder(tmp_path: Path) -> None:
+    id_ = register(config="tiny", project="demo", overrides=[], run_folder="/nowhere").id
+    folder = tmp_path / id_
+    folder.mkdir()
+    (folder / "run.json").write_text('{"config": "other", "project": "demo", "overrides": []}')
+    assert find_job(str(folder)).config == "other"
+    assert find_job(id_).config == "tiny"
+
+
+def test_a_link_in_a_strange_run_folder_is_not_followed(tmp_path: Path) -> None:
+    """Who may write there could let a request of another user's replace that user's own files."""
+    own = tmp_path / "own"
+    run = tmp_path / "run"
+    run.mkdir()
+    for name, ask in (("STOP", ask_to_stop), ("ABORT", ask_to_abort), ("SAVE", ask_to_save), ("SET", set_it)):
+        own.write_text("")
+        (run / name).symlink_to(own)
+        ask(str(run))
+        assert own.read_text() == ""
+        assert not (run / name).is_symlink()
+
+
+def set_it(run: str) -> None:
+    ask_to_set(run, {"lr_scale": 0.5})

@@ -1,4 +1,7 @@
-"""In place of torchrun, as far as it matters to what looks after it: it starts two ranks in sessions of their own, and ends with them."""
+"""In place of torchrun, as far as it matters to what looks after it: it starts ranks in sessions of their own, and ends with them.
+
+Two of them, or as many as torchrun's flags say, of which nothing else is looked at.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,22 @@ import time
 
 
 def main() -> int:
-    """Run the command as two ranks; 1 when one of them fails, which ends the other."""
+    """Run the command as the ranks of a node; 1 when one of them fails, which ends the others."""
+    words = sys.argv[1:]
+    flags: dict[str, str] = {}
+    while words[0].startswith("--"):
+        name, value, *words = words
+        flags[name] = value
+    count = int(flags.get("--nproc-per-node", "2"))
+    first = int(os.environ.get("FIRST_RANK", count * int(os.environ.get("SLURM_NODEID", "0"))))
+    world = str(count * int(flags.get("--nnodes", "1")))
     ranks = [
         subprocess.Popen(
-            [sys.executable, *sys.argv[1:]],
-            env={"WORLD_SIZE": "2", **os.environ, "RANK": str(rank + int(os.environ.get("FIRST_RANK", "0")))},
+            [sys.executable, *words],
+            env={"WORLD_SIZE": world, **os.environ, "RANK": str(first + rank)},
             start_new_session=True,
         )
-        for rank in range(2)
+        for rank in range(count)
     ]
 
     def end(*_: object) -> None:

@@ -1,24 +1,28 @@
-"""A Slurm of our own on this machine: controller, munge and virtual nodes, from Debian's slurm-wlm and munge, as root.
+"""A Slurm of our own on this machine: hosts in network namespaces, of which one has the controller; from Debian's slurm-wlm and munge.
 
-python tests/launch/slurm_cluster.py up FOLDER [NODES]      # prints the line that makes it the Slurm of a shell
+python tests/launch/slurm_cluster.py up FOLDER [NODES]      # as root; prints the line that opens a shell on its host ``login``
 python tests/launch/slurm_cluster.py down FOLDER
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import subprocess
+import shlex
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from namespaces import Network
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LOGIN = "login"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel", "sinfo")
 CONFIG = """\
 ClusterName=forge
-SlurmctldHost=localhost
-SlurmctldPort={port}
+SlurmctldHost=login({address})
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -30,6 +34,7 @@ SlurmctldPidFile={folder}/run/slurmctld.pid
 SlurmdPidFile={folder}/run/slurmd.%n.pid
 SlurmctldLogFile={folder}/log/slurmctld.log
 SlurmdLogFile={folder}/log/slurmd.%n.log
+SlurmdTimeout={patience}
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -42,114 +47,102 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 SwitchType=switch/none
 JobRequeue=1
-KillWait=5
+KillWait=10
 MinJobAge=3600
 InactiveLimit=0
 Waittime=0
 SchedulerParameters=batch_sched_delay=1,sched_interval=2,bf_interval=2
 """
+NODE = "NodeName={name} NodeAddr={address} CPUs=4 RealMemory=8000\n"
+PARTITION = "PartitionName=main Nodes={nodes} Default=YES MaxTime=INFINITE State=UP\n"
 
 
-def missing() -> str:
-    """Why there can be no Slurm here; empty when there can."""
-    if os.geteuid() != 0:
-        return "it takes root"
-    absent = [name for name in PROGRAMS if _program(name) is None]
-    return f"{', '.join(absent)}: apt-get install slurm-wlm munge" if absent else ""
+class Slurm:
+    """A cluster of hosts ``n1``, ``n2`` ..., and a host ``login`` from which jobs are submitted; a node is down after ``patience`` seconds."""
 
+    def __init__(self, folder: Path, nodes: int = 2, patience: int = 300) -> None:
+        self.folder = folder
+        self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
+        self.network = Network(folder / "hosts", [LOGIN, *self.nodes])
+        self.patience = patience
+        self.variables = {"SLURM_CONF": str(folder / "slurm.conf")}
 
-def _program(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    def __enter__(self) -> Self:
+        """Start it."""
+        try:
+            self.up()
+        except BaseException:
+            self.down()
+            raise
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        self.down()
 
-def up(folder: Path, nodes: int = 2, port: int = 16817) -> str:
-    """Start it and wait until its nodes are idle; the path of its configuration, for SLURM_CONF."""
-    for name in ("ctl", "log", "run", *(f"spool/n{number}" for number in range(1, nodes + 1))):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    lines = [
-        f"NodeName=n{number} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port + number} CPUs=4 RealMemory=8000"
-        for number in range(1, nodes + 1)
-    ]
-    lines.append(f"PartitionName=main Nodes=n[1-{nodes}] Default=YES MaxTime=INFINITE State=UP")
-    config = folder / "slurm.conf"
-    config.write_text(CONFIG.format(folder=folder, port=port) + "\n".join(lines) + "\n")
-    key = folder / "munge.key"
-    if not key.exists():
-        key.write_bytes(os.urandom(1024))
-        key.chmod(0o400)
-    _start(folder, "munged", "--force", f"--key-file={key}", *_munge(folder))
-    _start(folder, "slurmctld", "-c")
-    for number in range(1, nodes + 1):
-        _start(folder, "slurmd", "-N", f"n{number}")
-    _until_idle(folder, nodes)
-    return str(config)
+    def up(self) -> None:
+        """Start it, and wait until its nodes are idle."""
+        for name in ("ctl", "log", "run", *(f"spool/{node}" for node in self.nodes)):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self._write_config()
+        self.network.up()
+        key = self.folder / "munge.key"
+        if not key.exists():
+            key.write_bytes(os.urandom(1024))
+            key.chmod(0o400)
+        self.said("munged", "--force", f"--key-file={key}", *self._munge_places())
+        self.said("slurmctld", "-c")
+        for node in self.nodes:
+            self.start_node(node)
+        self.until_idle()
 
+    def down(self) -> None:
+        """End it, with the jobs that are left."""
+        self.network.down()
 
-def _munge(folder: Path) -> list[str]:
-    places = {"socket": "munge.socket", "pid-file": "munged.pid", "seed-file": "munge.seed", "log-file": "munged.log"}
-    return [f"--{name}={folder}/run/{file}" for name, file in places.items()]
+    def said(self, *words: str, host: str = LOGIN) -> str:
+        """What a program of Slurm prints on a host."""
+        return self.network.said(host, *words, **self.variables)
 
+    def start_node(self, node: str) -> None:
+        """Let a host take part in it."""
+        self.said("slurmd", "-N", node, host=node)
 
-def _start(folder: Path, name: str, *words: str) -> None:
-    command = [_program(name) or name, *words]
-    subprocess.run(command, check=True, env={**os.environ, "SLURM_CONF": f"{folder}/slurm.conf"}, timeout=60)
+    def until_idle(self) -> None:
+        """Wait until its nodes are idle."""
+        end = time.monotonic() + 60
+        while len(self.said("sinfo", "-h", "-N", "-t", "idle", "-o", "%N").split()) < len(self.nodes):
+            if time.monotonic() > end:
+                raise TimeoutError(f"the nodes of {self.folder} do not become idle: see {self.folder}/log")
+            time.sleep(0.2)
 
+    def _write_config(self) -> None:
+        address = self.network.addresses
+        text = CONFIG.format(folder=self.folder, address=address[LOGIN], patience=self.patience)
+        text += "".join(NODE.format(name=node, address=address[node]) for node in self.nodes)
+        (self.folder / "slurm.conf").write_text(text + PARTITION.format(nodes=",".join(self.nodes)))
 
-def _until_idle(folder: Path, nodes: int) -> None:
-    end = time.monotonic() + 60
-    environment = {**os.environ, "SLURM_CONF": f"{folder}/slurm.conf"}
-    while time.monotonic() < end:
-        said = subprocess.run(
-            ["sinfo", "-h", "-N", "-t", "idle", "-o", "%N"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if len(said.stdout.split()) == nodes:
-            return
-        time.sleep(0.2)
-    raise TimeoutError(f"the nodes of {folder} do not become idle: see {folder}/log")
-
-
-def down(folder: Path) -> None:
-    """End it, with the jobs that are left."""
-    environment = {**os.environ, "SLURM_CONF": f"{folder}/slurm.conf"}
-    subprocess.run(["scancel", "--full", "--user=root", "--signal=KILL"], env=environment, check=False, timeout=60)
-    end = time.monotonic() + 15
-    while (
-        time.monotonic() < end
-        and subprocess.run(["squeue", "-h"], env=environment, capture_output=True, check=False).stdout
-    ):
-        time.sleep(0.2)
-    for name in ("slurmd.*", "slurmctld", "munged"):
-        for file in (folder / "run").glob(f"{name}.pid"):
-            pid = int(file.read_text())
-            try:
-                os.kill(pid, signal.SIGTERM)
-            except ProcessLookupError:
-                continue
-            _wait_for(pid)
-
-
-def _wait_for(pid: int) -> None:
-    end = time.monotonic() + 15
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
-        time.sleep(0.05)
-    if Path(f"/proc/{pid}").exists():
-        os.kill(pid, signal.SIGKILL)
+    def _munge_places(self) -> list[str]:
+        places = {
+            "socket": "munge.socket",
+            "pid-file": "munged.pid",
+            "seed-file": "munge.seed",
+            "log-file": "munged.log",
+        }
+        return [f"--{name}={self.folder}/run/{file}" for name, file in places.items()]
 
 
 def main() -> None:
     """Start or end the one in a folder."""
     verb, folder = sys.argv[1], Path(sys.argv[2]).resolve()
+    there = len(list((folder / "spool").glob("n*")))
+    slurm = Slurm(folder, int(sys.argv[3]) if len(sys.argv) > 3 else there or 2)
     if verb == "down":
-        down(folder)
+        slurm.down()
         return
-    if why := missing():
-        sys.exit(f"there can be no Slurm here: {why}")
-    config = up(folder, int(sys.argv[3]) if len(sys.argv) > 3 else 2)
-    sys.stdout.write(f"export SLURM_CONF={config}\n")
+    slurm.up()
+    shell = slurm.network.command(LOGIN, "env", f"SLURM_CONF={folder}/slurm.conf", "bash")
+    sys.stdout.write(f"{shlex.join(shell)}\n")
 
 
 if __name__ == "__main__":

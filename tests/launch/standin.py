@@ -3,6 +3,7 @@
 ``N``: with this code. ``wait``: when there is a file STOP, as a run does. ``deaf``: never, and it does not hear TERM. ``die``: the second rank
 fails. ``flaky``: the second rank fails the first time. ``child``: it starts a process that would outlive it. ``hang``, ``stopped``,
 ``killed``, ``leaves``, ``blamed``, ``ended``, ``behind``: the second rank does that after a step, and the others wait for it in vain.
+``again``: it waits the first time, and is done the second time unless there is a file STOP.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,12 +34,19 @@ def say_how(code: int) -> None:
 
 def wait() -> int:
     """Go on until somebody says stop; the code of the run."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + float(os.environ.get("WAIT", "60"))
     while time.monotonic() < end:
         if (RUN / "STOP").exists():
             return 3
         time.sleep(0.02)
     return 1
+
+
+def again() -> int:
+    """Wait in the first job, be done in the next one."""
+    if os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
+        return wait()
+    return 3 if (RUN / "STOP").exists() else 0
 
 
 def leave_a_child() -> None:
@@ -90,7 +99,7 @@ def main() -> int:
         }
     }
     print(f"rank {RANK} speaks", flush=True)  # noqa: T201 - that is its part
-    (RUN / f"rank-{RANK}.json").write_text(json.dumps({**told, "pid": os.getpid()}))
+    (RUN / f"rank-{RANK}.json").write_text(json.dumps({**told, "pid": os.getpid(), "host": socket.gethostname()}))
     if HOW == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(60)
@@ -98,13 +107,15 @@ def main() -> int:
         leave_a_child()
     first = not (RUN / "failed-once").exists()
     if RANK == 1 and (HOW == "die" or (HOW == "flaky" and first)):
+        while not (RUN / "rank-0.json").exists():
+            time.sleep(0.02)  # nobody dies before the other one is known
         (RUN / "failed-once").touch()
         return 1
     if HOW == "flaky" and first:
         time.sleep(60)
     if HOW in {"hang", "stopped", "killed", "blamed", "ended", "behind", "leaves"}:
         return go_wrong()
-    code = int(HOW) if HOW.isdecimal() else 0 if HOW == "flaky" else wait()
+    code = int(HOW) if HOW.isdecimal() else 0 if HOW == "flaky" else again() if HOW == "again" else wait()
     say_how(code)
     return 1 if code == 1 else 0
 

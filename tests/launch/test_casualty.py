@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from forge.launch.casualty import CallFrame, RankFacts, casualty_page, exit_words, from_plain, judge, main_stack
+from forge.launch.casualty import CallFrame, RankFacts, exit_words, from_plain, judge, main_stack, rank_names
 
 GONE = "X"
 COLLECTIVE = (
@@ -91,6 +91,8 @@ def test_a_node_that_is_gone_is_the_cause_of_what_the_others_say() -> None:
     lost = facts(0, size=4, state=GONE, code=1, told=True, words=closed)
     assert str(judge([lost, facts(1, size=4)])) == "ranks 2-3 gave no answer, nor did their node"
     assert str(judge([facts(0, size=2)])) == "rank 1 gave no answer, nor did its node"
+    homes = {0: "hal", 1: "hal", 2: "dave", 3: "dave"}
+    assert str(judge([lost, facts(1, size=4)], homes)) == "ranks 2-3 gave no answer, nor did their node dave"
     assert judge([lost, facts(1, size=4, state=GONE, code=1, told=True, words="ValueError: bad")]).ranks == (1,)
 
 
@@ -111,33 +113,23 @@ def test_how_a_process_ended(code: int | None, words: str) -> None:
     assert words in exit_words(code)
 
 
-def test_a_page_names_the_rank_and_shows_every_stack_once() -> None:
-    ranks = [facts(rank, size=300) for rank in range(298)] + [facts(298, size=300, stack=NAP, words="so long")]
-    verdict = judge(ranks)
-    text = casualty_page(ranks, verdict, when="now", run="/runs/a", then="the run is ended", details="/runs/a/logs")
-    lines = text.splitlines()
-    assert lines[0] == "casualty: rank 298 hangs in fetch (/p/data.py:12), and the others wait for it"
-    assert len(lines) <= 60
-    assert lines[4].split() == ["298", "hal", "398", "3", "data", "31", "s", "not", "in", "a", "collective"]
-    assert "and 283 more ranks" in lines
-    assert "of 1 more rank nothing was heard: their node does not answer" in lines
-    assert "ranks 0-297, innermost call first" in lines
-    assert "  all_reduce (torch/distributed/distributed_c10d.py:3252)" in lines
-    assert "rank 298 said: so long" in lines
+def test_hosts_that_wait_for_one_another_have_lost_what_joins_them() -> None:
+    said = "what joins dave, hal may be cut, `forge doctor --hosts dave,hal` looks at it"
+    assert str(judge([facts(0), facts(1, host="dave")])) == f"all ranks wait for one another: {said}"
+    ahead = judge([facts(0), facts(1, host="dave", stack=OTHER, marks=25)])
+    assert ahead.ranks == (1,)
+    assert str(ahead).endswith(f"; or {said}")
+    gone = facts(0, state=GONE, code=1, told=True, words="RuntimeError: Timed out waiting 7500ms", gone=1.0)
+    assert said in str(judge([gone, facts(1, host="dave")]))
+    assert str(judge([gone, facts(1)])).startswith("rank 0 failed: RuntimeError: Timed out")
+    assert judge([gone, facts(1, host="dave", state="T")]).ranks == (1,)
+    hosts = [facts(rank, size=9, host=f"n{rank}") for rank in range(9)]
+    assert "n0, n1, n2, n3, 5 more may be cut" in str(judge(hosts))
 
 
-def test_the_states_of_ranks_are_words() -> None:
-    states = {
-        "exit code 1": facts(state=GONE, code=1),
-        "stopped": facts(state="T"),
-        "held by a debugger": facts(state="t"),
-        "in a system call that cannot be interrupted": facts(state="D"),
-        "gave no stack": facts(stack=()),
-        "may wait for its device": facts(stack=ENGINE),
-    }
-    for words, one in states.items():
-        text = casualty_page([one], judge([one]), when="", run="", then="", details="")
-        assert words in text.splitlines()[4]
+def test_ranks_are_named_by_their_numbers() -> None:
+    assert rank_names([facts(3)]) == "rank 3"
+    assert rank_names(facts(rank) for rank in (7, 0, 1, 2)) == "ranks 0-2, 7"
 
 
 def test_facts_travel_as_plain_data() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from clusters import endings_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 COUNT = 200 if os.environ.get("FORGE_FULL") else 2
@@ -17,13 +18,14 @@ COUNT = 200 if os.environ.get("FORGE_FULL") else 2
 @pytest.mark.timeout(3600)
 def test_every_run_ends_well(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "many_endings.py"), str(tmp_path / "small"), str(COUNT)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    assert json.loads(done.stdout) == [[0, 0]] * COUNT
+    from small_run import freeze, make_project
+
+    project = make_project(tmp_path / "small")
+    overrides = ("trainer.max_steps=2", "trainer.eval_strategy=no", "parallel=fsdp")
+    runs = [
+        freeze(project, str(number), f"trainer.output_dir={project}/out/{number}", *overrides)
+        for number in range(COUNT)
+    ]
+    assert endings_of(runs, 2) == [[0, 0]] * COUNT
     for number in range(COUNT):
-        assert (tmp_path / "small" / "out" / str(number) / "model.safetensors").exists()
+        assert (project / "out" / str(number) / "model.safetensors").exists()

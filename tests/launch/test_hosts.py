@@ -113,6 +113,12 @@ def ended(process: subprocess.Popen[str]) -> str:
     return errors
 
 
+def test_a_host_that_ends_is_seen_while_the_first_one_goes_on(begin: Callable[..., Any]) -> None:
+    process = begin("wait", unreached=True)
+    assert "ssh could not reach host" in ended(process)
+    assert process.returncode == 255
+
+
 @pytest.mark.parametrize("code", [0, 2])
 def test_how_the_run_ended_is_the_exit_code(begin: Callable[..., Any], code: int) -> None:
     process = begin(str(code))

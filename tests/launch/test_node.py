@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.control.processes import identity
+from forge.control.jobs import abort
+from forge.control.known import find_job
+from forge.control.processes import family, identity, is_alive
+from forge.control.record import remove_records
+from forge.control.register import register
 from forge.control.requests import ENDING_FILE
 from forge.launch.node import REQUEUE_FILE, Keeper, ending_of
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
     from conftest import Start, Until
 
+FULL = bool(os.environ.get("FORGE_FULL"))
 TORCHRUN = ("--standalone", "--nproc-per-node=2")
 QUICK = pytest.param((), id="agent")
 REAL = pytest.param(TORCHRUN, id="torchrun", marks=pytest.mark.torch)
@@ -112,11 +117,47 @@ def test_an_abort_and_a_terminal_that_is_closed_end_it_at_once(
     process = start(how="wait")
     until(lambda: _speak(run))
     if asked == "ABORT":
-        (run / "ABORT").touch()
-    os.kill(process.pid, signal.SIGTERM if asked == "ABORT" else signal.SIGHUP)
+        (run / "ABORT").touch()  # from whichever machine
+    else:
+        os.kill(process.pid, signal.SIGHUP)
     assert process.wait(timeout=30) == 130
+    assert ending_of(str(run)).code == 130
     assert not (run / "STOP").exists()
     assert _gone(*_pids(run))
+
+
+@pytest.mark.parametrize("flags", [QUICK, *([REAL] if FULL else [])])
+@pytest.mark.parametrize("by_file", [False, True])
+def test_an_abort_of_the_job_leaves_nobody(
+    start: Start,
+    run: Path,
+    until: Until,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    by_file: bool,
+    flags: tuple[str, ...],
+) -> None:
+    """By the processes of its record, or, from where there is none, by the file alone; its ranks hear nothing."""
+    monkeypatch.setenv("FORGE_DATA_HOME", str(tmp_path / "data"))
+    process = start(*flags, how="deaf")
+    until(lambda: _speak(run), 60)
+    (run / "run.json").write_text('{"config": "tiny", "project": "demo", "overrides": []}')
+    registered = register(config="tiny", project="demo", overrides=[], run_folder=str(run))
+    registered.begun(process.pid)
+    registered.let_go()
+    if by_file:
+        (run / "job.json").unlink()
+        remove_records([registered.id])
+    who = identity(process.pid)
+    members = family([who])
+    assert len(members) >= 4
+    began = time.monotonic()
+    assert abort(find_job(str(run))).state == "aborted"
+    took = time.monotonic() - began
+    process.wait(timeout=30)
+    until(lambda: not any(map(is_alive, members)))
+    assert took < (10 if FULL else 30)
 
 
 @pytest.mark.parametrize("flags", [QUICK, REAL])
@@ -160,6 +201,34 @@ def test_a_machine_that_is_taken_away_is_another_try(start: Start, run: Path, un
     assert again.wait(timeout=30) == 0
     assert not (run / REQUEUE_FILE).exists()
     assert not (run / "STOP").exists()
+
+
+def test_a_job_that_its_cluster_ends_leaves_word_that_nobody_else_has_stopped_it(
+    start: Start, run: Path, until: Until
+) -> None:
+    process = start(how="wait", options=("--mark", "requeue"))
+    until(lambda: _speak(run))
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=30) == 3
+    assert (run / REQUEUE_FILE).exists()
+
+
+def test_an_operator_does_not_start_again_what_was_aborted(start: Start, run: Path) -> None:
+    (run / "ABORT").touch()
+    assert start(how="wait", options=("--again", "143")).wait(timeout=30) == 3
+
+
+@pytest.mark.parametrize("options", [("--mark", "requeue"), ("--again", "143")])
+def test_a_run_that_somebody_has_stopped_stays_stopped(
+    start: Start, run: Path, until: Until, options: tuple[str, ...]
+) -> None:
+    process = start(how="deaf", options=(*options, "--grace", "0.1"))
+    until(lambda: _speak(run))
+    (run / "STOP").touch()
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("stopping")
+    assert not (run / REQUEUE_FILE).exists()
 
 
 @pytest.mark.parametrize(("how", "code"), [("1", 143), ("2", 2), ("0", 0)])

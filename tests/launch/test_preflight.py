@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import forge
 from forge.launch import preflight as flight
 from forge.launch.local import plan_local
-from forge.launch.preflight import preflight, shared_preflight
+from forge.launch.preflight import handed_preflight, preflight, shared_preflight
 from forge.launch.preflight_devices import Devices
 from forge.launch.topology import Topology
 
@@ -58,11 +58,45 @@ def test_devices_that_are_not_there(devices: str | None, nproc: int | None, here
 def test_a_layout_is_held_against_the_processes_that_there_are() -> None:
     (found,) = look(plan_local(None, 2))
     assert "parallel: the layout does not fit 2 processes" in found
-    assert "possible: parallel.dp_replicate=2" in found
+    assert "possible:\n    parallel.dp_replicate=2\n" in found
     # Of several nodes, each may start another number.
     several = plan_local(None, 2, ["--nnodes", "2", "--rdzv-endpoint", "127.0.0.1:1", "--rdzv-conf", "is_host=false"])
     assert look(several) == []
     assert look(plan_local(None, None, ["--nproc-per-node", "auto"])) == []
+
+
+def handed(*changes: str, **topology: Any) -> list[str]:
+    """What is said of a run that others start."""
+    handle = forge.open("pydoc").config("pretrain/tiny", *changes)
+    return [str(one) for one in handed_preflight(handle.graph.root, str(handle.main), Topology(**topology))]
+
+
+def test_an_elastic_run_has_to_fit_every_number_of_nodes() -> None:
+    job = {
+        "kind": "k8s_pytorchjob_elastic",
+        "image": "x",
+        "nproc_per_node": 2,
+        "min_nodes": 2,
+        "max_nodes": 4,
+        "nodes": 4,
+    }
+    assert handed("parallel=fsdp", **job) == []
+    (found,) = handed("parallel=fsdp", "parallel.dp_shard=4", **job)
+    assert (
+        "the run may have 2 to 4 nodes, and would end with 3, 4 of them: the layout does not fit 6 processes" in found
+    )
+    assert "dp_shard: -1" in found
+    words = ["--nnodes", "2:4", "--rdzv-endpoint", "127.0.0.1:1", "--rdzv-conf", "is_host=false"]
+    assert look(plan_local(None, 2, words), "parallel=fsdp") == []
+    (found,) = look(plan_local(None, 2, words), "parallel=fsdp", "parallel.dp_shard=4")
+    assert "would end with 3, 4 of them" in found
+
+
+def test_more_processes_than_the_gpus_that_are_asked_for() -> None:
+    node = {"kind": "slurm", "nodes": 2, "nproc_per_node": 8}
+    assert handed("parallel=fsdp", **node) == handed("parallel=fsdp", gpus_per_node=8, **node) == []
+    (found,) = handed("parallel=fsdp", gpus_per_node=4, **node)
+    assert "8 processes do not fit on the 4 GPUs that each node is asked for" in found
 
 
 def test_a_port_that_is_taken() -> None:

@@ -44,6 +44,8 @@ def test_what_a_node_is_told_has_to_fit_on_it(monkeypatch: pytest.MonkeyPatch) -
     (problem,) = node_problems(command, {})
     assert problem.startswith("4 processes do not fit on 2 GPUs, each takes one: start 2")
     assert node_problems(command, {"CUDA_VISIBLE_DEVICES": ""}) == []
+    (problem,) = node_problems([*command[:3], "-m", "x"], {"PET_NPROC_PER_NODE": "3"})
+    assert problem.startswith("3 processes do not fit on 2 GPUs")
     assert node_problems(["python", "--nproc-per-node"], {}) == node_problems(["--nproc-per-node", "auto"], {}) == []
 
 

@@ -5,11 +5,36 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from forge.base.errors import FileError
 from forge.launch.local import LocalLaunch
-from forge.launch.run_folder import describe_run, last_run_folder, new_run_folder
+from forge.launch.run_folder import (
+    describe_run,
+    last_run_folder,
+    new_run_folder,
+    read_topology,
+    write_topology,
+)
+from forge.launch.topology import Mount, Topology
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def test_where_a_run_was_handed_to_is_read_as_it_was_written(tmp_path: Path) -> None:
+    assert read_topology(str(tmp_path)) is None
+    mounts = (Mount("ckpt", "/ckpt"),)
+    for topology in (
+        Topology(kind="ssh", hosts=("a:4", "b"), nodes=2, setup=("module load x",)),
+        Topology(kind="k8s_job", image="x", mounts=mounts, env={"A": "1"}),
+    ):
+        write_topology(str(tmp_path), topology)
+        assert read_topology(str(tmp_path)) == topology
+    for text in ("[]", "{", '{"kind": "moon", "mounts": []}'):
+        (tmp_path / "topology.json").write_text(text)
+        with pytest.raises(FileError, match="does not say where the run was"):
+            read_topology(str(tmp_path))
 
 
 def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:

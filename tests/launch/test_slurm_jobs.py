@@ -110,3 +110,11 @@ def test_a_job_is_cancelled_with_its_shell(program: Program, tmp_path: Path) -> 
     program("scancel")
     cancel("7")
     assert (tmp_path / "bin" / ".calls").read_text() == "--full 7\n"
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [("NODE_FAIL", "NODE_FAIL, one of its nodes was lost"), ("COMPLETED", "COMPLETED"), ("", "forgotten by Slurm")],
+)
+def test_how_a_job_is_in_words(state: str, words: str) -> None:
+    assert JobState(state).words == words

@@ -47,6 +47,14 @@ def test_a_node_hears_that_others_come_further(run: Path, monkeypatch: pytest.Mo
     assert first.moved > heard
 
 
+def test_where_the_ranks_of_the_others_are(run: Path) -> None:
+    first, second = Neighbours(str(run)), Neighbours(str(run))
+    assert first.homes() == {}
+    second.publish([beat(1)._replace(host="dave")])
+    first.publish([beat(0)])
+    assert first.homes() == second.homes() == {0: "hal", 1: "dave"}
+
+
 def test_a_node_alone_says_nothing_to_nobody(run: Path) -> None:
     alone = Neighbours(str(run))
     alone.publish([beat(0, nodes=1)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 WORKER = Path(__file__).parent / "worker.py"
-STEPS = 20 if os.environ.get("FORGE_FULL") else 10
+STEPS = 20 if os.environ.get("FORGE_FULL") else 6
+_NEXT_TO_NOTHING = 1e-3  # a gradient of that norm is judged by its difference alone
 BATCH = 8  # rows of all processes together, in each pass of the accumulation
 _GPT = ("n_positions", "n_embd", "n_layer", "n_head", "resid_pdrop", "embd_pdrop", "attn_pdrop")
 _DECODER = {
@@ -87,6 +90,17 @@ class Case(NamedTuple):
         return f"{re.sub(r'[^a-z0-9_-]+', '_', whole)[:60]}-{crc32(whole.encode()):08x}"
 
 
+class Apart(NamedTuple):
+    """How far a run is from another: the largest relative differences, and of weights the largest difference."""
+
+    losses: float
+    first_norm: float
+    norms: float
+    evaluations: float
+    gradients: float
+    weights: float
+
+
 class Outcome(NamedTuple):
     """What a run has shown."""
 
@@ -96,30 +110,103 @@ class Outcome(NamedTuple):
     evaluations: list[float]
     gradients: dict[str, torch.Tensor]
     weights: dict[str, torch.Tensor]
-    ids: list[list[Any]]
+    ids: dict[int, list[Any]]
+    began: dict[str, torch.Tensor]
+
+    def examples(self) -> list[list[tuple[int, int]]]:
+        """Which examples each step has learned from, in their order: processes that read the same count once."""
+        steps = len(self.losses)
+        passes = len(self.ids[0][0])
+        return [
+            [
+                tuple(one)
+                for number in range(passes)
+                for rank in sorted(self.ids)
+                for one in self.ids[rank][step][number]
+            ]
+            for step in range(steps)
+        ]
+
+
+def apart(there: Outcome, alone: Outcome) -> Apart:
+    """How far a run is from the one in one process; both have to have the same parts."""
+    assert len(there.losses) == len(alone.losses) > 0
+    assert there.tokens == alone.tokens
+    assert there.gradients.keys() == alone.gradients.keys()
+    assert there.weights.keys() == alone.weights.keys()
+    gradients = [
+        float((there.gradients[name].float() - wanted.float()).norm() / (wanted.float().norm() + _NEXT_TO_NOTHING))
+        for name, wanted in alone.gradients.items()
+    ]
+    weights = [
+        float((there.weights[name].float() - wanted.float()).abs().max()) for name, wanted in alone.weights.items()
+    ]
+    return Apart(
+        _largest(there.losses, alone.losses),
+        _largest(there.norms[:1], alone.norms[:1]),
+        _largest(there.norms, alone.norms),
+        _largest(there.evaluations, alone.evaluations),
+        max(gradients, default=0.0),
+        max(weights),
+    )
+
+
+def _largest(found: Sequence[float], wanted: Sequence[float]) -> float:
+    """The largest relative difference; what is no number is as far as can be."""
+    ratios = [abs(one - other) / abs(other) for one, other in zip(found, wanted, strict=True)]
+    return max((ratio if ratio == ratio else float("inf") for ratio in ratios), default=0.0)  # noqa: PLR0124 - of nan
+
+
+class Starter:
+    """A process that starts those of all runs; what it has to import it imports once."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(WORKER)],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "LRU_CACHE_CAPACITY": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def carry_out(self, place: Path, processes: int) -> str:
+        """Carry out the run that is frozen there; what went wrong."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"folder": str(place), "processes": processes}) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, "the process that starts the others has ended"
+        return str(json.loads(answer))
+
+    def end(self) -> None:
+        """Let it end, when the tests do."""
+        self._process.communicate()
+
+
+@cache
+def starter() -> Starter:
+    """The one of these tests."""
+    made = Starter()
+    atexit.register(made.end)
+    return made
 
 
 def carried_out(folder: Path, cases: Sequence[Case], processes: int) -> dict[Case, Outcome]:
-    """Train all cases, one after another, in the same processes."""
+    """Train all cases, one after another, each in processes of its own."""
+    return {case: _outcome(tried_out(folder, case, processes)) for case in cases}
+
+
+def tried_out(folder: Path, case: Case, processes: int) -> Path:
+    """Train a case; where it has left what is to be compared."""
     project = folder / "project"
     if not project.exists():
         make_the_project(project)
-    places = {case: folder / f"{processes}-{case.name}" for case in cases}
-    for case, place in places.items():
-        _freeze(project, case, place, processes)
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    done = subprocess.run(
-        [*command, str(WORKER), *map(str, places.values())],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr[-6000:]
-    return {case: _outcome(place) for case, place in places.items()}
+    place = folder / f"{processes}-{case.name}"
+    _freeze(project, case, place, processes)
+    wrong = starter().carry_out(place, processes)
+    assert not wrong, f"{case} on {processes} processes: {wrong}"
+    return place
 
 
 def _freeze(project: Path, case: Case, place: Path, processes: int) -> None:
@@ -143,7 +230,7 @@ def chosen(project: Path, case: Case, place: Path, processes: int) -> forge.Conf
         f"trainer.per_device_train_batch_size={BATCH // data}",
         "trainer.save_strategy=no",
         "trainer.eval_strategy=steps",
-        "trainer.eval_steps=5",
+        "trainer.eval_steps=3",
         *case.changes,
     ]
     assert processes % data == 0
@@ -170,7 +257,8 @@ def _outcome(place: Path) -> Outcome:
         evaluations=figures["evaluations"],
         gradients=_together(sorted(place.glob("gradients-*.safetensors"))),
         weights=_together(sorted(place.glob("weights-*.safetensors"))),
-        ids=[json.loads(path.read_text()) for path in sorted(place.glob("ids-*.json"))],
+        ids=dict(json.loads(path.read_text()) for path in sorted(place.glob("ids-*.json"))),
+        began=_together(sorted(place.glob("began-*.safetensors"))),
     )
 
 

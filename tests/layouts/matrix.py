@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cases import BATCH, FAMILIES, Case, chosen
 
-from forge.plan.capability import refusals
 from forge.plan.read import read_run
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-LENGTH = 32
 
 
 class Placed(NamedTuple):
@@ -84,10 +81,7 @@ def refused(project: Path, family: str, name: str) -> list[str]:
     reading = read_run(drawn.root, "trainer")
     assert reading is not None
     assert reading.layout is not None
-    found = refusals(
-        reading.shape, reading.layout, placed.processes, sequence_length=LENGTH, batch_size=reading.batch_size
-    )
-    return [refusal.what for refusal in found]
+    return [refusal.what for refusal in reading.refusals(ranks=placed.processes)]
 
 
 def table(project: Path) -> str:

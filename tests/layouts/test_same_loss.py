@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cases import FAMILIES, STEPS, Case, Outcome, carried_out  # noqa: E402 - torch may be missing
+from cases import FAMILIES, Apart, Case, Outcome, apart, carried_out  # noqa: E402 - torch may be missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,17 +71,11 @@ def compare(case: Case, there: Outcome, alone: Outcome) -> None:
     # Muon makes matrices orthogonal in bfloat16.
     coarse = any(word in change for change in case.changes for word in ("bf16", "bfloat16", "muon"))
     bound = COARSE if coarse else EXACT
-    assert len(there.losses) == STEPS
-    assert there.tokens == alone.tokens, case
-    assert there.losses == pytest.approx(alone.losses, rel=bound), case
-    assert there.norms == pytest.approx(alone.norms, rel=10 * bound), case
-    assert there.evaluations == pytest.approx(alone.evaluations, rel=bound), case
-    assert there.gradients.keys() == alone.gradients.keys(), case
-    for name, gradient in alone.gradients.items():
-        difference = (there.gradients[name].float() - gradient.float()).norm()
-        assert difference <= 10 * bound * gradient.float().norm() + 1e-7, f"{case}: the gradient of {name}"
-    for name, weight in alone.weights.items():
-        assert torch.allclose(there.weights[name].float(), weight.float(), rtol=0, atol=50 * bound), f"{case}: {name}"
+    found = apart(there, alone)
+    # Where a norm is about to vanish, the last digits of the weights are many of its own: after the first step it is looked at roughly.
+    bounds = Apart(bound, 10 * bound, 10 * bound if coarse else COARSE, bound, 10 * bound, 50 * bound)
+    wrong = {name: value for name, value in found._asdict().items() if not value <= getattr(bounds, name)}
+    assert not wrong, f"{case}: {wrong}"
 
 
 def test_two_processes(carried: Callable[..., dict[Case, Outcome]]) -> None:
@@ -105,8 +99,5 @@ def test_with_other_settings(carried: Callable[..., dict[Case, Outcome]]) -> Non
 def test_each_example_is_learned_from_once(carried: Callable[..., dict[Case, Outcome]]) -> None:
     case = Case("llama", DDP)
     found = carried([case], 2)
-    there, alone = found[case], found[Case("llama")]
-    for step in range(STEPS):
-        mine = [tuple(one) for batch in alone.ids[0][step] for one in batch]
-        theirs = [tuple(one) for ids in there.ids for batch in ids[step] for one in batch]
-        assert sorted(theirs) == sorted(mine)
+    there, alone = found[case].examples(), found[Case("llama")].examples()
+    assert [sorted(step) for step in there] == [sorted(step) for step in alone]

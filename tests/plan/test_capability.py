@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.plan.capability import Refusal, divisors, layouts_near, override_lines, refusals
+from forge.plan.asked import Choices, RunQuestion
+from forge.plan.capability import refusals
 from forge.plan.layout import Layout
 from forge.plan.shape import ModelShape
+
+if TYPE_CHECKING:
+    from forge.plan.refusal import Refusal
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -21,12 +25,17 @@ LLAMA: dict[str, Any] = {
     "num_key_value_heads": 8,
     "intermediate_size": 14336,
     "vocab_size": 128256,
+    "max_position_embeddings": 2048,
 }
 PIPELINE: dict[str, Any] = {"pp": 2, "pp_schedule": "1f1b", "microbatches": 8}
 
 
 def shape_of(**changes: Any) -> ModelShape:
     return ModelShape.from_config({**LLAMA, **changes})
+
+
+def asked(shape: ModelShape | None, layout: Layout, ranks: int, **more: Any) -> list[Refusal]:
+    return refusals(RunQuestion(shape=shape, layout=layout, ranks=ranks, **more))
 
 
 def changed(layout: Layout, line: str) -> Layout:
@@ -70,14 +79,13 @@ def changed(layout: Layout, line: str) -> Layout:
             "cpu_offload",
             "cpu_offload has no use on a CPU",
         ),
-        (Layout(), 1, {"device": "cpu", "attention": "flash_attention_2"}, "/model.attn_implementation", "kernels"),
-        (Layout(), 1, {"device": "cpu", "attention": "flex_attention"}, "/model.attn_implementation", "backward"),
+        (Layout(), 1, {"sequence_length": 4096}, "/dataset.max_length", "the 2,048 positions that the model knows"),
     ],
 )
 def test_a_layout_that_cannot_be_has_its_reason(
     layout: Layout, ranks: int, more: dict[str, Any], key: str, message: str
 ) -> None:
-    found = refusals(shape_of(), layout, ranks, **more)
+    found = asked(shape_of(), layout, ranks, **more)
     assert [refusal.key for refusal in found][:1] == [key]
     assert message in str(found[0])
     assert found[0].nearest
@@ -99,7 +107,7 @@ def test_a_layout_that_cannot_be_has_its_reason(
     ],
 )
 def test_a_model_that_cannot_be_divided_so(shape: dict[str, Any], layout: Layout, message: str) -> None:
-    found = refusals(shape_of(**shape), layout, layout.fixed_ranks)
+    found = asked(shape_of(**shape), layout, layout.fixed_ranks)
     assert message in "\n".join(map(str, found))
 
 
@@ -107,29 +115,29 @@ def test_a_model_that_cannot_be_divided_so(shape: dict[str, Any], layout: Layout
     ("layout", "ranks", "more"),
     [
         (Layout(), 1, {}),
-        (Layout(tp=8, sequence_parallel=True, loss_parallel=True), 8, {"sequence_length": 4096}),
+        (Layout(tp=8, sequence_parallel=True, loss_parallel=True), 8, {"sequence_length": 2048}),
         (Layout(dp_shard=-1, zero_stage=3, tp=2), 16, {}),
         (Layout(**PIPELINE), 2, {"batch_size": 16}),
-        (Layout(cp=4, dp_shard=-1, zero_stage=3), 8, {"sequence_length": 8192}),
+        (Layout(cp=4, dp_shard=-1, zero_stage=3), 8, {"sequence_length": 1024}),
         (Layout(dp_shard=2, zero_stage=3, cpu_offload=True), 2, {"device": "cuda"}),
     ],
 )
 def test_nothing_stands_in_the_way_of_what_is_possible(layout: Layout, ranks: int, more: dict[str, Any]) -> None:
-    assert refusals(shape_of(), layout, ranks, **more) == []
+    assert asked(shape_of(), layout, ranks, **more) == []
 
 
 def test_of_a_model_that_is_not_known_the_layout_alone_is_judged() -> None:
-    assert refusals(None, Layout(tp=3), 3) == []
-    assert refusals(None, Layout(tp=3), 4)[0].what == "the layout does not fit 4 processes"
+    assert asked(None, Layout(tp=3), 3) == []
+    assert asked(None, Layout(tp=3), 4)[0].what == "the layout does not fit 4 processes"
 
 
 def test_copies_are_offered_before_what_cuts_the_model() -> None:
-    (found,) = refusals(shape_of(), Layout(), 8)
+    (found,) = asked(shape_of(), Layout(), 8)
     assert found.nearest[:2] == ("parallel.dp_replicate=8", "parallel.dp_shard=8 parallel.zero_stage=3")
 
 
 def test_a_share_that_is_open_stays_open() -> None:
-    (found,) = refusals(shape_of(), Layout(tp=5, dp_shard=-1, zero_stage=3), 64)
+    (found,) = asked(shape_of(), Layout(tp=5, dp_shard=-1, zero_stage=3), 64)
     assert found.nearest[0] == "parallel.tp=4"
 
 
@@ -147,27 +155,13 @@ def test_what_is_offered_is_possible(
     pipeline = {"pp": pp, "pp_schedule": "1f1b", "microbatches": max(microbatches, pp)} if pp > 1 else {}
     layout = Layout(dp_replicate=replicate, dp_shard=shard, cp=cp, tp=tp, zero_stage=3 if shard > 1 else 0, **pipeline)
     shape = shape_of(num_hidden_layers=4)
-    for refusal in refusals(shape, layout, ranks, sequence_length=length):
+    for refusal in asked(shape, layout, ranks, sequence_length=length):
         for line in refusal.nearest:
             if line.startswith("parallel."):
-                assert refusals(shape, changed(layout, line), ranks, sequence_length=length) == []
+                assert asked(shape, changed(layout, line), ranks, sequence_length=length) == []
 
 
-def test_divisors() -> None:
-    assert divisors(12) == [1, 2, 3, 4, 6, 12]
-    assert divisors(1) == [1]
-
-
-def test_lines_say_what_differs() -> None:
-    after = Layout(tp=2, sequence_parallel=True)
-    assert override_lines(after, Layout()) == "parallel.tp=2 parallel.sequence_parallel=true"
-    assert override_lines(Layout(), Layout(**PIPELINE), "p") == "p.pp=1 p.pp_schedule=null p.microbatches=1"
-
-
-def test_the_nearest_layout_is_itself() -> None:
-    assert next(layouts_near(Layout(tp=2, dp_replicate=2), 4)) == Layout(tp=2, dp_replicate=2)
-
-
-def test_a_refusal_is_a_sentence() -> None:
-    assert str(Refusal("tp", "it is so", "because", ("a=1", "b=2"))) == "it is so: because; possible: a=1 or b=2"
-    assert str(Refusal("tp", "it is so", "")) == "it is so"
+def test_what_is_offered_leaves_the_other_ways_out_to_go() -> None:
+    found = asked(shape_of(), Layout(tp=3), 3, choices=Choices(fused=True))
+    assert found[0].nearest[0].startswith("parallel.")
+    assert found[-1].nearest == ("trainer.fuse_optim_with_backward=false",)

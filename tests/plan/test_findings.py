@@ -31,7 +31,23 @@ def findings(*changes: str) -> list[str]:
         (
             ["parallel=pp_i1f1b", "parallel.pp=4"],
             "parallel.pp: 4 layers do not make 8 stages",
-            "possible: parallel.pp=2",
+            "possible:\n    parallel.pp=2",
+        ),
+        (
+            ["parallel=ddp", "trainer.stochastic_rounding=true", "launch.nproc_per_node=2"],
+            "override 'trainer.stochastic_rounding=true': ",
+            "trainer.stochastic_rounding: stochastic_rounding does not go with this layout",
+        ),
+        (["dataset.max_length=2000"], "override 'dataset.max_length=2000': ", "longer than the 1,024 positions"),
+        (
+            ["model.fp8=rowwise", "model.adapter={_target_: peft.LoraConfig}"],
+            "override 'model.fp8=rowwise': model.fp8: ",
+            "fp8 does not go with an adapter",
+        ),
+        (
+            ["parallel=fsdp", "optimizer=adafactor"],
+            "optimizer: ",
+            "Adafactor does not go with this layout",
         ),
     ],
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from forge.plan.asked import Choices, RunQuestion
 from forge.plan.capability import refusals
 from forge.plan.fit import fitting_layouts
 from forge.plan.layout import Layout
@@ -35,7 +36,15 @@ def test_what_is_listed_fits_is_possible_and_goes_from_quick_to_slow(setup_for: 
     assert found
     for one in found:
         assert max(memory.peak for memory in pipeline_memory(one.setup)) == one.peak <= 40e9
-        assert refusals(one.setup.shape, one.setup.layout, 8, sequence_length=512, batch_size=8, device="cuda") == []
+        asked = RunQuestion(
+            shape=one.setup.shape,
+            layout=one.setup.layout,
+            ranks=8,
+            sequence_length=512,
+            batch_size=8,
+            device="cuda",
+        )
+        assert refusals(asked) == []
     speeds = [one.tokens_per_second for one in found]
     assert speeds == sorted(speeds, reverse=True)
     assert len({one.overrides for one in found}) == len(found)
@@ -60,3 +69,9 @@ def test_what_fits_nowhere_is_an_empty_list(setup_for: Callable[..., TrainingSet
 def test_one_process_stays_as_it_is(setup_for: Callable[..., TrainingSetup]) -> None:
     (found,) = fits(setup_for(device="cuda"), 24e9, 1)
     assert found.overrides == ""
+
+
+def test_what_a_run_refuses_is_not_listed(setup_for: Callable[..., TrainingSetup]) -> None:
+    fused = setup_for(model=MODEL, weights="bfloat16", device="cuda", batch_size=8, choices=Choices(fused=True))
+    assert fits(fused, 2e12, 8) == []
+    assert fits(fused, 2e12, 1)

@@ -4,6 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from forge.plan.arithmetic import arithmetic
+from forge.plan.asked import RunQuestion
 from forge.plan.capability import refusals
 from forge.plan.fit import fitting_layouts
 from forge.plan.layout import Layout
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def plan_of(setup: TrainingSetup) -> RunPlan:
     run = arithmetic(setup, max_steps=10, data_tokens=10**6)
-    refused = refusals(setup.shape, setup.layout, setup.ranks)
+    refused = refusals(RunQuestion(shape=setup.shape, layout=setup.layout, ranks=setup.ranks))
     return RunPlan("demo/tiny", setup, refused, pipeline_memory(setup), traffic(setup, 8), run, ["a note"])
 
 

@@ -31,7 +31,9 @@ from forge.__main__ import _shell
 from forge.cli.main import main
 
 sys.path.insert(0, os.path.dirname(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "render"))
 
+from chromium import PROGRAM, Chromium
 from tutorial import PROJECTS, ROOT, Line, lines_of, looked_at, tiny
 
 if TYPE_CHECKING:
@@ -173,7 +175,26 @@ class World:
         port = _free_port()
         words = [word for word in line.words if word not in ("--port", "6006")]
         process = self.start([*words, "--port", str(port)])
-        return self.answers(process, f"http://127.0.0.1:{port}/")
+        address = f"http://127.0.0.1:{port}/"
+        run = (
+            "tensorboard" if line.project == "samantha" else "TensorBoard"
+        )  # the others' trainings have written nothing
+        return self.answers(process, address) or self.look(address, run)
+
+    def look(self, address: str, wanted: str) -> str:
+        """Open a page in a browser, until it shows what is wanted; what it shows in its place, or nothing."""
+        if not PROGRAM:
+            return ""
+        shown = ""
+        with Chromium(str(self.folder / "profile")) as browser:
+            tab = browser.open(address)
+            end = time.monotonic() + 60
+            while time.monotonic() < end:
+                shown = tab.run("document.body.innerText")
+                if wanted in shown:
+                    return ""
+                time.sleep(0.3)
+        return f"the page shows {shown[:500]!r}"
 
     def serve(self, line: Line) -> str:
         process = self.start([*line.words, "--port", str(self.serving), "--device", "cpu"])
@@ -334,7 +355,11 @@ class _Hub(http.server.BaseHTTPRequestHandler):
             ]
             self._answer(json.dumps(listed).encode())
             return
-        siblings = [{"rfilename": file.name, "size": 1, "blobId": _git_hash(file.read_bytes())} for file in files]
+        contents = {file.name: file.read_bytes() for file in files}
+        siblings = [
+            {"rfilename": name, "size": len(content), "blobId": _git_hash(content)}
+            for name, content in contents.items()
+        ]
         self._answer(json.dumps({"id": name, "sha": COMMIT, "siblings": siblings}).encode())
 
     def do_HEAD(self) -> None:

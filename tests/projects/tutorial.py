@@ -112,7 +112,8 @@ def tiny(line: Line, data: dict[str, Any], *, port: int, fresh: str | None) -> l
     words = _without_sizes(line.words) if line.project == "nanotron" else list(line.words)
     words = [word.replace(":29400", f":{port}") for word in words if word != "--show-logs"]
     steps = "4" if "--resume-from-checkpoint" in words else "2"
-    front = ["logging=none", *_parts(line, data)]
+    shown = (line.project, line.config) == ("samantha", "llama2_7b/1gpu_default")  # in TensorBoard, later on
+    front = [*([] if shown else ["logging=none"]), *_parts(line, data)]
     front += ["--max-steps", "20000" if "--detach" in words else steps] if "--max-steps" not in words else []
     front += ["--output-dir", fresh] if fresh else []
     if data["launch"]["kind"] != "local":

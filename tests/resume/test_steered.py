@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -39,7 +41,10 @@ LONG = (
     "trainer.save_steps=1000000",
     "trainer.save_total_limit=3",
 )
-KILLS, SAVES = (20, 50) if os.environ.get("FORGE_FULL") else (1, 10)
+FULL = bool(os.environ.get("FORGE_FULL"))
+KILLS, SAVES = (20, 50) if FULL else (1, 10)
+FORKED, STATUSES = (100, 500) if FULL else (3, 50)
+SLOWEST = 0.05 if FULL else 5.0  # seconds; a machine may have much else to do
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +95,28 @@ def test_what_was_answered_is_there_after_a_kill(begin: Start, tmp_path: Path) -
         assert steps == sorted(set(steps)), log(job)  # each asked for a new one, and got it
         assert whole(tmp_path)[-1] >= steps[-1]
         assert steps[-1] in whole(tmp_path)
+
+
+def test_forks_that_are_killed_and_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed as soon as they have answered, all go on; and who is in a collective says how it is."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("FORGE_DATA_HOME", str(tmp_path / "data"))
+    script = Path(__file__).parent / "steered_forks.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "forks"), str(FORKED), str(STATUSES)],
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    answered, began = zip(*found["kills"], strict=True)
+    assert len(answered) == FORKED
+    assert list(began) == [None, *answered[:-1]]
+    assert found["codes"] == [2, 2]  # the sum of two ones: it was a collective, and it came to its end
+    for way in ("door", "files"):
+        assert found[way][int(0.99 * STATUSES)] < SLOWEST
 
 
 def test_save_and_stop_at_once_and_abort(begin: Start, tmp_path: Path) -> None:

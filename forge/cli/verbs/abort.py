@@ -27,7 +27,7 @@ VERB = Verb(
     summary="end a job at once, without saving it",
     help="""\
 End a job with every process that it has started: they are asked to end, and four seconds later they are made to. Nothing is saved; the
-checkpoints that are there stay good.
+checkpoints that are there stay good. A run on other machines, or of another user, sees the file ABORT in its folder, and ends itself.
 
   forge abort
   forge abort tiny-1

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import UsageError
+from forge.cli.cluster_control import on_cluster
 from forge.cli.options import JSON, Option, Positional
 from forge.cli.parse import Parsed
 from forge.cli.registry import Verb
@@ -38,6 +39,7 @@ _FLAGS: Final = {
     "once": ("watch",),
     "interval": ("watch",),
 }
+_DRAWN: Final = ("watch", "attach")  # what is shown on a terminal in another way than in a pipe
 _HEIGHT: Final = 30
 _WIDTH: Final = 100
 _LEAST_INTERVAL: Final = 0.1
@@ -46,6 +48,10 @@ _LEAST_INTERVAL: Final = 0.1
 def _run(context: Context) -> int:
     word, *rest = context.words
     _refuse_idle_flags(context, word)
+    if context.options.host is not None:
+        return _there(context)
+    if (code := on_cluster(context, word, rest, _line(context)[len(context.items) :])) is not None:
+        return code
     if word in _SHORT:
         return _as_verb(context, _SHORT[word])
     own: dict[str, Callable[[Context, list[str]], int]] = {
@@ -57,10 +63,31 @@ def _run(context: Context) -> int:
     return own[word](context, rest)
 
 
+def _there(context: Context) -> int:
+    """Run the same line on another machine."""
+    import os
+
+    from forge.launch.over_ssh import run_there
+
+    context.output.flush()
+    terminal = context.output.stream.isatty() and context.words[0] in _DRAWN
+    return run_there(context.options.host, ["control", *_line(context)], os.getcwd(), terminal=terminal)
+
+
+def _line(context: Context) -> list[str]:
+    """The line as it was given, without --host."""
+    flags: list[str] = []
+    for option in VERB.options:
+        given = getattr(context.options, option.name)
+        if option.name != "host" and given is not None and given is not False:
+            flags += [max(option.names, key=len), *([str(given)] if option.value else [])]
+    return [*(item.text for item in context.items), *flags]
+
+
 def _refuse_idle_flags(context: Context, word: str) -> None:
     for option in VERB.options:
         given = getattr(context.options, option.name) not in {None, False}
-        if given and word not in _FLAGS[option.name]:
+        if given and word not in _FLAGS.get(option.name, (word,)):
             words = " and ".join(_FLAGS[option.name])
             raise UsageError(f"control {word} has no flag {max(option.names, key=len)}", hint=f"it belongs to {words}")
 
@@ -231,11 +258,19 @@ known of one job. watch draws its loss, speed, memory and last events on the ter
 on; --once prints one picture, also of a run of the past; where the output is no terminal, each step that is seen is a line. save-stop saves,
 and stops the job only once that checkpoint is on disk. set changes lr_scale (a factor on the learning rate), logging_steps,
 eval_steps or save_steps: all processes of the run go by it from the same step on, its checkpoints keep it, and metrics.jsonl says so.
+abort ends the processes of a job on this machine; one elsewhere sees in its run folder that it has to end, and does.
+
+Jobs that were handed to Slurm or Kubernetes are asked for there; where only pods see the run folder, the line is run in one of them,
+which needs the right to do that (pods/exec). cleanup also removes what was applied for a job of Kubernetes.
+
+With --host the whole line is run on another machine, reached by ssh, by the forge there: for jobs whose run folder cannot be seen from
+here. A run answers on its machine at a socket, too, for programs of the same user: its run folder's door.json says where.
 
   forge control list
   forge control watch tiny-1
   forge control set lr_scale=0.5 save_steps=100 tiny-1
   forge control save-stop tiny-1
+  forge control status --host dave@muthur tiny-1
   forge control stop output/pydoc/pretrain/tiny/runs/20260101-120000-pretrain-tiny
 """,
     run=_run,
@@ -245,6 +280,7 @@ eval_steps or save_steps: all processes of the run go by it from the same step o
         Option(("-n", "--lines"), "logs: begin with the last N lines", "N", type=int),
         Option(("--no-wait",), "stop: ask, and return at once"),
         Option(("--once",), "watch: print one picture, and end"),
+        Option(("--host",), "do it on this machine, reached by ssh", "HOST"),
         Option(("--interval",), "watch: look again after so many seconds", "SECONDS", type=float, default=None),
         JSON,
     ),

@@ -96,10 +96,8 @@ def _plan(context: Context, reading: RunReading, layout: Layout) -> RunPlan:
 
 def _nearest(reading: RunReading, layout: Layout, ranks: int) -> str | None:
     """What to write instead of a layout that does not fit the processes."""
-    from forge.plan.capability import refusals
-
-    found = refusals(reading.shape, layout, ranks, prefix=reading.prefix)
-    return f"possible: {' or '.join(found[0].nearest)}" if found and found[0].nearest else None
+    found = reading.refusals(layout=layout, ranks=ranks)
+    return found[0].ways or None if found else None
 
 
 def _per_node(context: Context, reading: RunReading) -> int:

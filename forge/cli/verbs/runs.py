@@ -150,15 +150,21 @@ def _checkpoints(output: str) -> list[dict[str, Any]]:
 
 def _again(context: Context, words: list[str]) -> int:
     """Start what a run was started as, from its newest checkpoint or from nothing."""
+    from forge.cli.handing_over import HandingOver, hand_over
     from forge.cli.rerun import rerun
 
     action = context.words[0]
     if not words:
         raise UsageError(f"runs {action} needs a run", hint="`forge runs` lists them")
     job = _named(context, words[0])
-    again = rerun(job, words[1:], resumes=action == "resume")
+    kept = [one for one in _checkpoints(job.record.run) if one["newest"]]  # of a run that saved nothing by itself
+    again = rerun(job, words[1:], resumes=action == "resume", checkpoint=kept[0]["path"] if kept else "auto")
     for line in again.notes:
         context.output.note(line)
+    if again.topology is not None:
+        context.output.note(again.line)
+        how = HandingOver(dry_run=context.options.dry_run, detach=context.options.detach)
+        return hand_over(context.output, again.planned, again.topology, how)
     if context.options.dry_run:
         context.output.write(f"{again.line}\n{again.planned.launch}")
         return 0
@@ -201,8 +207,8 @@ name, the id of its job, or an output folder, whose newest run is meant.
 list (or nothing) shows one line for each run: how it is or ended, its step, loss, evaluation, start and duration. compare sets runs side
 by side: their figures, and what the config of each has that the first one's has not. report writes one HTML page that needs nothing
 else: curves, events, checkpoints, samples, the config as a graph, and what it ran on; by default into the run folder. resume starts the
-run's config again from its newest checkpoint, relaunch starts it from nothing, on the same devices in as many processes; overrides
-may follow, such as trainer.output_dir=NEW; --dry-run prints the line and starts nothing.
+run's config again from its newest checkpoint, relaunch starts it from nothing, on the same devices in as many processes, or where it was
+handed to: the same hosts, the same nodes of Slurm, unless an override of launch says otherwise; overrides may follow, such as trainer.output_dir=NEW; --dry-run prints the line and starts nothing.
 
   forge runs
   forge runs list output/pydoc --json

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forge.base.errors import UsageError
-from forge.base.origin import shown_path
 from forge.cli.options import Option, Positional
 from forge.cli.registry import Verb
 
@@ -13,12 +12,9 @@ if TYPE_CHECKING:
     from forge.api import ConfigHandle, PlannedRun
     from forge.cli.session import Context
     from forge.launch.local import LocalPlan
-    from forge.launch.supervise import Detached
     from forge.launch.topology import Topology
 
 __all__ = ["VERB"]
-
-_LARGEST = 1 << 20  # what a cluster takes as one config
 
 
 def _run(context: Context) -> int:
@@ -34,14 +30,15 @@ def _run(context: Context) -> int:
         return 2
     topology = _topology(context)
     _refuse_idle_flags(context, topology)
-    planned = _begun_again(planned, topology)
+    from forge.cli.handing_over import HandingOver, begun_again, hand_over
+
+    planned = begun_again(planned, topology)
     if topology.kind == "local":
         return _here(context, planned, topology)
-    if topology.kind == "ssh":
-        return _on_hosts(context, planned, topology)
-    if topology.kind == "slurm":
-        return _by_slurm(context, planned, topology)
-    return _on_kubernetes(context, planned, topology)
+
+    options = context.options
+    how = HandingOver(options.dry_run, options.detach, options.show_logs, options.wait)
+    return hand_over(context.output, planned, topology, how)
 
 
 def _topology(context: Context) -> Topology:
@@ -80,155 +77,29 @@ def _refuse_idle_flags(context: Context, topology: Topology) -> None:
         raise UsageError("a job of Slurm is in the background anyway", hint="leave out --detach")
 
 
-def _begun_again(planned: PlannedRun, topology: Topology) -> PlannedRun:
-    """The run, told to go on from its own checkpoints where it may be started several times."""
-    from forge.launch.prepare import begins_again
-
-    config = planned.config
-    trainer = config.data(resolve=True, path=config.main)
-    if not isinstance(trainer, dict) or not begins_again(topology, trainer, planned.output):
-        return planned
-    return planned._replace(config=config.override(f"++{config.main}.resume_from_checkpoint=auto"))
-
-
 def _here(context: Context, planned: PlannedRun, topology: Topology) -> int:
     """On this machine, alone or as one of several nodes."""
     import os
     from dataclasses import replace
 
+    from forge.cli.handing_over import begun_again, is_ready, start_run
     from forge.launch.local import plan_local
 
     options = context.options
     plan = plan_local(options.devices, options.nproc, context.words, topology, os.environ)
     restarts = (plan.flags or {}).get("max-restarts", "0")
     if restarts.isdecimal() and int(restarts) and not topology.max_restarts:  # it stands after --
-        planned = _begun_again(planned, replace(topology, max_restarts=int(restarts)))
+        planned = begun_again(planned, replace(topology, max_restarts=int(restarts)))
     planned = planned._replace(launch=plan.launch(planned.folder))
     if options.dry_run:
         context.output.write(_plan(planned))
         return 0
-    if not _is_ready(context, planned, plan):
+    if not is_ready(context.output, planned, plan=plan):
         return 2
     context.output.flush()
     if plan.joins:
         return _join(context, planned, plan)
-    return _start(context, planned)
-
-
-def _start(context: Context, planned: PlannedRun) -> int:
-    if not context.options.detach:
-        return planned.start()
-    context.output.write(_started(planned.start_detached()))
-    return 0
-
-
-def _on_hosts(context: Context, planned: PlannedRun, topology: Topology) -> int:
-    """On machines that are reached by ssh."""
-    import os
-    import shlex
-
-    from forge.launch.hosts import host_commands, write_hosts
-    from forge.launch.local import LocalLaunch
-    from forge.launch.process import module_command
-
-    folder = os.path.abspath(planned.folder)
-    commands = host_commands(topology, folder, os.getcwd())
-    if context.options.dry_run:
-        context.output.write("\n".join(shlex.join(command) for command in commands))
-        return 0
-    if not _is_ready(context, planned):
-        return 2
-    write_hosts(folder, commands)
-    launch = LocalLaunch(tuple(module_command("forge.launch.hosts", [folder])))
-    context.output.flush()
-    return _start(context, planned._replace(launch=launch))
-
-
-def _by_slurm(context: Context, planned: PlannedRun, topology: Topology) -> int:
-    """As a job of Slurm."""
-    import os
-
-    from forge.base.files import make_folder, write_atomic
-    from forge.launch.slurm import job_log, sbatch_script
-    from forge.launch.slurm_jobs import follow_job, submit
-
-    folder = os.path.abspath(planned.folder)
-    script, path = sbatch_script(topology, folder), os.path.join(folder, "job.sbatch")
-    if context.options.dry_run:
-        context.output.write(script)
-        return 0
-    if not _is_ready(context, planned):
-        return 2
-    _prepare(planned, ("sbatch", path))
-    write_atomic(path, script)
-    make_folder(os.path.dirname(job_log(topology, folder)))
-    job = submit(path, folder=os.getcwd())
-    log = job_log(topology, folder, job)
-    context.output.write(
-        f"job {job} submitted, run folder {shown_path(planned.folder)}\n"
-        f"  log {shown_path(log)}; squeue -j {job}, scancel --full {job}: to see and to end it; "
-        "a file named STOP in the run folder stops it"
-    )
-    if not (context.options.show_logs or context.options.wait):
-        return 0
-    write = context.output.write if context.options.show_logs else _nowhere
-    state = follow_job(job, log, write)
-    context.output.note(f"job {job}: {state.state or 'forgotten by Slurm'}")
-    return 1 if state.code is None else state.code
-
-
-def _nowhere(_text: str) -> None:
-    """Where a log goes that nobody wants to see."""
-
-
-def _on_kubernetes(context: Context, planned: PlannedRun, topology: Topology) -> int:
-    """On Kubernetes: the manifests are applied, or written for kubectl where the client is not installed."""
-    import os
-
-    from forge.base.files import make_folder, write_atomic
-    from forge.launch.k8s import as_yaml, manifests
-    from forge.launch.k8s_client import apply, client_missing
-    from forge.launch.prepare import on_a_volume
-
-    on_a_volume(topology, planned.output)
-    documents = manifests(topology, planned.folder, _frozen(planned.config))
-    if context.options.dry_run:
-        context.output.write(as_yaml(documents))
-        return 0
-    if missing := client_missing():
-        path = os.path.join("output", f"{topology.job_name}.yaml")
-        make_folder("output")
-        write_atomic(path, as_yaml(documents))
-        raise UsageError(missing, hint=f"the manifests are in {path}: kubectl apply -f {path}")
-    for line in apply(documents):
-        context.output.write(line)
-    return 0
-
-
-def _frozen(config: ConfigHandle) -> dict[str, str]:
-    """The files of a frozen config, for a run folder that is somewhere else."""
-    import os
-
-    from forge.base.files import read_bounded, remove_tree, write_temporary
-
-    folder = os.path.dirname(write_temporary("config.yaml", config.show(resolve=True)))
-    try:
-        config.freeze(folder)
-        names = sorted(os.listdir(folder))
-        return {name: read_bounded(os.path.join(folder, name), _LARGEST).decode() for name in names}
-    finally:
-        remove_tree(folder)
-
-
-def _prepare(planned: PlannedRun, command: tuple[str, ...]) -> None:
-    """Write the run folder, for a run that another program starts."""
-    from forge.launch.local import LocalLaunch
-    from forge.launch.run_folder import describe_run
-
-    config = planned.config
-    config.freeze(planned.folder)
-    launch, text = LocalLaunch(command), config.show(resolve=True)
-    describe_run(planned.folder, config=text, launch=launch, project_folder=config.project.folder)
+    return start_run(context.output, planned, detach=options.detach)
 
 
 def _join(context: Context, planned: PlannedRun, plan: LocalPlan) -> int:
@@ -251,13 +122,6 @@ def _join(context: Context, planned: PlannedRun, plan: LocalPlan) -> int:
     return run_joined(launch, config=config.name, project=config.project.name, overrides=overrides, run_folder=folder)
 
 
-def _started(job: Detached) -> str:
-    where = f"process {job.pid}, run folder {shown_path(job.folder)}"
-    if not job.id:
-        return f"started: {where}; a file named STOP in that folder stops it"
-    return f"{job.id} started: {where}\n  logs {job.id} -f, attach {job.id}, stop {job.id}: to see and to end it"
-
-
 def _is_sound(context: Context, config: ConfigHandle) -> bool:
     """Whether a run of the config can begin; what is wrong with it is printed."""
     findings = [finding for finding in config.check() if finding.severity == "error"]
@@ -266,20 +130,6 @@ def _is_sound(context: Context, config: ConfigHandle) -> bool:
     if findings:
         context.output.note(f"{config.name}: nothing was started, correct the {len(findings)} above first")
     return not findings
-
-
-def _is_ready(context: Context, planned: PlannedRun, plan: LocalPlan | None = None) -> bool:
-    """Whether there is what a run needs, on this machine or, without a plan for it, on the disk that all share; what is not is printed."""
-    from forge.launch.preflight import preflight, shared_preflight
-
-    root, main, output = planned.config.graph.root, str(planned.config.main), planned.output
-    findings = preflight(root, main, plan, output) if plan else shared_preflight(root, main, output)
-    for finding in findings:
-        context.output.note(f"{finding.severity}: {finding}")
-    errors = sum(finding.severity == "error" for finding in findings)
-    if errors:
-        context.output.note(f"{planned.config.name}: nothing was started, there is not what it needs")
-    return not errors
 
 
 def _plan(planned: PlannedRun) -> str:

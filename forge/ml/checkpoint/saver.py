@@ -97,12 +97,14 @@ class Saver:
         best: int | None = None,
         wait: bool = False,
         fresh: bool = False,
+        urgent: bool = False,
     ) -> None:
         """Save the files of the model and the state of the run as a checkpoint of this step.
 
         A step that this saver has saved last is not saved again. ``best`` is the step of the best checkpoint where the scores do
         not say. With ``wait`` the checkpoint is on disk when this returns. Tensors that are ``fresh``, which nobody changes any
-        more, are not copied.
+        more, are not copied. What is ``urgent``, because somebody waits for it, is written as quickly as the machine can; otherwise
+        the training comes first.
         """
         self._asked.clear()
         self.wait()
@@ -119,7 +121,8 @@ class Saver:
         self._step = step
         if self._asynchronous:
             copied = whole if fresh else self._snapshot.take(whole)
-            self._thread = threading.Thread(target=self._write_nicely, args=(copied, *work), name="forge-save")
+            write = self._write if urgent or wait else self._write_nicely
+            self._thread = threading.Thread(target=write, args=(copied, *work), name="forge-save")
             self._thread.start()
         else:
             self._write(whole, *work)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from hashlib import sha1
-from typing import TYPE_CHECKING, Any, Final
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha1, sha256
+from threading import Event
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from forge.base.errors import ModelError
-from forge.base.files import force_to_disk, make_folder, move_folder, remove_file, remove_tree
+from forge.base.files import force_to_disk, make_folder, move_folder, open_part, remove_file, remove_tree
 from forge.base.locks import claim
 from forge.base.origin import shown_path
 from forge.ml.checkpoint.verify import file_sha256
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["download"]
 
-_CACHE: Final = ".cache"
+_PARTS: Final = ".parts"
+_AT_A_TIME: Final = 4
 _LOCK: Final = ".downloading.lock"
 _PORTION: Final = 4 << 20
+_BEYOND_ITS_END: Final = 416
 
 
 def download(
@@ -47,9 +51,9 @@ def download(
     if held is None:
         raise ModelError(f"{shown_path(target)} is being downloaded by another process", hint="wait for it to end")
     try:
-        _get(repo, kind, commit, [one.rfilename for one in wanted], staged)
+        _get(repo, kind, commit, wanted, staged)
         _check(staged, wanted)
-        remove_tree(os.path.join(staged, _CACHE))
+        remove_tree(os.path.join(staged, _PARTS))
         for folder, _, files in os.walk(staged):
             for file in files:
                 force_to_disk(os.path.join(folder, file))
@@ -88,17 +92,61 @@ def _name(file: Any) -> str:
     return str(file.rfilename)
 
 
-def _get(repo: str, kind: str, commit: str, names: list[str], folder: str) -> None:
-    from glob import escape
+def _get(repo: str, kind: str, commit: str, files: Sequence[Any], folder: str) -> None:
+    """Get the files that are not there yet, a few at a time, each from where an earlier attempt stopped."""
+    stop = Event()
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        getting = [pool.submit(_get_one, repo, kind, commit, one, folder, stop) for one in files]
+        try:
+            for one in getting:
+                _asked(repo, one.result)
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
-    from huggingface_hub import snapshot_download
 
-    # The Hub's own library takes up a file where it stopped, and compares it with what the Hub says of it.
-    patterns = [escape(name) for name in names]
-    _asked(
-        repo,
-        lambda: snapshot_download(repo, repo_type=kind, revision=commit, local_dir=folder, allow_patterns=patterns),
-    )
+def _get_one(repo: str, kind: str, commit: str, file: Any, folder: str, stop: Event) -> None:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    path = os.path.join(folder, file.rfilename)
+    if os.path.isfile(path):
+        return
+    part = os.path.join(folder, _PARTS, sha256(file.rfilename.encode()).hexdigest())
+    for name in (path, part):
+        make_folder(os.path.dirname(name))
+    url = hf_hub_url(repo, file.rfilename, repo_type=kind, revision=commit)
+    with open_part(part) as there:
+        size = os.path.getsize(part)
+        begun = 0 if file.size is not None and size > file.size else size
+        there.truncate(begun)
+        given = {"headers": build_hf_headers(), "expected_size": file.size, "displayed_filename": file.rfilename}
+        try:
+            http_get(url, cast("BinaryIO", _Stoppable(there, stop)), resume_size=begun, **given)
+        except HfHubHTTPError as error:
+            if error.response.status_code == _BEYOND_ITS_END:
+                there.truncate(0)
+            raise
+    move_folder(part, path)
+
+
+class _Stoppable:
+    """A file in the making that takes no more when all is to stop."""
+
+    def __init__(self, file: BinaryIO, stop: Event) -> None:
+        self._file = file
+        self._stop = stop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, data: bytes) -> int:
+        if self._stop.is_set():
+            raise ModelError("the download was stopped")
+        return self._file.write(data)
 
 
 def _asked(repo: str, ask: Callable[[], Any]) -> Any:

@@ -53,7 +53,7 @@ class NewModelFolder:
 
     def file(self, name: str) -> NewFile:
         """A new file in it, to be written in pieces."""
-        return NewFile(os.path.join(self.staged, name))
+        return NewFile(os.path.join(self.staged, name), hashed=False)
 
     def write(self, name: str, content: bytes) -> None:
         """Add a file with this content."""

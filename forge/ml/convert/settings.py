@@ -76,7 +76,20 @@ def carried_files(folder: str, *, tokenizer: bool) -> Iterator[tuple[str, bytes]
     for name in (*_BESIDE, *(_TOKENIZER if tokenizer else ())):
         path = os.path.join(folder, name)
         if os.path.isfile(path):
+            _refuse_foreign(folder, name)
             yield name, read_bounded(path, _LIMIT)
+
+
+def _refuse_foreign(folder: str, name: str) -> None:
+    """ModelError for a link out of the folder: what it leads to would become part of a model that is given to others."""
+    here, place = os.path.realpath(folder), os.path.realpath(os.path.join(folder, name))
+    # The Hub's cache has its files beside the folder of a commit: snapshots/COMMIT/name is a link to blobs/HASH.
+    blobs = os.path.join(os.path.dirname(os.path.dirname(here)), "blobs")
+    if os.path.dirname(place) not in (here, blobs):
+        raise ModelError(
+            f"{os.path.join(folder, name)} is a link to {place}, which is not part of the model",
+            hint="put the file itself in its place, or remove the link",
+        )
 
 
 def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:

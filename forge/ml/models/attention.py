@@ -7,7 +7,7 @@ its keyword arguments. Without them it is plain causal attention, so that a mode
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -18,6 +18,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from forge.base.errors import ModelError
+from forge.ml.models.kernels import check_kernel
+from forge.ml.models.sdpa_backends import known_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DOCUMENTS",
     "attend_through",
+    "attending_alone",
     "attention_inputs",
-    "check_attention",
     "check_documents",
     "choose_attention",
     "expect_padding",
@@ -39,16 +41,7 @@ __all__ = [
 DOCUMENTS: Final = "forge_documents"
 """The name under which `transformers` knows the attention of this module."""
 
-_IMPLEMENTATIONS: Final = (
-    "auto",
-    DOCUMENTS,
-    "sdpa",
-    "eager",
-    "flash_attention_2",
-    "flash_attention_3",
-    "flex_attention",
-)
-_FLASH: Final = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
+_FLASH: Final = ("flash_attention_2", "flash_attention_3")
 _NO_WINDOW: Final = 0
 _VARLEN_TYPES: Final = (torch.bfloat16, torch.float16)
 _VARLEN_WIDEST: Final = 256
@@ -61,6 +54,17 @@ _through: Final[list[Any]] = []
 def attend_through(around: Any) -> None:
     """Let every attention of this process go through a function that is given the attention, its tensors and its sinks."""
     _through[:] = [] if around is None else [around]
+
+
+@contextmanager
+def attending_alone() -> Iterator[None]:
+    """Inside, attention goes through nothing: for rows that each process has whole."""
+    before = list(_through)
+    attend_through(None)
+    try:
+        yield
+    finally:
+        _through[:] = before
 
 
 def choose_attention(
@@ -80,26 +84,13 @@ def choose_attention(
             hint="train it with one document in a row: packing: none",
         )
     if requested != "auto":
-        check_attention(requested, device)
-        return requested
+        check_kernel("attn_implementation", requested, device)
+        return known_as(requested)
     if model_class is None:
         return DOCUMENTS if packed else "sdpa"
     if packed and getattr(model_class, "_supports_attention_backend", False):
         return DOCUMENTS
     return "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
-
-
-def check_attention(name: str, device: torch.device | str) -> None:
-    """Refuse an implementation that training on this device, with what is installed, cannot have."""
-    kind = torch.device(device).type
-    if name not in _IMPLEMENTATIONS:
-        raise ValueError(f"attn_implementation has no {name!r}: write one of {', '.join(_IMPLEMENTATIONS)}")
-    if name in _FLASH and kind != "cuda":
-        raise ValueError(f"attn_implementation {name} needs a CUDA device, and this is {kind}: write auto")
-    if name in _FLASH and find_spec(_FLASH[name]) is None:
-        raise ValueError(f"attn_implementation {name} needs the package {_FLASH[name]}: install it, or write auto")
-    if name == "flex_attention" and kind == "cpu":
-        raise ValueError("attn_implementation flex_attention has no backward pass on the CPU in torch: write auto")
 
 
 def attention_inputs(batch: Batch, implementation: str) -> dict[str, Any]:
@@ -374,28 +365,31 @@ def _documents_backward(
     window: int,
     scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    to_query, to_key, to_value = query.new_empty(query.shape), key.new_zeros(key.shape), value.new_zeros(value.shape)
+    to_query = query.new_empty(query.shape)
+    # Without a window each document is one piece, and what is found for it is all there is.
+    room = torch.zeros_like if window else torch.empty_like
+    to_key, to_value = room(key), room(value)
     for first, last, seen in _pieces(bounds.tolist(), window):
         end = _rounded_end(query, first, last, seen)
-        # What is behind the document has no part in it: no gradient, and a softmax of zeros.
-        padded_gradient = functional.pad(gradient[first:last], (0, 0, 0, 0, 0, end - last))
-        padded_weight = functional.pad(weight[first:last], (0, 0, 0, end - last), value=float("inf"))
         parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(  # noqa: SLF001 - as above
-            _heads(padded_gradient),
+            _heads(_padded(gradient[first:last], end - last, 0.0)),
             _heads(query[first:end]),
             _heads(key[seen:end]),
             _heads(value[seen:end]),
             _heads(out[first:end]),
-            padded_weight.T[None],
+            _padded(weight[first:last], end - last, float("inf")).T[None],
             0.0,
             is_causal=seen == first,
             attn_mask=_window_mask(query, first, last, seen, window),
             scale=scale,
         )
         to_query[first:last] = parts[0][0, :, : last - first].transpose(0, 1)
-        # Pieces of one document overlap in what they see when there is a window.
-        to_key[seen:last] += parts[1][0, :, : last - seen].transpose(0, 1)
-        to_value[seen:last] += parts[2][0, :, : last - seen].transpose(0, 1)
+        for found, part in ((to_key, parts[1]), (to_value, parts[2])):
+            own = part[0, :, : last - seen].transpose(0, 1)
+            if window:  # pieces of one document overlap in what they see
+                found[seen:last] += own
+            else:
+                found[seen:last] = own
     return to_query, to_key, to_value
 
 
@@ -445,6 +439,13 @@ def _rounded_end(query: torch.Tensor, first: int, last: int, seen: int) -> int:
     if query.dtype == torch.float32 or seen != first:
         return last
     return min(last + (first - last) % _LENGTHS, len(query))
+
+
+def _padded(tensor: torch.Tensor, more: int, value: float) -> torch.Tensor:
+    """With so many tokens more, which have no part in it: no gradient, and a softmax of zeros."""
+    if not more:
+        return tensor
+    return functional.pad(tensor, (0, 0) * (tensor.ndim - 1) + (0, more), value=value)
 
 
 def _window_mask(query: torch.Tensor, first: int, last: int, seen: int, window: int) -> torch.Tensor | None:

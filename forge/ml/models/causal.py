@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -20,12 +20,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from forge.base.errors import ModelError
 from forge.ml.models.adapter_folder import refuse_adapter
 from forge.ml.models.filling import Slots
+from forge.ml.models.kernels import put_kernels
+from forge.ml.models.making import OneAtATime
+from forge.ml.models.sdpa_backends import known_as
 from forge.ml.models.vocabulary import grow_vocabulary
 from forge.ml.models.weights import read_weights
-from forge.ml.parallel.pieces import piece_of
+from forge.ml.parallel.pieces import is_spread, piece_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from peft import PeftConfig
     from torch import Tensor, nn
@@ -45,6 +48,7 @@ class _Recipe:
     adapter: PeftConfig | None
     seed: int
     grown: frozenset[str]
+    kernels: Mapping[str, str]
 
 
 def causal_lm(
@@ -55,13 +59,16 @@ def causal_lm(
     attn_implementation: str = "sdpa",
     adapter: PeftConfig | None = None,
     resize_to: int | None = None,
+    kernels: Literal["none", "liger"] = "none",
+    fp8: Literal["none", "tensorwise", "rowwise", "rowwise_with_gw_hp"] = "none",
     seed: int = 42,
 ) -> nn.Module:
     """Make the decoder that `config` describes, by its own rules of initialisation, or read the one in the folder `path`.
 
     With both, the weights of the folder are read into the architecture of `config`. `attn_implementation` is one that transformers
     knows by name, or ``auto``, and what was asked for stays in the model's attribute ``requested_attention``. `resize_to` is the number of embeddings where
-    tokens were added to those of the folder; each new one begins as the mean of the others. An `adapter` is put on top.
+    tokens were added to those of the folder; each new one begins as the mean of the others. An `adapter` is put on top. `kernels` and
+    `fp8` name quicker ways to compute the same, for a GPU.
     """
     model = _without_weights(config, path, dtype, attn_implementation)
     if path is None and resize_to is not None:
@@ -72,7 +79,7 @@ def causal_lm(
         )
     grown = grow_vocabulary(model, resize_to) if resize_to is not None else frozenset()
     model.requested_attention = attn_implementation
-    model.unfilled = _Recipe(path, adapter, seed, grown)
+    model.unfilled = _Recipe(path, adapter, seed, grown, {"kernels": kernels, "fp8": fp8})
     return model if _deferred.get() else materialise(model, "cpu")
 
 
@@ -100,6 +107,7 @@ def materialise(model: nn.Module, device: torch.device | str = "cpu") -> nn.Modu
         else:
             _read(model, recipe, place)
         del model.unfilled
+        put_kernels(model, place, **recipe.kernels)
         if recipe.adapter is None:
             return model
         torch.manual_seed(recipe.seed)  # the same adapter whatever was made up before it
@@ -115,7 +123,6 @@ def materialise_spread(
     ``spread`` cuts the empty model up.
     """
     recipe = model.unfilled
-    _refuse_adapter_that_looks_at_weights(recipe.adapter)
     slots = Slots.of(model)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
@@ -123,6 +130,7 @@ def materialise_spread(
             torch.manual_seed(recipe.seed)  # as in `materialise`
             whole = model if recipe.adapter is None else _with_adapter(model, recipe.adapter)
             look(whole)
+        put_kernels(model, device, **recipe.kernels)  # nothing of the model is run any more while it is empty
         spread(whole)
         slots = slots.kept(whole)
         torch.manual_seed(recipe.seed)
@@ -132,23 +140,6 @@ def materialise_spread(
             _read(model, recipe, device, slots)
     del model.unfilled
     return whole
-
-
-def _refuse_adapter_that_looks_at_weights(adapter: PeftConfig | None) -> None:
-    if adapter is None:
-        return
-    wrong = {
-        "use_dora=true": getattr(adapter, "use_dora", False),
-        f"init_lora_weights={getattr(adapter, 'init_lora_weights', True)}": adapter.init_lora_weights is not True,
-        "modules_to_save": adapter.modules_to_save,
-        "four bits (qlora)": _bits_wanted(adapter),
-    }
-    for what, there in wrong.items():
-        if there:
-            raise ModelError(
-                f"an adapter with {what} begins from whole weights, which no process of a layout has",
-                hint="train it in one process (parallel=single), or choose adapter=lora without it",
-            )
 
 
 @contextmanager
@@ -209,7 +200,7 @@ def _without_weights(
 
 def _made(config: PretrainedConfig, dtype: torch.dtype, attn_implementation: str) -> PreTrainedModel:
     # What is not said, transformers chooses: the fastest that the architecture has.
-    attention = None if attn_implementation == "auto" else attn_implementation
+    attention = None if attn_implementation == "auto" else known_as(attn_implementation)
     try:
         return AutoModelForCausalLM.from_config(
             config, dtype=dtype, attn_implementation=attention, trust_remote_code=False
@@ -259,8 +250,9 @@ def _initialise(model: PreTrainedModel, device: torch.device) -> None:
 
 
 def _initialise_spread(model: PreTrainedModel, slots: Slots, device: torch.device) -> None:
-    """The same numbers for a model that is cut up: each process makes them all, and keeps its pieces."""
-    made = _initialised(model)
+    """The same numbers for a model that is cut up: each process makes one weight after another, and keeps its pieces."""
+    with OneAtATime() as making:
+        made = _initialised(model)
     theirs = Slots.of(made)
     moved: dict[int, Tensor] = {}
     for name, (module, leaf) in slots.owners.items():
@@ -268,7 +260,9 @@ def _initialise_spread(model: PreTrainedModel, slots: Slots, device: torch.devic
         tensor = getattr(owner, own)
         if id(tensor) not in moved:
             empty = getattr(module, leaf)
-            moved[id(tensor)] = _kind_of(empty, piece_of(tensor.detach(), empty, device))
+            with making.whole(tensor.detach()) as whole:
+                piece = piece_of(whole if is_spread(empty) else whole.clone(), empty, device)
+            moved[id(tensor)] = _kind_of(empty, piece)
         _put(module, leaf, moved[id(tensor)])
 
 

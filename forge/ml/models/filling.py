@@ -24,7 +24,7 @@ from transformers.core_model_loading import (
 )
 
 from forge.base.errors import ModelError
-from forge.ml.parallel.pieces import piece_of
+from forge.ml.parallel.pieces import as_piece, is_spread, piece_of, places_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -111,6 +111,9 @@ class _Plan:
     grown: frozenset[str]
     folder: str
     steps: dict[str, WeightTransform] = field(default_factory=dict)
+    plain: dict[str, tuple[Stored, torch.dtype]] = field(
+        default_factory=dict
+    )  # what is in a file as it is in the model
     provided: set[str] = field(default_factory=set)
     unexpected: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
@@ -140,7 +143,10 @@ class _Plan:
         step = deepcopy(converter) if converter is not None else WeightRenaming(stored.name, target)
         step = self.steps.setdefault(target, step)
         self.provided.update(_siblings(target, converter))
-        step.add_tensor(target, stored.name, pattern or stored.name, _cast(stored, dtypes.of(target, expected[target])))
+        dtype = dtypes.of(target, expected[target])
+        step.add_tensor(target, stored.name, pattern or stored.name, _cast(stored, dtype))
+        if converter is None and target not in self.grown:
+            self.plain[target] = stored, dtype
         if converter is None and not (target in self.grown and stored.shape[1:] == expected[target].shape[1:]):
             self.check_shape(target, stored.shape, expected[target].shape)
 
@@ -183,6 +189,8 @@ class _Placing:
     change: Callable[[str, Tensor], Tensor] | None
 
     def put(self, target: str, transform: WeightTransform) -> None:
+        if self._put_piece(target):
+            return
         for name, value in self._converted(target, transform).items():
             tensor = value[0] if isinstance(value, list) else value
             module, leaf = self.plan.slots.owners[name]
@@ -192,10 +200,22 @@ class _Placing:
             self.plan.check_shape(name, tensor.shape, expected)
             self._place(module, leaf, name, tensor)
 
-    @torch.no_grad()
-    def _place(self, module: nn.Module, leaf: str, name: str, tensor: Tensor) -> None:
+    def _put_piece(self, name: str) -> bool:
+        """Read no more than this process has of a weight, where that can be; whether it could."""
+        module, leaf = self.plan.slots.owners[name]
         current = getattr(module, leaf)
-        tensor = piece_of(tensor, current, self.device)
+        stored, dtype = self.plan.plain.get(name, (None, None))
+        if stored is None or stored.part is None or not is_spread(current):
+            return False
+        self._keep(module, leaf, name, as_piece(stored.part(places_of(current)).to(dtype), current, self.device))
+        return True
+
+    def _place(self, module: nn.Module, leaf: str, name: str, tensor: Tensor) -> None:
+        self._keep(module, leaf, name, piece_of(tensor, getattr(module, leaf), self.device))
+
+    @torch.no_grad()
+    def _keep(self, module: nn.Module, leaf: str, name: str, tensor: Tensor) -> None:
+        current = getattr(module, leaf)
         if not current.is_meta:
             current.copy_(tensor)
             return

@@ -11,6 +11,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from glob import escape, glob
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -58,6 +59,8 @@ class Stored:
     shape: tuple[int, ...]
     dtype: torch.dtype
     read: Callable[[], Tensor]
+    part: Callable[[Sequence[Tensor]], Tensor] | None = None
+    """Reads what is at some places in each dimension, and nothing else; None where it has to be read whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,14 @@ def _opened(path: str, opened: ExitStack) -> dict[str, Stored]:
     opened.callback(os.close, handle)
     places = _safetensors(path) if path.endswith(".safetensors") else tensor_places(handle, path)
     return {
-        name: Stored(name, path, place.shape, getattr(torch, place.dtype), _reader(handle, place, name, path))
+        name: Stored(
+            name,
+            path,
+            place.shape,
+            getattr(torch, place.dtype),
+            _reader(handle, place, name, path),
+            _part_reader(handle, place, name, path),
+        )
         for name, place in places.items()
     }
 
@@ -192,6 +202,40 @@ def _reader(handle: int, place: TensorPlace, name: str, path: str) -> Callable[[
         return window.as_strided(place.shape, place.stride).contiguous()
 
     return read
+
+
+def _part_reader(handle: int, place: TensorPlace, name: str, path: str) -> Callable[[Sequence[Tensor]], Tensor] | None:
+    if place.stride != torch.empty(place.shape, device="meta").stride():
+        return None
+
+    def read(places: Sequence[Tensor]) -> Tensor:
+        piece = torch.empty([len(own) for own in places], dtype=getattr(torch, place.dtype))
+        rest = memoryview(piece.view(-1).view(torch.uint8).numpy())
+        try:
+            for first, count in _runs(place, places):
+                length = count * piece.element_size()
+                _read_into(rest[:length], handle, place.start + first * piece.element_size())
+                rest = rest[length:]
+        except OSError as error:
+            raise ModelError(f"cannot read {name} from {path} ({_reason(error)})") from error
+        return piece
+
+    return read
+
+
+def _runs(place: TensorPlace, places: Sequence[Tensor]) -> Iterator[tuple[int, int]]:
+    """Where numbers that lie behind one another in the file begin, and how many they are."""
+    cut = [dim for dim, own in enumerate(places) if len(own) < place.shape[dim]]
+    last = cut[-1] if cut else 0
+    if not places or not all(map(len, places)):
+        return
+    own, width = places[last], place.stride[last]
+    breaks = (own.diff() != 1).nonzero().flatten() + 1
+    runs = [(int(run[0]) * width, len(run) * width) for run in own.tensor_split(breaks)]
+    for outer in product(*(each.tolist() for each in places[:last])):
+        base = sum(number * stride for number, stride in zip(outer, place.stride[:last], strict=True))
+        for first, count in runs:
+            yield base + first, count
 
 
 def _read_into(rest: memoryview, handle: int, at: int) -> None:

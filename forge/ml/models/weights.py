@@ -55,7 +55,8 @@ def _as_the_model_has_them(model: PreTrainedModel, weights: Weights) -> Mapping[
         return as_llama(weights, model.config, {name: tuple(t.shape) for name, t in model.state_dict().items()})
     stored = weights.parts[0]
     family = as_family(model)
-    if family is None or family.same_names:
+    own = f"{model.base_model_prefix}."
+    if family is None or family.same_names or any(name.startswith(own) for name in stored):
         return stored
     # An assembly that is saved as the known architecture it equals.
     tensors = family.from_family({name: one.read() for name, one in stored.items()})

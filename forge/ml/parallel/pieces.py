@@ -9,7 +9,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["is_spread", "local", "piece_of", "whole", "wholes"]
+__all__ = ["as_piece", "is_spread", "local", "piece_of", "places_of", "whole", "wholes"]
 
 
 def is_spread(tensor: Any) -> bool:
@@ -29,27 +29,50 @@ def piece_of(tensor: torch.Tensor, like: torch.Tensor, device: torch.device | No
     """
     if not is_spread(like):
         return tensor if device is None else tensor.to(device)
-    from torch.distributed.tensor import DTensor, Replicate, Shard
+    if tensor.shape != like.shape:
+        raise ValueError(f"a piece of {tuple(tensor.shape)} was asked for where the whole is {tuple(like.shape)}")
+    piece = tensor
+    for dim, own in enumerate(places_of(like)):
+        if len(own) < piece.shape[dim]:
+            piece = piece.index_select(dim, own.to(piece.device))
+    if piece is tensor:
+        piece = tensor.clone(memory_format=torch.contiguous_format)
+    return as_piece(piece, like, device)
 
-    mesh, piece = like.device_mesh, tensor
+
+def places_of(like: torch.Tensor) -> list[torch.Tensor]:
+    """In each dimension of a spread tensor, which places of the whole this process has, in their order."""
+    from torch.distributed.tensor import Replicate, Shard
+
+    mesh = like.device_mesh
+    places = [torch.arange(size) for size in like.shape]
     # What lies on the inner dimensions of a mesh was cut first: a strided shard is a piece of a piece.
-    dimensions = sorted(range(mesh.ndim), key=lambda number: type(like.placements[number]) is not Shard)
-    for number in dimensions:
+    for number in sorted(range(mesh.ndim), key=lambda number: type(like.placements[number]) is not Shard):
         placement = like.placements[number]
         if isinstance(placement, Replicate):
             continue
         place, size = mesh.get_local_rank(number), mesh.size(number)
         parts = _packed_parts(like.placements, number)
-        if parts > 1:
-            piece = torch.cat(torch.chunk(piece, size * parts, dim=placement.dim)[place::size], placement.dim)
-            continue
-        pieces = torch.chunk(piece, size, dim=placement.dim)
-        piece = pieces[place] if place < len(pieces) else piece.narrow(placement.dim, 0, 0)
+        pieces = torch.chunk(places[placement.dim], size * parts)
+        places[placement.dim] = torch.cat([places[placement.dim][:0], *pieces[place::size]])
+    return places
+
+
+def as_piece(piece: torch.Tensor, like: torch.Tensor, device: torch.device | None = None) -> torch.Tensor:
+    """What this process has of a tensor, as the piece of one that is spread like another."""
+    from torch.distributed.tensor import DTensor
+
     expected = like.to_local().shape
     if piece.shape != expected:
         raise ValueError(f"a piece of {tuple(piece.shape)} was cut where this process has one of {tuple(expected)}")
-    local = piece.clone(memory_format=torch.contiguous_format).to(device or like.device)
-    return DTensor.from_local(local, mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride())
+    return DTensor.from_local(
+        piece.contiguous().to(device or like.device),
+        like.device_mesh,
+        like.placements,
+        run_check=False,
+        shape=like.shape,
+        stride=like.stride(),
+    )
 
 
 def _packed_parts(placements: Sequence[Any], number: int) -> int:

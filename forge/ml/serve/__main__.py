@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ForgeError, ToolError, UsageError
@@ -90,17 +91,14 @@ def _keys(options: argparse.Namespace) -> list[str]:
 
 
 def _serve(options: argparse.Namespace, keys: Sequence[str]) -> int:
-    try:
-        import uvicorn
-    except ImportError:
-        raise ToolError("the server's libraries are not installed", hint="pip install 'forge[serve]'") from None
-
+    if find_spec("uvicorn") is None:
+        raise ToolError("the server's libraries are not installed", hint="pip install 'forge[serve]'")
     sockets = _sockets(options.host, options.port)
     try:
         engine, model, follower = _engine(options)
-        server = uvicorn.Server(_config(engine, model, keys))
-        port = sockets[0].getsockname()[1]
-        _say(f"serving {model.name} on http://{options.host}:{port} - open it in a browser to chat; Ctrl-C ends it")
+        address = f"http://{options.host}:{sockets[0].getsockname()[1]}"
+        said = f"serving {model.name} on {address} - open it in a browser to chat; Ctrl-C ends it"
+        server = _announced(_config(engine, model, keys), said)
         if follower is not None:
             follower.start()
         with contextlib.suppress(KeyboardInterrupt):  # the server has ended in peace, and says so this way
@@ -109,6 +107,19 @@ def _serve(options: argparse.Namespace, keys: Sequence[str]) -> int:
     finally:
         for one in sockets:
             one.close()
+
+
+def _announced(config: uvicorn.Config, said: str) -> uvicorn.Server:
+    """A server that says so when it can be reached."""
+    import uvicorn
+
+    class Announced(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                _say(said)
+
+    return Announced(config)
 
 
 async def _try_template(model: ServedModel) -> None:

@@ -108,7 +108,7 @@ def _add_text_routes(app: FastAPI) -> None:
         if asked.messages is not None:
             tokens = list(await service.rendering.tokens(chat_messages(asked.messages)))
         else:
-            tokens = service.model.tokens(asked.prompt or "", special=asked.add_special_tokens)
+            tokens = await asyncio.to_thread(service.model.tokens, asked.prompt or "", special=asked.add_special_tokens)
         return JSONResponse({"tokens": tokens, "count": len(tokens), "max_model_len": service.engine.longest})
 
     @app.post("/detokenize")
@@ -117,7 +117,8 @@ def _add_text_routes(app: FastAPI) -> None:
         service.check_model(asked.model)
         if asked.tokens and max(asked.tokens) >= service.model.vocabulary:
             raise RequestRefused(f"the model knows no token {max(asked.tokens)}", "tokens")
-        return JSONResponse({"prompt": service.model.tokenizer.decode(asked.tokens, skip_special_tokens=False)})
+        text = await asyncio.to_thread(service.model.tokenizer.decode, asked.tokens, skip_special_tokens=False)
+        return JSONResponse({"prompt": text})
 
 
 def _add_watch_routes(app: FastAPI) -> None:
@@ -161,7 +162,7 @@ async def _embeddings(service: Service, request: Request, asked: EmbeddingReques
     service.check_model(asked.model)
     if asked.dimensions is not None:
         raise RequestRefused("the embeddings of this model have one size: leave dimensions out", "dimensions")
-    prompts = token_lists(asked.input, service.model)
+    prompts = await asyncio.to_thread(token_lists, asked.input, service.model)
     if not all(prompts) or max(map(max, prompts)) >= service.model.vocabulary:
         raise RequestRefused("there is a text without tokens, or a token that the model does not know", "input")
     vectors = await until_gone(request, _wrapped(service.engine.embed(prompts)))

@@ -16,24 +16,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from forge.base.errors import ModelError
-from forge.ml.serve.engine import Ended, EngineBusy, EngineLoad, RequestRefused, Sampled
+from forge.ml.serve.engine import Ended, EngineBusy, EngineLoad, RequestRefused
 from forge.ml.serve.grammar import missing_grammars
-from forge.ml.serve.sampler import Choosing, choose_tokens
-from forge.ml.serve.slots import SlotCache
+from forge.ml.serve.sampler import Choosing
+from forge.ml.serve.steps import GrowingText, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from torch import Tensor
+    from collections.abc import Sequence
 
     from forge.ml.serve.engine import Heard, Work
-    from forge.ml.serve.grammar import Constraint, Grammars
+    from forge.ml.serve.grammar import Grammars
 
 __all__ = ["Batcher", "BatcherLimits"]
 
 _log: Final = logging.getLogger("forge.serve")
-_KNOWN_LAYERS: Final = {"full_attention", "sliding_attention"}
+_KEPT: Final = 300.0
+"""Seconds without work after which what was read is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +42,7 @@ class BatcherLimits:
     waiting: int = 128
     longest: int = 2048
     prefill: int = 512
-    cached: int = 1 << 20
-
-
-@dataclass(slots=True, eq=False)
-class _Text:
-    """A text in the making. ``read`` counts the tokens of the prompt that the model has seen."""
-
-    number: int
-    work: Work
-    heard: Heard
-    choosing: Choosing
-    read: int = 0
-    length: int = 0
-    """The tokens whose keys and values are cached."""
-    made: int = 0
-    next: int = 0
-    """The last token that was chosen; it is what the model reads next."""
-
-    @property
-    def whole(self) -> int:
-        """The tokens it may have at its end."""
-        return len(self.work.prompt) + self.work.sampling.max_tokens
-
-    @property
-    def constraint(self) -> Constraint | None:
-        return self.choosing.constraint
+    cached: int = 1 << 16
 
 
 @dataclass(slots=True)
@@ -86,22 +59,19 @@ class Batcher:
     def __init__(
         self, model: Any, limits: BatcherLimits, *, grammars: Grammars | None = None, pooling: str = ""
     ) -> None:
-        self.longest = min(limits.longest, limits.cached)
         self.pooling = pooling
         self.constrains = missing_grammars() if grammars is not None else "this server holds no text to a schema"
         self._limits = limits
         self._grammars = grammars
-        self._model = model.eval()
-        self._device = next(model.parameters()).device
-        self._masks = _masks_of(model.config)
-        self._cache = SlotCache(_layer_count(model.config))
+        self._steps = Steps(
+            model, slots=limits.slots, prefill=limits.prefill, tokens=limits.cached, longest=limits.longest
+        )
+        self.longest = self._steps.longest
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
-        self._waiting: deque[_Text] = deque()
+        self._waiting: deque[GrowingText] = deque()
         self._embeddings: deque[_Embedding] = deque()
         self._cancelled: set[int] = set()
-        self._reading: deque[_Text] = deque()  # prompts that are being read; only the first may be half read
-        self._running: list[_Text] = []  # by their rows; those that are being read have the rows behind
         self._swap: tuple[Any, Future[None]] | None = None
         self._stopping = False
         self._failed = False
@@ -110,7 +80,9 @@ class Batcher:
     # ---- from any thread
 
     def start(self) -> None:
-        """Begin to work."""
+        """Begin to work; ModelError when this model's keys and values are not of the kind that can be kept."""
+        with torch.inference_mode():
+            self._steps.try_out()
         self._thread.start()
 
     def close(self) -> None:
@@ -123,7 +95,7 @@ class Batcher:
 
     def submit(self, work: Work, heard: Heard) -> int:
         """Take on a text; EngineBusy when too many wait."""
-        text = _Text(next(self._numbers), work, heard, self._choosing(work))
+        text = GrowingText(next(self._numbers), work, heard, self._choosing(work), list(work.prompt))
         if text.whole > self.longest:
             raise RequestRefused(f"{text.whole:,} tokens do not fit: this model takes {self.longest:,} at most")
         with self._changed:
@@ -163,7 +135,7 @@ class Batcher:
     def load(self) -> EngineLoad:
         """What it has to do now."""
         waiting = len(self._waiting) + len(self._embeddings)
-        return EngineLoad(len(self._running) + len(self._reading), waiting, not self._failed)
+        return EngineLoad(len(self._steps.texts), waiting, not self._failed)
 
     def _check_room(self) -> None:
         if self._stopping or self._failed:
@@ -196,26 +168,22 @@ class Batcher:
         """Sleep until there is something to do; False when it is time to end."""
         with self._changed:
             while not (self._stopping or self._has_work()):
-                self._cache.release()
-                self._changed.wait()
+                if not self._changed.wait(_KEPT):
+                    self._steps.forget()
             return not self._stopping
 
     def _has_work(self) -> bool:
-        return bool(
-            self._waiting or self._reading or self._running or self._embeddings or self._cancelled or self._swap
-        )
+        return bool(self._waiting or self._steps.texts or self._embeddings or self._cancelled or self._swap)
 
     def _step(self) -> None:
         self._forget_cancelled()
-        if self._swap is not None and not (self._running or self._reading):
-            self._take_model()
+        self._take_model()
         self._admit()
         if self._embeddings:
             self._embed(self._embeddings.popleft())
-        if self._reading:
-            self._read_prompts()
-        if self._running:
-            self._add_tokens()
+        gave_way = self._steps.step()
+        with self._changed:
+            self._waiting.extendleft(reversed(gave_way))
 
     def _forget_cancelled(self) -> None:
         with self._changed:
@@ -223,181 +191,48 @@ class Batcher:
             left = [text for text in self._waiting if text.number in gone]
             for text in left:
                 self._waiting.remove(text)
-        if not gone:
-            return
-        left += [text for text in self._running if text.number in gone]
-        for text in [text for text in self._running if text.number in gone]:
-            self._free(text)
-        for text in [text for text in self._reading if text.number in gone]:
-            self._reading.remove(text)
-            left.append(text)
-        for text in left:
-            text.heard(Ended("cancelled"))
+        if gone:
+            for text in [*left, *self._steps.let_go(gone)]:
+                text.heard(Ended("cancelled"))
 
     def _take_model(self) -> None:
-        model, done = self._swap or (None, Future())
-        self._model, self._swap = model, None
-        self._cache.release()
+        """Take the other model that is there, once no text has said anything by this one."""
+        if self._swap is None or self._steps.texts or any(text.under_way for text in self._waiting):
+            return
+        (model, done), self._swap = self._swap, None
+        self._steps.use(model)
         done.set_result(None)
 
     def _admit(self) -> None:
-        """Let those that wait come in, as long as there are slots and room."""
-        if self._swap is not None:
-            return
+        """Let those that wait come in, as long as there are slots and room; before another model comes only who was in before."""
         with self._changed:
-            while self._waiting and self._fits(self._waiting[0]):
-                self._reading.append(self._waiting.popleft())
-
-    def _fits(self, text: _Text) -> bool:
-        inside = [*self._running, *self._reading, text]
-        length = max(other.whole for other in inside)
-        return len(inside) <= self._limits.slots and (len(inside) * length <= self._limits.cached or len(inside) == 1)
-
-    # ---- prompts
-
-    def _read_prompts(self) -> None:
-        """Read as many whole prompts as a step may, or a part of the first one."""
-        batch = self._next_prompts()
-        size = min(self._limits.prefill, max(len(text.work.prompt) - text.read for text in batch))
-        parts = [text.work.prompt[text.read : text.read + size] for text in batch]
-        positions = torch.tensor([[text.read + place for place in range(size)] for text in batch])
-        tokens = torch.tensor([[*part, *[0] * (size - len(part))] for part in parts])
-        last = [len(part) - 1 for part in parts]
-        logits = self._forward(len(self._running), tokens, positions, last)
-        for text, part in zip(batch, parts, strict=True):
-            text.read += len(part)
-            text.length = text.read
-        if batch[0].read == len(batch[0].work.prompt):
-            for text in batch:
-                self._reading.remove(text)
-            self._running.extend(batch)
-            self._take_tokens(batch, logits)
-
-    def _next_prompts(self) -> list[_Text]:
-        first, *others = self._reading
-        batch, longest = [first], len(first.work.prompt) - first.read
-        for text in others:
-            longest = max(longest, len(text.work.prompt))
-            if (len(batch) + 1) * longest > self._limits.prefill:
-                break
-            batch.append(text)
-        return batch
-
-    # ---- tokens
-
-    def _add_tokens(self) -> None:
-        texts = list(self._running)
-        tokens = torch.tensor([[text.next] for text in texts])
-        positions = torch.tensor([[text.length] for text in texts])
-        logits = self._forward(0, tokens, positions, [0] * len(texts))
-        for text in texts:
-            text.length += 1
-        self._take_tokens(texts, logits)
-
-    def _forward(self, first: int, tokens: Tensor, positions: Tensor, last: Sequence[int]) -> Tensor:
-        """The logits behind the last token of each row."""
-        length = int(positions.max()) + 1
-        self._cache.reserve(first + len(tokens), length)
-        positions = positions.to(self._device)
-        self._cache.place(first, positions, length)
-        kept = sorted(set(last))
-        found = self._model(
-            input_ids=tokens.to(self._device),
-            position_ids=positions,
-            attention_mask=self._masks(positions, length),
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=torch.tensor(kept, device=self._device),
-        ).logits
-        if len(kept) == 1:
-            return found[:, 0]
-        return found[torch.arange(len(last), device=self._device), [kept.index(place) for place in last]]
-
-    def _take_tokens(self, texts: Sequence[_Text], logits: Tensor) -> None:
-        for text, sampled in zip(texts, choose_tokens(logits, [text.choosing for text in texts]), strict=True):
-            ended = self._take(text, sampled)
-            if ended is not None:
-                self._free(text)
-                text.heard(ended)
-
-    def _take(self, text: _Text, sampled: Sampled) -> Ended | None:
-        """Hand a token on; what ends the text, when something does."""
-        asked = text.work.sampling
-        if sampled.token in asked.stop_tokens:
-            return Ended("stop")
-        text.next = sampled.token
-        text.made += 1
-        text.heard(sampled)
-        if text.constraint is not None and not text.constraint.take(sampled.token):
-            return Ended("stop")
-        return Ended("length") if text.made >= asked.max_tokens else None
-
-    def _free(self, text: _Text) -> None:
-        """Give the row of a text to the last text that runs, and that one's to the prompt that is half read."""
-        row, last = self._running.index(text), len(self._running) - 1
-        if row != last:
-            self._cache.move(last, row, self._running[last].length)
-            self._running[row] = self._running[last]
-        self._running.pop()
-        if self._reading and self._reading[0].read:
-            self._cache.move(last + 1, last, self._reading[0].read)
+            while self._waiting and self._steps.fits(self._waiting[0]):
+                if self._swap is not None and not self._waiting[0].under_way:
+                    return
+                self._steps.take_in(self._waiting.popleft())
 
     # ---- embeddings
 
     def _embed(self, wanted: _Embedding) -> None:
         try:
-            wanted.result.set_result([self._embedding(prompt) for prompt in wanted.prompts])
+            mean = self.pooling == "mean"
+            wanted.result.set_result([self._steps.embedding(prompt, mean=mean) for prompt in wanted.prompts])
         except Exception as error:
             wanted.result.set_exception(error)
             raise
-
-    def _embedding(self, prompt: list[int]) -> list[float]:
-        tokens = torch.tensor([prompt], device=self._device)
-        states = self._model.base_model(input_ids=tokens, use_cache=False).last_hidden_state[0].float()
-        pooled = states.mean(0) if self.pooling == "mean" else states[-1]
-        return (pooled / pooled.norm().clamp(min=1e-12)).tolist()
 
     # ---- the end
 
     def _end_all(self) -> None:
         with self._changed:
             self._stopping = True
-            texts = [*self._waiting, *self._reading, *self._running]
+            texts = [*self._waiting, *self._steps.texts]
             embeddings = list(self._embeddings)
-            for gone in (self._waiting, self._reading, self._running, self._embeddings):
-                gone.clear()
+            self._waiting.clear()
+            self._embeddings.clear()
+            self._steps.let_go({text.number for text in texts})
         ended = Ended("error", "the engine failed") if self._failed else Ended("cancelled")
         for text in texts:
             text.heard(ended)
         for wanted in embeddings:
             wanted.result.set_exception(EngineBusy("the server is ending", later=10, stopping=True))
-
-
-def _layer_count(config: Any) -> int:
-    return config.get_text_config().num_hidden_layers
-
-
-def _masks_of(config: Any) -> Callable[[Tensor, int], Any]:
-    """A function for the masks that such a model takes; ModelError for one whose memory is more than keys and values."""
-    config = config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    kinds = set(getattr(config, "layer_types", None) or [])
-    if unknown := kinds - _KNOWN_LAYERS:
-        raise ModelError(f"models with layers of the kind {min(unknown)} cannot be served by this engine")
-    if not kinds:
-        kinds = {"sliding_attention" if window else "full_attention"}
-
-    def masks(positions: Tensor, length: int) -> Any:
-        made = {kind: _mask(positions, length, window if kind == "sliding_attention" else None) for kind in kinds}
-        return made if len(made) > 1 else next(iter(made.values()))
-
-    return masks
-
-
-def _mask(positions: Tensor, length: int, window: int | None) -> Tensor:
-    """Which places each token attends to [rows, 1, tokens, length]: those up to its own, inside the window."""
-    places = torch.arange(length, device=positions.device)
-    seen = places <= positions[:, :, None]
-    if window is not None:
-        seen &= places > positions[:, :, None] - window
-    return seen[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ async def answer_completion(service: Service, request: Request, asked: Completio
         raise RequestRefused("best_of is n here: no more texts are made than are returned", "best_of")
     if asked.echo and asked.logprobs is not None:
         raise RequestRefused("echo cannot stand beside logprobs here: those of the prompt are not known", "echo")
-    prompts = token_lists(asked.prompt, service.model)
+    prompts = await asyncio.to_thread(token_lists, asked.prompt, service.model)  # a long text takes a second
     wanted = works(
         asked,
         service.model,

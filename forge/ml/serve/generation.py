@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from forge.ml.serve.engine import Ended, EngineBusy, Sampled
 from forge.ml.serve.text_stream import TextStream
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from forge.ml.serve.engine import TextEngine, Work
 
 __all__ = ["EngineFailed", "Generation", "Postbox", "TextPiece"]
+
+_GATHERED: Final = 0.01
+"""Seconds for which words are gathered: nobody reads faster."""
 
 
 class EngineFailed(Exception):  # noqa: N818 - said of an engine
@@ -37,7 +40,11 @@ class TextPiece:
 
 
 class Postbox:
-    """Brings what an engine's thread says into the event loop: many words with one call."""
+    """Brings what an engine's thread says into the event loop: many words with one call.
+
+    A word after a silence arrives at once. What follows it soon is gathered, so that a fast model's thread does not lose its
+    turn to the loop's at each token.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -63,9 +70,11 @@ class Postbox:
     def _deliver(self) -> None:
         with self._lock:
             words, self._words = self._words, deque()
-            self._called = False
+            self._called = bool(words)
         for queue, index, word in words:
             queue.put_nowait((index, word))
+        if words:
+            self._loop.call_later(_GATHERED, self._deliver)
 
 
 class Generation:

@@ -33,7 +33,8 @@ _READ_AT_MOST: Final = 8  # times what is allowed
 _MOST_HEADERS: Final = 128
 _LARGEST_HEAD: Final = 32 << 10
 _BODILESS: Final = {"GET", "HEAD", "OPTIONS", "DELETE"}
-_QUOTED: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# A text that never ends goes on to the end: were it no match, the same would be looked for again behind each of its quotes.
+_QUOTED: Final = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 

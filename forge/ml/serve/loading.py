@@ -56,7 +56,7 @@ def free_tokens(model: Any, share: float = 0.8) -> int:
         free = torch.cuda.mem_get_info(device)[0] * share
     else:
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") * share / 2
-    # Growing keeps the old tensors until the new ones are filled, and attention repeats the heads of a step.
+    # The rest is for a step: it copies the keys and values of a layer out of their pages, and repeats the heads of prompts.
     return max(int(free / 3 / each), 1)
 
 

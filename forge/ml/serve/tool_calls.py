@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["ToolReader", "tool_call_schema"]
 
 _OPEN: Final = "<tool_call>"
-_CALL: Final = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
+_CALL: Final = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 _BARE: Final = re.compile(r"\s*(?:\[\s*)?\{")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import threading
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -101,6 +102,7 @@ class VllmEngine:
     # ---- in its loop
 
     async def _begin(self) -> None:
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would tell its makers what is served here
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -140,8 +142,9 @@ class VllmEngine:
         except asyncio.CancelledError:
             heard(Ended("cancelled"))
         except Exception:  # noqa: BLE001 - whatever it is, the one who waits must hear of it
-            _log.exception("vLLM failed")
-            self._failed = True
+            _log.exception("vLLM could not finish a text")
+            # It refuses some requests by errors, and goes on with the others.
+            self._failed = bool(self._vllm.errored)
             heard(Ended("error", "the engine failed"))
 
     async def _stream(self, number: int, work: Work, heard: Heard) -> Ended:

@@ -6,14 +6,17 @@ import contextlib
 import json
 import os
 import sys
+import time
 import traceback
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forge.base.collector import collector_paused
 from forge.base.errors import FileError, ForgeError
-from forge.base.files import write_atomic
-from forge.control.heartbeat import own_heart
+from forge.base.files import read_bounded, write_atomic
+from forge.base.origin import shown_path
+from forge.control.aborting import obeying_abort
+from forge.control.heartbeat import HEARTBEATS, own_heart
 from forge.control.requests import ENDING_FILE
 from forge.ml.train.stopping import Stopping, among_others
 
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from forge.ml.train.run import Run
 
 __all__ = ["Ending", "main"]
+
+_LONGEST: Final = 1 << 16
+_TOGETHER: Final = 5.0  # seconds in which processes that refuse the same have all done so
+_PAUSE: Final = 0.05
 
 
 class Ending(IntEnum):
@@ -43,23 +50,47 @@ def main(arguments: Sequence[str]) -> int:
     stopping = Stopping()
     stopping.folder = arguments[0]
     stopping.listen()  # before torch is imported, which takes seconds
+    before = _last_word(stopping.folder)
+    obeying = contextlib.nullcontext()
+    if HEARTBEATS not in os.environ:  # what looks after several processes obeys for all of them
+        obeying = obeying_abort(arguments[0], lambda: stopping.aborted, kill=True)
     try:
-        code = _run(arguments[0], stopping)
+        with obeying:
+            code = _run(arguments[0], stopping)
     except KeyboardInterrupt:
         _say("aborted: nothing was saved since the last checkpoint")
         own_heart().farewell(Ending.ABORTED)
         return Ending.ABORTED
     own_heart().farewell(code)
-    return _told(arguments[0], code, stopping.reason) if among_others() else code
+    return _told(arguments[0], code, stopping.reason, before) if among_others() else code
 
 
-def _told(folder: str, code: int, reason: str) -> int:
+def _told(folder: str, code: int, reason: str, before: object) -> int:
     """Under torchrun, for which anything but 0 is a process that failed: the ending is in a file, and the code says less."""
     if os.environ.get("RANK") != "0":
-        return Ending.FINISHED if code in (Ending.FINISHED, Ending.STOPPED) else Ending.FAILED
+        ended = code in (Ending.FINISHED, Ending.STOPPED) or (code == Ending.REFUSED and _all_refuse(folder, before))
+        return Ending.FINISHED if ended else Ending.FAILED
     with contextlib.suppress(FileError):
         write_atomic(os.path.join(folder, ENDING_FILE), json.dumps({"code": int(code), "reason": reason}) + "\n")
     return Ending.FAILED if code == Ending.FAILED else Ending.FINISHED
+
+
+def _all_refuse(folder: str, before: object) -> bool:
+    """Whether the first process refuses the run as well, and says so: then nobody waits for anybody, and nothing has failed."""
+    until = time.monotonic() + _TOGETHER
+    while (word := _last_word(folder)) == before and time.monotonic() < until:
+        time.sleep(_PAUSE)
+    return word != before and word[-1] == Ending.REFUSED
+
+
+def _last_word(folder: str) -> tuple[int, int, int]:
+    """Which ending the first process has told, and its code."""
+    path = os.path.join(folder, ENDING_FILE)
+    try:
+        found = os.stat(path)
+        return found.st_ino, found.st_mtime_ns, int(json.loads(read_bounded(path, _LONGEST))["code"])
+    except (FileError, OSError, ValueError, TypeError, KeyError):
+        return 0, 0, -1
 
 
 def _run(folder: str, stopping: Stopping) -> int:
@@ -97,8 +128,16 @@ def _ended(run: Run, stopping: Stopping) -> int:
     if not stopping.interrupted:
         _say(f"ended {where}")
         return Ending.FINISHED
-    _say(f"stopped {where}{'' if run.saver is None else '; go on with --resume-from-checkpoint auto'}")
+    _say(f"stopped {where}{_how_to_go_on(run)}")
     return Ending.STOPPED
+
+
+def _how_to_go_on(run: Run) -> str:
+    """By what the run goes on; one that saves nothing by itself has kept its last state in its own folder."""
+    if run.saver.path is None:
+        return ""
+    kept = shown_path(run.saver.path) if run.settings.save_strategy == "no" else "auto"
+    return f"; go on with --resume-from-checkpoint {kept}"
 
 
 def _refused(error: Exception) -> int:

@@ -12,7 +12,7 @@ __all__ = ["agree"]
 
 def agree(run: Run) -> bool:
     """Let a request that one process knows of be known to all; whether somebody has asked for a checkpoint."""
-    requested = run.saver is not None and run.saver.requested
+    requested = run.saver.requested
     if run.world.alone:
         if run.changes.asked:
             run.changes.settle(run)

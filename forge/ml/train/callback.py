@@ -26,6 +26,9 @@ class Callback:
     def after_step(self, run: Run, record: dict[str, Any]) -> None:
         """A step is done; ``record`` is what was measured of it and may be added to."""
 
+    def during_evaluation(self, run: Run) -> None:
+        """Some batches of an evaluation have gone by; the model is not to be changed now."""
+
     def after_evaluation(self, run: Run, records: list[dict[str, Any]]) -> None:
         """An evaluation is done, one record for each dataset."""
 

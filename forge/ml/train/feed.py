@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from forge.base.errors import DataError, RunError
+from forge.base.errors import DataError
 from forge.control.heartbeat import own_heart
 from forge.ml.data.loader import Loader, evaluation_batches
 from forge.ml.data.prepare import prepare
@@ -50,11 +50,6 @@ def feed(settings: Trainer, *, flat: bool, console: Console, world: World | None
         console.print(line)
     pad = padding_token(settings.tokenizer)
     microbatches = world.layout.microbatches
-    if settings.per_device_train_batch_size % microbatches:
-        raise RunError(
-            f"a batch of {settings.per_device_train_batch_size} sequences cannot be cut into {microbatches} microbatches",
-            hint="set trainer.per_device_train_batch_size to a multiple of parallel.microbatches",
-        )
     loader = Loader(
         prepared.train,
         batch_size=settings.per_device_train_batch_size // microbatches,

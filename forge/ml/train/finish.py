@@ -20,9 +20,12 @@ def finish(run: Run) -> None:
 
     The folder of the model that was tuned is left as it is: its files are not the run's to replace.
     """
-    if run.saver is None or run.saver.path is None:
+    if run.saver.path is None:
         return
     output = os.path.dirname(run.saver.store.folder)
+    if run.settings.save_strategy == "no":  # it was asked for a checkpoint, and that is in the run's own folder
+        run.progress.say(f"saved: {shown_path(run.saver.path)}")
+        return
     if run.model_path is not None and os.path.realpath(run.model_path) == os.path.realpath(output):
         run.progress.say(f"saved: {shown_path(run.saver.path)}")
         return

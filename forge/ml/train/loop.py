@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forge.base.errors import CheckpointError
 from forge.ml.evaluate.perplexity import evaluate
@@ -14,11 +14,12 @@ from forge.ml.train.step import take_step
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from forge.ml.checkpoint.saver import Saver
     from forge.ml.data.batch import Batch
     from forge.ml.train.run import Run
 
 __all__ = ["train"]
+
+_HEEDED: Final = 4  # batches of an evaluation between two looks at what is asked for
 
 
 def train(run: Run) -> None:
@@ -33,16 +34,15 @@ def train(run: Run) -> None:
                 requested = agree(run)
                 if _evaluation_due(run):
                     _evaluate(run)
-                if run.saver is not None and (requested or _save_due(run)):
-                    _save(run, run.saver)
+                if requested or _save_due(run):
+                    _save(run, urgent=requested)
                 if run.stopping.asked or run.step >= run.total_steps:
                     break
                 _step(run)
-        if run.saver is not None:
-            if run.step > run.counts.saved_step:
-                _save(run, run.saver)
-            run.patience.long("checkpoint")
-            run.saver.wait()
+        if run.step > run.counts.saved_step and (run.settings.save_strategy != "no" or run.interrupted):
+            _save(run, urgent=True)
+        run.patience.long("checkpoint")
+        run.saver.wait()
     except Exception:
         _finish_saving(run)
         raise
@@ -102,24 +102,33 @@ def _evaluate(run: Run) -> None:
 
 
 def _until_stopped(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:
-    for batch in batches:
+    for number, batch in enumerate(batches, start=1):
+        if number % _HEEDED == 0:  # every process has as many batches
+            _heed(run)
         if run.interrupted:
             return
         run.patience.mark("evaluation")
         yield sequence_piece(batch, run.world)
 
 
-def _save(run: Run, saver: Saver) -> None:
+def _heed(run: Run) -> None:
+    """Do what somebody asks for; an evaluation may take long."""
+    run.tell("during_evaluation")
+    if agree(run):
+        _save(run, urgent=True)
+        run.patience.evaluating()
+
+
+def _save(run: Run, *, urgent: bool) -> None:
     run.counts.saved_step, run.counts.saved_epochs = run.step, int(run.epoch)
     run.patience.long("checkpoint")
     with run.clock.between("checkpoint"):
-        save(run, saver)
+        save(run, run.saver, urgent=urgent)
 
 
 def _finish_saving(run: Run) -> None:
     """What was being saved when the run failed is still worth having."""
     try:
-        if run.saver is not None:
-            run.saver.wait()
+        run.saver.wait()
     except CheckpointError as error:
         run.progress.say(f"error: {error}")

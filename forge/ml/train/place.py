@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from forge.base.errors import DataError, RunError
+from forge.base.errors import DataError
 from forge.ml.loss import CausalLoss
 from forge.ml.memory.checkpointing import checkpoint_blocks
 from forge.ml.memory.compile import choose_compile, compile_blocks
@@ -130,11 +130,6 @@ def _size(model: Any) -> int:
 
 def _compile(settings: Trainer, model: Any, world: World, data: RunData, console: Console) -> None:
     if world.layout.cp > 1:
-        if settings.torch_compile is True:
-            raise RunError(
-                "torch_compile makes one program of each layer, and cp sends what is inside it to other processes",
-                hint="set trainer.torch_compile=false",
-            )
         console.print("layers are not compiled: with cp they send and receive inside")
         return
     choice = choose_compile(

@@ -87,7 +87,7 @@ class Run:
     loader: Loader
     evaluations: Mapping[str, Callable[[], Any]]  # the name of each held-out set, and what gives its batches
     total_steps: int
-    saver: Saver | None
+    saver: Saver
     shares: Shares | None  # what this process writes of a checkpoint, where several do
     metrics: Metrics
     clock: StepClock
@@ -135,8 +135,7 @@ class Run:
         """Give back what the run holds."""
         self.metrics.close()
         self.loader.close()
-        if self.saver is not None:
-            self.saver.store.release()
+        self.saver.store.release()
 
     def tell(self, moment: str, *arguments: object) -> None:
         """Call one method of every callback."""

@@ -20,8 +20,8 @@ __all__ = ["save"]
 _GRAPH: Final = "state/graph.json"
 
 
-def save(run: Run, saver: Saver) -> None:
-    """Save the run as it is after its last step; it goes on while that is written."""
+def save(run: Run, saver: Saver, *, urgent: bool = False) -> None:
+    """Save the run as it is after its last step; it goes on while that is written, also where somebody waits for it: ``urgent``."""
     counts = run.counts
     scored = counts.evaluated_step == run.step and counts.evaluated_loss is not None
     saver.save(
@@ -32,6 +32,7 @@ def save(run: Run, saver: Saver) -> None:
         score=Score("eval_loss", counts.evaluated_loss) if scored else None,
         best=run.best.step,
         fresh=run.shares is not None,
+        urgent=urgent,
     )
 
 

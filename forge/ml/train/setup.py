@@ -40,6 +40,7 @@ from forge.ml.train.start import Start, choose_start, make_room
 from forge.ml.train.steering import Steering
 from forge.ml.train.timeouts import Patience
 from forge.ml.train.trainer import Trainer
+from forge.plan.read import read_run
 
 if TYPE_CHECKING:
     from forge.build.frozen import Frozen
@@ -127,7 +128,7 @@ def _make(
     world: World,
     undo: ExitStack,
 ) -> Run:
-    _refuse_together(settings, world)
+    _refuse(frozen, world)
     if settings.save_strategy != "no" and world.first:
         store.claim()  # first: whoever writes there already is not disturbed, and nobody waits for nothing
     start = _common_start(settings, frozen, store, console, world)
@@ -146,14 +147,15 @@ def _make(
         run.metrics.write({"event": "resumed", "step": run.step, "checkpoint": start.path})
     if world.first:
         make_room(settings, store, start)
-    if run.saver is None:
+    if settings.save_strategy == "no":
         store.release()
     return run
 
 
 def _common_start(settings: Trainer, frozen: Frozen, store: Store, console: Console, world: World) -> Start | None:
     """The first process looks for the checkpoint to continue from, and the others take what it has found."""
-    found = choose_start(settings, frozen.graph, store, console) if world.first else None
+    own = _own_store(settings, frozen, store)  # a run that was begun again, in its own folder
+    found = choose_start(settings, frozen.graph, store, console, own) if world.first else None
     told = world.tell(found and [found.path, found.step])
     return found if world.first else told and Start(*told)
 
@@ -188,7 +190,7 @@ def _assemble(
     optimizer = _optimizer(settings, model, world)
     patience = Patience(world, settings.hang_seconds, settings.first_step_seconds)
     stopping.folder = frozen.folder
-    saver, shares = _saving(settings, model, store, console, world)
+    saver, shares = _saving(settings, model, _own_store(settings, frozen, store), console, world)
     return Run(
         settings=settings,
         folder=frozen.folder,
@@ -230,17 +232,19 @@ def _metrics(settings: Trainer, frozen: Frozen, console: Console, world: World) 
     return open_metrics(frozen.folder, settings.logging, _facts(frozen), warn=console.print)
 
 
-def _saving(
-    settings: Trainer, model: Any, store: Store, console: Console, world: World
-) -> tuple[Saver | None, Shares | None]:
+def _own_store(settings: Trainer, frozen: Frozen, store: Store) -> Store:
+    """Where the run saves; one that saves nothing by itself keeps what it is asked to save apart from the checkpoints of others."""
+    return store if settings.save_strategy != "no" else Store(os.path.join(frozen.folder, "checkpoints"))
+
+
+def _saving(settings: Trainer, model: Any, store: Store, console: Console, world: World) -> tuple[Saver, Shares | None]:
     """What saves the run, and what this process has to write of it where all see the folder."""
-    if settings.save_strategy == "no":
-        return None, None
     shares = None
     if not world.alone:
         from forge.ml.parallel.shares import Shares, everybody_sees
 
-        if everybody_sees(world, store.folder):
+        made = store.folder if settings.save_strategy != "no" else os.path.dirname(store.folder)
+        if everybody_sees(world, made):
             size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
             shares = Shares.among(world, size, settings.save_processes)
         else:
@@ -276,25 +280,14 @@ def _fused(settings: Trainer, optimizer: Any, precision: Precision) -> FusedBack
     )
 
 
-def _refuse_together(settings: Trainer, world: World) -> None:
-    """What one process can do and several cannot."""
-    if world.alone:
-        return
-    if settings.fuse_optim_with_backward:
-        raise RunError(
-            "fuse_optim_with_backward updates each weight when its gradient is there, and a layout sums gradients later",
-            hint="set trainer.fuse_optim_with_backward=false, or parallel=single",
-        )
-    if settings.stochastic_rounding and world.size > world.layout.pp:
-        raise RunError(
-            "stochastic_rounding rounds whole weights, and this layout gives each process pieces or copies of them",
-            hint="set trainer.stochastic_rounding=false, or choose a pipeline alone or parallel=single",
-        )
-    if getattr(settings.optimizer, "func", None) is torch.optim.Adafactor and world.cuts_weights:
-        raise RunError(
-            "Adafactor looks at whole rows and columns of a weight, and this layout gives each process a piece",
-            hint="choose optimizer=adamw or optimizer=muon, or parallel=ddp",
-        )
+def _refuse(frozen: Frozen, world: World) -> None:
+    """What check and plan refuse a run refuses too, and it knows its processes, its device and its machine."""
+    reading = read_run(frozen.graph.root, frozen.facts.main)
+    kind = "cuda" if world.device.type == "cuda" else "cpu"
+    found = reading.refusals(ranks=world.size, device=kind, here=True) if reading is not None else []
+    if found:
+        key, origin = reading.place(found[0])
+        raise RunError(found[0].reason, origin=origin, key=key, hint=found[0].ways or None)
 
 
 def _seed(seed: int) -> None:

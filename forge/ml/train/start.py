@@ -40,16 +40,19 @@ class Start:
     step: int
 
 
-def choose_start(settings: Trainer, graph: Graph, store: Store, console: Console) -> Start | None:
+def choose_start(
+    settings: Trainer, graph: Graph, store: Store, console: Console, own: Store | None = None
+) -> Start | None:
     """The checkpoint to continue from, every byte of it verified; None to begin from nothing.
 
+    Those in the run's ``own`` store come before the ones in that of the output folder.
     What the config says otherwise than when the checkpoint was made is told, and refused where nothing could go on from it.
     """
     asked = settings.resume_from_checkpoint
     if asked is None:
         _refuse_mixing(settings, store, None, console)
         return None
-    found = store.newest(say=console.print) if asked == "auto" else open_checkpoint(asked)
+    found = _newest([own or store, store], console) if asked == "auto" else open_checkpoint(asked)
     if found is None:
         console.print(f"there is no checkpoint in {store.folder} yet: beginning from nothing")
         return None
@@ -58,6 +61,10 @@ def choose_start(settings: Trainer, graph: Graph, store: Store, console: Console
     console.print(f"continuing from {start.path}")
     _compare(start.path, graph, console)
     return start
+
+
+def _newest(stores: Sequence[Store], console: Console) -> Checkpoint | None:
+    return next(filter(None, (store.newest(say=console.print) for store in stores)), None)
 
 
 def make_room(settings: Trainer, store: Store, start: Start | None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import FileError, ForgeError
 from forge.base.files import read_bounded
+from forge.control.door import Door
 from forge.control.progress import RunProgress, write_progress
 from forge.control.requests import SAVE_FILE, SaveAnswer, write_answers
 from forge.ml.checkpoint.verify import CHECKPOINT
@@ -35,11 +36,18 @@ class Steering(Callback):
         self._loss: float | None = None
         self._speed: float | None = None
         self._reported = 0.0
+        self._door: Door | None = None
 
     def begin(self, run: Run) -> None:
         """Say of how many steps the run is."""
         self._report(run)
         run.changes.take(run)
+        door = Door(run.folder)
+        try:
+            door.open()
+            self._door = door
+        except FileError as error:
+            run.progress.say(f"warning: the run is steered through the files in its folder alone: {error}")
 
     def before_step(self, run: Run) -> None:
         """A checkpoint may just have been written."""
@@ -50,12 +58,11 @@ class Steering(Callback):
         self._loss, self._speed = record["loss"], record["tokens_per_second"]
         if time.monotonic() >= self._reported + _SECONDS:
             self._report(run)
-        self._answer(run)
-        run.changes.take(run)
-        if self._take(run):
-            if run.saver is not None:
-                run.saver.request()
-            self._answer(run)
+        self._heed(run)
+
+    def during_evaluation(self, run: Run) -> None:
+        """The same while the run is evaluated, which may take longer than many steps."""
+        self._heed(run)
 
     def end(self, run: Run) -> None:
         """The run takes no more steps: answer whoever is left."""
@@ -64,6 +71,15 @@ class Steering(Callback):
         self._answer(run)
         self._tell(run, error="the run has ended")
         run.changes.refuse(run)
+        if self._door is not None:
+            self._door.close()
+
+    def _heed(self, run: Run) -> None:
+        self._answer(run)
+        run.changes.take(run)
+        if self._take(run):
+            run.saver.request()
+            self._answer(run)
 
     def _report(self, run: Run) -> None:
         self._reported = time.monotonic()
@@ -89,13 +105,10 @@ class Steering(Callback):
     def _answer(self, run: Run) -> None:
         """Answer those whose checkpoint is on disk, or will never be."""
         saver = run.saver
-        if saver is None:
-            self._tell(run, error="the run's save_strategy is no")
-            return
         busy, path = saver.busy, saver.path  # in this order: one that ends in between has its path
         if path is not None and _step_of(path) >= self._step:
             self._tell(run, path=path)
-        elif run.counts.saved_step >= self._step and not busy:
+        elif run.counts.saved_step >= self._step and not busy and not saver.requested:
             self._tell(run, error=f"the checkpoint of step {self._step} was not written")
 
     def _tell(self, run: Run, *, path: str = "", error: str = "") -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from forge.base.errors import RunError
 from forge.ml.optim.clip import clip_
 from forge.ml.optim.schedule import advance
 from forge.ml.parallel.batches import last_of_step
@@ -91,11 +90,6 @@ def optimizer_step(run: Run, batches: list[Batch]) -> Measured:
 def _learn(run: Run, batches: list[Batch], trained: int) -> torch.Tensor:
     """Add the gradients of the batches; the sum of their losses is returned."""
     if run.world.layout.pp > 1:
-        if run.precision.scaler is not None:
-            raise RunError(
-                "in a pipeline nobody sees all gradients, which scaling for fp16 has to do",
-                hint="set trainer.mixed_precision=bf16, or no",
-            )
         return run.loss.learn(batches, trained, partial(_forward, run), partial(run.clock.part, "backward"))
     total = torch.zeros((), dtype=torch.float32, device=run.device)
     for number, batch in enumerate(batches, 1):

@@ -31,6 +31,7 @@ class Stopping:
         self.reason = ""
         self.interrupted = False  # by somebody outside: the run is not finished
         self.agreed: bool | None = None  # what all processes know, where there are several
+        self.aborted = False  # the process is ending at once
 
     def listen(self) -> None:
         """Take over the signals; to be called before anything slow, so that none is missed."""
@@ -68,6 +69,7 @@ class Stopping:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if (number == signal.SIGINT and self.interrupted) or self._has(ABORT_FILE):
+            self.aborted = True
             raise KeyboardInterrupt
         self.interrupt(signal.Signals(number).name)
 

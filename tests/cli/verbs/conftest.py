@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,7 +18,7 @@ from forge.control.register import register
 from forge.launch.supervise import console_log, start_supervised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -54,6 +54,19 @@ def _until(condition: Callable[[], object]) -> None:
 def _ends_a_line(path: str) -> bool:
     with open(path, "rb") as file:
         return file.read().endswith(b"\n")
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a verb starts in place of a module, which then ends with code 3."""
+    calls: list[Any] = []
+
+    def run_module(module: str, arguments: Sequence[str] = ()) -> int:
+        calls.append((module, *arguments))
+        return 3
+
+    monkeypatch.setattr("forge.launch.process.run_module", run_module)
+    return calls
 
 
 @pytest.fixture

@@ -2,20 +2,25 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "launch"))
+
+import ssh_server
 
 from forge.control.known import find_job
 from forge.control.progress import RunProgress, write_progress
 from forge.control.settings import SetAnswer, requests_in, write_set_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Run
+    from conftest import Forge, Run
 
     Begin = Callable[..., Path]
     Past = Callable[..., str]
@@ -35,6 +40,33 @@ def answer_sets(folder: Path, until: Until) -> threading.Thread:
     thread = threading.Thread(target=answer)
     thread.start()
     return thread
+
+
+@pytest.fixture
+def ssh(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A real sshd, and a PATH on which ssh reaches it."""
+    if why := ssh_server.missing():
+        (pytest.fail if os.environ.get("CI") and os.geteuid() == 0 else pytest.skip)(why)
+    server, programs = ssh_server.up(tmp_path)
+    environment["PATH"] = f"{programs}:{environment['PATH']}"
+    monkeypatch.setenv("PATH", environment["PATH"])
+    yield
+    ssh_server.down(server)
+
+
+@pytest.mark.usefixtures("ssh")
+def test_a_job_of_another_machine_is_looked_after_by_ssh(forge: Forge, begin: Begin) -> None:
+    folder = begin()
+    there = ("--host", "dave-is-not-asked")
+    for words, says in (
+        (["status", str(folder)], "state       running"),
+        (["list"], "tiny-1"),
+        (["logs", "tiny-1", "-n", "1"], "hello"),
+        (["save", str(folder)], "tiny-1 saved step 7: "),
+        (["stop", str(folder)], "tiny-1 stopped after"),
+    ):
+        done = forge("control", *words, *there)
+        assert (done.returncode, says in done.stdout) == (0, True), done
 
 
 @pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["stop"], ["cleanup"], ["logs", "nosuch", "-n", "3"]])

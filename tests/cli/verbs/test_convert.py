@@ -5,23 +5,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from conftest import Run
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the verb starts in place of the module."""
-    calls: list[Any] = []
-
-    def run_module(module: str, arguments: Sequence[str] = ()) -> int:
-        calls.append((module, *arguments))
-        return 3
-
-    monkeypatch.setattr("forge.launch.process.run_module", run_module)
-    return calls
 
 
 def test_the_module_gets_what_was_asked_for(run: Run, started: list[Any], empty: Path) -> None:

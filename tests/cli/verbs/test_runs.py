@@ -9,6 +9,9 @@ import pytest
 import forge
 from forge.control.progress import RunProgress, write_progress
 from forge.control.register import register
+from forge.launch.run_folder import write_topology
+from forge.launch.topology import Topology
+from forge.ml.checkpoint.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,6 +108,27 @@ def test_a_run_starts_again(run: Run, made: Make) -> None:
     done = run("runs", "resume", "tiny-1", "--dry-run")
     assert "++trainer.resume_from_checkpoint=auto" in done.out
     assert done.errors == ""
+
+
+def test_a_run_of_slurm_is_shown_as_it_would_be_handed_over_again(run: Run, made: Make, project: Path) -> None:
+    folder = made("++trainer.output_dir=output")
+    write_topology(str(project / folder), Topology(kind="slurm", nodes=2, partition="gpu"))
+    done = run("runs", "resume", folder, "--dry-run")
+    assert done.out.startswith("#!/bin/bash\n")
+    assert "#SBATCH --partition=gpu\n" in done.out
+    assert "++trainer.resume_from_checkpoint=auto" in done.errors
+
+
+def test_a_run_that_saved_only_what_it_was_asked_to_goes_on_from_that(run: Run, made: Make, project: Path) -> None:
+    folder = made("++trainer.output_dir=output")
+    kept = project / folder / "checkpoints" / "checkpoint-2"
+    store = Store(kept.parent)
+    with store.begin(2) as stage:
+        stage.write_bytes("config.json", b"{}")
+        stage.commit({})
+    store.release()
+    done = run("runs", "resume", folder, "--dry-run")
+    assert f"++trainer.resume_from_checkpoint={kept}" in done.out
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ import pytest
 
 from forge.launch import process
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "render"))
+from chromium import PROGRAM, Chromium
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -142,3 +145,16 @@ def test_a_real_tensorboard_serves_a_scalar(tmp_path: Path, environment: dict[st
                 break
             time.sleep(0.1)
         assert [point[1:] for point in ask(address, query)] == [[7, 2.5]]
+        if PROGRAM:
+            _look(address, str(tmp_path / "profile"), [run, "train"])
+
+
+def _look(address: str, profile: str, shown: list[str]) -> None:
+    """Open the page in a browser, until it shows all of this; it asks nobody but the server."""
+    with Chromium(profile) as browser:
+        tab = browser.open(address)
+        end = time.monotonic() + 60
+        while not all(text in tab.run("document.body.innerText") for text in shown):
+            assert time.monotonic() < end, tab.run("document.body.innerText")
+            time.sleep(0.2)
+        assert {one.split("/")[2] for one in tab.requests() if one.startswith("http")} == {address.split("/")[2]}

@@ -131,12 +131,12 @@ def test_the_config_says_how_many_processes_there_are(run: Run) -> None:
 def test_a_run_that_torchrun_may_start_again_goes_on_then(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
 
-    def start(_: object, planned: object) -> int:
+    def start(_: object, planned: object, **__: object) -> int:
         started.append(planned)
         return 0
 
-    monkeypatch.setattr("forge.cli.verbs.train._start", start)
-    monkeypatch.setattr("forge.cli.verbs.train._is_ready", lambda *_: True)
+    monkeypatch.setattr("forge.cli.handing_over.start_run", start)
+    monkeypatch.setattr("forge.cli.handing_over.is_ready", lambda *_, **__: True)
     for words in (["--max-restarts", "0"], ["--max-restarts=2"]):
         assert run("train", "--", *words).code == 0
     once, again = (planned.config.data()["trainer"].get("resume_from_checkpoint") for planned in started)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from hashlib import sha1, sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -54,7 +55,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 
     def _siblings(self) -> list[dict[str, Any]]:
         names = [*FILES, *self.state.get("more", ())]
-        return [{"rfilename": name, "size": 1, **_hashes(name)} for name in names]
+        return [{"rfilename": name, "size": len(FILES.get(name, b"")), **_hashes(name)} for name in names]
 
     def _entry(self, name: str) -> dict[str, Any]:
         return {"type": "file", "oid": "0" * 40, "size": len(FILES[name]), "path": name}
@@ -83,6 +84,9 @@ class _Hub(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(content[:cut])
+        if cut is not None and "held" in self.state:
+            self.wfile.flush()
+            self.state["held"].wait(60)
         if cut is not None:
             self.close_connection = True
 
@@ -133,9 +137,17 @@ def lines(hub: str, tmp_path: Path) -> Callable[..., tuple[list[str], str]]:
         "HF_HUB_ETAG_TIMEOUT": "2",
     }
 
-    def run(*words: list[str]) -> tuple[list[str], str]:
+    def run(*words: list[str], ended_when: Callable[[], bool] | None = None) -> tuple[list[str], str]:
+        command = [sys.executable, "-c", PROGRAM, json.dumps([["download", *line] for line in words])]
+        if ended_when is not None:
+            with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+                end = time.monotonic() + 60
+                while not ended_when() and time.monotonic() < end:
+                    time.sleep(0.02)
+                process.kill()
+            return [], ""
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, json.dumps([["download", *line] for line in words])],
+            command,
             env=environment,
             cwd=tmp_path,
             capture_output=True,
@@ -188,6 +200,39 @@ def test_a_file_that_is_cut_off_goes_on_where_it_stopped(
     assert (tmp_path / "new" / "model.safetensors").read_bytes() == LARGE
     (_, first), (_, second) = _Hub.state["ranges"]
     assert first == 0 < second
+
+
+def test_a_download_that_is_killed_goes_on_where_it_stopped(
+    lines: Callable[..., tuple[list[str], str]], tmp_path: Path
+) -> None:
+    _Hub.state |= {"cuts": [11 << 20], "held": threading.Event()}
+
+    def most_is_there() -> bool:
+        return any(part.stat().st_size >= 10 << 20 for part in tmp_path.glob(".new.downloading-*/.parts/*"))
+
+    line = ["--include=model*", "me/tiny", "new"]
+    lines(line, ended_when=most_is_there)
+    _Hub.state["held"].set()
+    assert [name for name in os.listdir(tmp_path) if name != "home"] == [f".new.downloading-{COMMIT[:12]}"]
+    codes, said = lines(line)
+    assert codes == ["code 0"], said
+    assert (tmp_path / "new" / "model.safetensors").read_bytes() == LARGE
+    (_, first), (_, second) = _Hub.state["ranges"]
+    assert first == 0
+    assert second >= 10 << 20
+    assert [name for name in os.listdir(tmp_path) if name != "home"] == ["new"]
+
+
+def test_what_is_left_of_another_file_is_not_kept(lines: Callable[..., tuple[list[str], str]], tmp_path: Path) -> None:
+    parts = tmp_path / f".new.downloading-{COMMIT[:12]}" / ".parts"
+    parts.mkdir(parents=True)
+    (parts / sha256(b"model.safetensors").hexdigest()).write_bytes(b"x" * (1 << 20))
+    (parts / sha256(b"config.json").hexdigest()).write_bytes(b"longer than that file is")
+    codes, said = lines(["--exclude=*.bin", "me/tiny", "new"], ["--exclude=*.bin", "me/tiny", "new"])
+    assert codes == ["code 2", "code 0"], said
+    assert "model.safetensors is not what the Hub has: its hash differs" in said
+    assert (tmp_path / "new" / "model.safetensors").read_bytes() == LARGE
+    assert (tmp_path / "new" / "config.json").read_bytes() == FILES["config.json"]
 
 
 def test_files_that_have_arrived_are_not_asked_for_again(

@@ -172,6 +172,24 @@ def test_its_files_hold_to_what_vllm_and_llama_cpp_read(
     assert set(json.loads((new / "generation_config.json").read_text())) >= {"bos_token_id", "eos_token_id"}
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen3", "gpt2"])
+def test_llama_cpp_s_own_library_knows_every_tensor_and_token(
+    model_folder: Callable[..., Path], tensors_of: Callable[[Any], dict[str, Any]], tmp_path: Path, family: str
+) -> None:
+    gguf = pytest.importorskip("gguf")  # what its converter is written with
+    _save(tmp_path / "out", _templated(model_folder(family)), 1)
+    new = _exported(export.chosen(str(tmp_path / "out")), tmp_path / "new")
+    kind = getattr(gguf.MODEL_ARCH, {"mistral": "LLAMA"}.get(family, family.upper()))
+    names = gguf.get_tensor_name_map(kind, 2)
+    unknown = [name for name in tensors_of(new) if names.get_name(name, try_suffixes=(".weight", ".bias")) is None]
+    assert unknown == []
+    found = gguf.SpecialVocab(new, load_merges=True)
+    stop = transformers.AutoTokenizer.from_pretrained(new).convert_tokens_to_ids("<|im_end|>")
+    assert found.special_token_ids["bos"] == 1
+    assert found.special_token_ids["eos"] in (2, stop)
+    assert found.chat_template == CHATML
+
+
 def _adapter(base: Path, path: Path, **settings: Any) -> Path:
     import peft
 

@@ -92,3 +92,20 @@ def test_licence_and_card_go_along(tmp_path: Path) -> None:
     assert dict(settings.carried_files(str(tmp_path), tokenizer=False)) == {"LICENSE": b"LICENSE"}
     assert set(dict(settings.carried_files(str(tmp_path), tokenizer=True))) == {"LICENSE", "tokenizer.json"}
     assert settings.as_json({"a": "é"}) == '{\n  "a": "é"\n}\n'.encode()
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    cache = tmp_path / "models--me--tiny"
+    folder = cache / "snapshots" / ("5" * 40)
+    for path in (folder, cache / "blobs"):
+        path.mkdir(parents=True)
+    (cache / "blobs" / "abc").write_text("free")
+    (folder / "LICENSE").symlink_to("../../blobs/abc")  # as the Hub's cache has it
+    (folder / "NOTICE").symlink_to("LICENSE")
+    assert dict(settings.carried_files(str(folder), tokenizer=True)) == {"LICENSE": b"free", "NOTICE": b"free"}
+    (tmp_path / "id_rsa").write_text("secret")
+    for place in (str(tmp_path / "id_rsa"), "../../../id_rsa"):
+        (folder / "README.md").unlink(missing_ok=True)
+        (folder / "README.md").symlink_to(place)
+        with pytest.raises(ModelError, match="id_rsa, which is not part of the model"):
+            dict(settings.carried_files(str(folder), tokenizer=False))

@@ -240,15 +240,15 @@ def test_what_auto_is(requested: str, *, packed: bool, model: str | None, chosen
 @pytest.mark.parametrize(
     ("name", "device", "message"),
     [
-        ("flash", "cpu", "has no 'flash': write one of auto"),
-        ("flash_attention_2", "cpu", "needs a CUDA device, and this is cpu"),
+        ("flash", "cpu", "has no 'flash': it is one of auto"),
+        ("flash_attention_2", "cpu", "flash_attention_2 does not train on a CPU"),
         ("flash_attention_2", "cuda", "needs the package flash_attn"),
-        ("flex_attention", "cpu", "no backward pass on the CPU"),
+        ("flex_attention", "cpu", "torch has no backward pass of it there"),
     ],
 )
 def test_what_cannot_be_had_is_refused_with_the_reason(name: str, device: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        attention.check_attention(name, device)
+        attention.choose_attention(name, device, packed=False)
 
 
 def test_models_that_it_does_not_fit_are_refused_by_name() -> None:

@@ -174,3 +174,34 @@ def test_a_folder_without_weights_says_what_it_needs(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"has no weights") as caught:
         _all(tmp_path)
     assert "model.safetensors.index.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        ([2, 3], [0, 1, 2, 3, 4], [0, 1, 2]),
+        ([0, 1, 2, 3], [1, 2], [0, 1, 2]),
+        ([1, 3], [0, 4], [2]),
+        ([0, 1, 2, 3], [0, 1, 2, 3, 4], [0, 1, 2]),
+        ([], [0, 1, 2, 3, 4], [0, 1, 2]),
+    ],
+)
+def test_of_a_part_no_other_byte_is_read(
+    places: tuple[list[int], ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = torch.arange(60.0).reshape(4, 5, 3)
+    safetensors.save_file({"first": torch.ones(3), "a": whole}, tmp_path / MODEL)
+    read = []
+    preadv = os.preadv
+    with stored.open_weights(str(tmp_path)) as weights:
+        monkeypatch.setattr(os, "preadv", lambda *args: read.append(preadv(*args)) or read[-1])
+        found = weights.parts[0]["a"].part([torch.tensor(own, dtype=torch.int64) for own in places])
+    wanted = whole[places[0]][:, places[1]][:, :, places[2]]
+    assert torch.equal(found, wanted)
+    assert sum(read) == wanted.nbytes
+
+
+def test_what_lies_turned_in_its_file_is_read_whole(tmp_path: Path) -> None:
+    torch.save({"turned": torch.randn(6, 8).t()}, tmp_path / "pytorch_model.bin")
+    with stored.open_weights(str(tmp_path)) as weights:
+        assert weights.parts[0]["turned"].part is None

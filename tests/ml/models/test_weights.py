@@ -42,6 +42,26 @@ def test_a_model_gets_back_what_was_saved_in_place(family: str, tmp_path: Path) 
     assert all(parameter is held[name] for name, parameter in other.named_parameters())
 
 
+def test_an_assembled_folder_is_read_whatever_its_names_are(tmp_path: Path) -> None:
+    """A decoder from parts may be saved under its own names, as a conversion does, or under those of the family it equals."""
+    plain = transformers.GPT2Config(
+        vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2
+    )
+    assembled = pytest.importorskip("forge.ml.convert.assembly").assembled_config(plain)
+    model = causal.causal_lm(assembled, seed=1)
+    own, family = tmp_path / "own", tmp_path / "family"
+    own.mkdir()
+    family.mkdir()
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}  # it is tied
+    safetensors.save_file(tensors, own / "model.safetensors", metadata={"format": "pt"})
+    _save(model, family)
+    assert "transformer.wte.weight" in safetensors.load_file(family / "model.safetensors")
+    for folder in (own, family):
+        other = causal.causal_lm(assembled, seed=2)
+        weights.load_weights(other, str(folder))
+        assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in other.state_dict().items())
+
+
 def test_an_adapter_gets_back_what_was_saved(tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
 

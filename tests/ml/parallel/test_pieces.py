@@ -76,5 +76,20 @@ def test_a_tensor_of_another_shape_is_refused(pretend: Pretend) -> None:
 
     with pretend(0, 2, dp_shard=2, zero_stage=3) as joined:
         like = distribute_tensor(torch.zeros(4, 2), joined.mesh["shard"], [Shard(0)], src_data_rank=None)
-        with pytest.raises(ValueError, match=r"a piece of \(3, 2\) was cut where this process has one of \(2, 2\)"):
+        with pytest.raises(ValueError, match=r"a piece of \(6, 2\) was asked for where the whole is \(4, 2\)"):
             pieces.piece_of(torch.zeros(6, 2), like)
+
+
+@pytest.mark.parametrize("rank", range(4))
+def test_the_places_of_a_piece_are_read_as_it_is_cut(pretend: Pretend, rank: int) -> None:
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    full = torch.arange(30.0).reshape(6, 5)
+    with pretend(rank, 4, dp_shard=2, tp=2, zero_stage=3) as joined:
+        like = distribute_tensor(full, joined.mesh["shard", "tp"], [Shard(0), Shard(1)], src_data_rank=None)
+        rows, columns = pieces.places_of(like)
+        cut = pieces.piece_of(full, like)
+        assert torch.equal(full[rows][:, columns], cut.to_local())
+        assert torch.equal(pieces.as_piece(full[rows][:, columns], like).to_local(), cut.to_local())
+        with pytest.raises(ValueError, match="was cut where this process has one of"):
+            pieces.as_piece(full, like)

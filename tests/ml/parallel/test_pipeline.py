@@ -135,7 +135,7 @@ def test_weights_of_16_bits_are_rounded_by_chance_as_in_one_process(runs: Runs) 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (("parallel.microbatches=3",), "cannot be cut into 3 microbatches"),
+        (("parallel.microbatches=3",), "rows do not divide into 3 microbatches"),
         (
             (
                 "parallel.microbatches=4",
@@ -145,7 +145,7 @@ def test_weights_of_16_bits_are_rounded_by_chance_as_in_one_process(runs: Runs) 
             ),
             "fuse_optim",
         ),
-        (("parallel.microbatches=4", "model.config.num_hidden_layers=1"), "needs as many layers"),
+        (("parallel.microbatches=4", "model.config.num_hidden_layers=1"), "layers do not make 2 stages"),
     ],
 )
 def test_what_cannot_be_cut_is_refused(runs: Runs, wrong: Any, said: str) -> None:

@@ -48,3 +48,33 @@ def test_layers_share_by_themselves_and_the_rest_together(
         size = {True: 1, False: 4 // joined.mesh.shape[2]}[joined.layout.zero_stage == 0]
         if joined.layout.zero_stage:
             assert len(model[0].weight.to_local()) == size
+
+
+@pytest.mark.parametrize(
+    ("stage", "reshard", "whole_weights", "whole_gradients"),
+    [(1, True, True, True), (2, True, True, False), (3, True, False, False), (3, False, True, False)],
+)
+def test_what_each_stage_of_zero_has_whole_within_a_step(
+    pretend: Pretend, stage: int, *, reshard: bool, whole_weights: bool, whole_gradients: bool
+) -> None:
+    from forge.ml.parallel.batches import last_of_step
+    from forge.ml.parallel.pieces import is_spread, local
+
+    with pretend(1, 4, dp_shard=4, zero_stage=stage, reshard_after_forward=reshard) as joined:
+        model = small()
+        sharding.share_data(model, list(model[:2]), joined)
+        seen: list[bool] = []
+        model[1].register_forward_hook(lambda *_: seen.append(not is_spread(model[0].weight)))
+        gradients = []
+        for last in (False, True):
+            last_of_step(model, joined, last=last)
+            model(torch.randn(2, 4)).sum().backward()
+            gradients.append(model[0].weight.grad)
+        assert seen == [whole_weights, whole_weights]
+        # Those that are whole wait with torch until the last batch of the step; then each process has its part.
+        assert (gradients[0] is None) == whole_gradients
+        assert local(gradients[1]).numel() * 4 == gradients[1].numel()
+        optimizer = torch.optim.AdamW(model.parameters())
+        optimizer.step()
+        remembered = optimizer.state[model[0].weight]["exp_avg"]
+        assert local(remembered).numel() * 4 == remembered.numel()

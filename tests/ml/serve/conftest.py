@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
+import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -246,7 +252,7 @@ def hasty(served_model: ServedModel) -> Iterator[Running]:
 def begin_server(served_model: ServedModel) -> Iterator[Callable[..., Running]]:
     """Begins servers that end with the test."""
     with contextlib.ExitStack() as stack:
-        yield lambda engine, **values: stack.enter_context(run_server(served_model, engine, **values))
+        yield lambda engine, model=served_model, **values: stack.enter_context(run_server(model, engine, **values))
 
 
 @pytest.fixture(scope="session")
@@ -263,3 +269,88 @@ def until() -> Callable[[Callable[[], object]], None]:
 @pytest.fixture(scope="session")
 def make_engine() -> type[RepeatingEngine]:
     return RepeatingEngine
+
+
+# ---- the real thing: a process of its own, with weights
+
+
+class RealServer:
+    """``python -m forge.ml.serve``, and the plainest client for it."""
+
+    def __init__(self, address: str, process: int) -> None:
+        found = urlsplit(address)
+        self.host, self.port, self.process = str(found.hostname), int(found.port or 0), process
+        self.headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        with contextlib.closing(http.client.HTTPConnection(self.host, self.port, timeout=60)) as connection:
+            connection.request(method, path, body, {**self.headers, **(headers or {})})
+            response = connection.getresponse()
+            return response.status, response.read()
+
+    def memory(self) -> int:
+        """The bytes in memory of the process and of the one that writes chats."""
+        with open(f"/proc/{self.process}/task/{self.process}/children", encoding="ascii") as file:
+            processes = [str(self.process), *file.read().split()]
+        return sum(_resident(one) for one in processes)
+
+
+def _resident(process: str) -> int:
+    try:
+        with open(f"/proc/{process}/status", encoding="ascii") as file:
+            return next((int(line.split()[1]) << 10 for line in file if line.startswith("VmRSS")), 0)
+    except OSError:  # it has just ended
+        return 0
+
+
+@pytest.fixture(scope="session")
+def whole_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model with weights, as the newest checkpoint of a run."""
+    torch = pytest.importorskip("torch")
+    from tiny_sizes import TINY
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from forge.ml.checkpoint.store import Store
+
+    path = shutil.copytree(folder, tmp_path_factory.mktemp("whole") / "model")
+    torch.manual_seed(1)
+    LlamaForCausalLM(LlamaConfig(**{**TINY, "vocab_size": 261})).save_pretrained(path)
+    store = Store(path.parent / "run" / "checkpoints")
+    stage = store.begin(3)
+    for entry in path.iterdir():
+        stage.write_bytes(entry.name, entry.read_bytes())
+    stage.commit({})
+    store.release()
+    return path.parent / "run"
+
+
+@pytest.fixture(scope="session")
+def real_server(whole_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """The newest checkpoint of a run, served with a key."""
+    pytest.importorskip("fastapi")
+    words = ["--model", str(whole_folder), "--from-checkpoint", "--pooling=mean", "--max-model-len=128"]
+    command = [sys.executable, "-m", "forge.ml.serve", "--host=127.0.0.1", "--port=0", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "FORGE_API_KEY": KEY}
+    log = tmp_path_factory.mktemp("log") / "server.txt"  # a pipe would be full one day
+    with log.open("w") as written, subprocess.Popen(command, stderr=written, env=environment) as process:
+        try:
+            yield RealServer(_address(log, process), process.pid)
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) in (0, 130, -signal.SIGINT)
+    said = log.read_text()
+    assert "Traceback" not in said
+    assert KEY not in said
+
+
+def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
+    """Where it serves, once it does."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        for line in log.read_text().splitlines():
+            if line.startswith("serving "):
+                return line.split()[3]
+        time.sleep(0.05)
+    raise AssertionError(f"the server did not come up: {log.read_text()}")

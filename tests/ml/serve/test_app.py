@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import struct
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Running
+
+    from forge.ml.serve.model_folder import ServedModel
 
 pytest.importorskip("fastapi")
 openai = pytest.importorskip("openai")
@@ -106,3 +112,31 @@ def test_an_engine_that_fails_is_told(server: Running) -> None:
     assert (found.status, found.error) == (503, "the engine failed")
     assert b"could not finish" in streamed.content
     assert b"[DONE]" not in streamed.content
+
+
+def test_long_texts_hold_up_nobody(
+    served_model: ServedModel, make_engine: Any, begin_server: Callable[..., Running]
+) -> None:
+    """What takes long is not done by the thread that all connections share."""
+    threads: list[str] = []
+
+    class Tokenizer:
+        def encode(self, text: str, **given: Any) -> Any:
+            threads.append(threading.current_thread().name)
+            return served_model.tokenizer.encode(text, **given)
+
+        def decode(self, tokens: list[int], **given: Any) -> str:
+            threads.append(threading.current_thread().name)
+            return served_model.tokenizer.decode(tokens, **given)
+
+    model = dataclasses.replace(served_model, tokenizer=Tokenizer())
+    server = begin_server(make_engine(), model=model)
+    for path, body in {
+        "/v1/embeddings": {"input": "abc"},
+        "/tokenize": {"prompt": "abc"},
+        "/detokenize": {"tokens": [70]},
+        "/v1/completions": {"prompt": "abc", "max_tokens": 1},
+    }.items():
+        assert server.ask("POST", path, body).status == 200
+    assert len(threads) >= 4
+    assert all(name.startswith("asyncio_") for name in threads[:4])

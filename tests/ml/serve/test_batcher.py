@@ -129,6 +129,42 @@ def test_texts_that_come_and_go_do_not_disturb_others(
     assert gone.wait().ended == Ended("cancelled")
 
 
+def test_texts_give_way_when_there_is_no_room_and_come_again(begin: Callable[..., Batcher]) -> None:
+    model = _model()
+    batcher = begin(model, cached=320)
+    found = [
+        _submit(batcher, prompt, max_tokens=100, temperature=1.0, seed=number, frequency_penalty=0.5)
+        for number, prompt in enumerate(PROMPTS[:6])
+    ]
+    several = [one.wait().tokens for one in found]
+    roomy = begin(model)
+    for number, said in enumerate(several):
+        alone = _submit(roomy, PROMPTS[number], max_tokens=100, temperature=1.0, seed=number, frequency_penalty=0.5)
+        assert alone.wait().tokens == said
+    assert batcher._steps.free == 320
+
+
+def test_a_talk_is_not_read_again_at_its_next_turn(begin: Callable[..., Batcher]) -> None:
+    model = _model()
+    batcher = begin(model)
+    read: list[int] = []
+    real = model.forward
+    model.forward = lambda **given: read.append(given["input_ids"].shape[1]) or real(**given)
+    said = _submit(batcher, PROMPTS[8], max_tokens=20).wait().tokens
+    first = sum(read)
+    again = [*PROMPTS[8], *said, 9, 9]
+    read.clear()
+    assert _submit(batcher, again, max_tokens=1).wait().tokens == _greedy(_model(), again, 1)
+    assert sum(read) < 20 < first
+
+
+def test_a_model_whose_states_are_of_another_shape_is_refused() -> None:
+    model = _model()
+    model.config.head_dim = 12
+    with pytest.raises(ModelError, match="cannot be kept in pages"):
+        Batcher(model, BatcherLimits()).start()
+
+
 def test_a_text_ends_at_its_stop_token(begin: Callable[..., Batcher]) -> None:
     model = _model()
     wanted = _greedy(model, PROMPTS[2], 8)
@@ -204,6 +240,22 @@ def test_another_model_takes_over_between_texts(begin: Callable[..., Batcher], u
     assert before.wait().tokens == _greedy(first, PROMPTS[0], 100)
     assert swapped.result(60) is None
     assert after.wait().tokens == _greedy(second, PROMPTS[0], 8)
+
+
+def test_no_text_is_begun_by_one_model_and_ended_by_another(
+    begin: Callable[..., Batcher], until: Callable[..., None]
+) -> None:
+    first, second = _model(), _model()
+    with torch.no_grad():
+        for weight in second.parameters():
+            weight.mul_(-1.3)
+    batcher = begin(first, cached=192)  # so that some have to give way
+    found = [_submit(batcher, prompt, max_tokens=60) for prompt in PROMPTS[:6]]
+    until(lambda: found[1].tokens)
+    swapped = batcher.replace_model(second)
+    for prompt, one in zip(PROMPTS, found, strict=False):
+        assert one.wait().tokens in (_greedy(first, prompt, 60), _greedy(second, prompt, 60))
+    assert swapped.result(60) is None
 
 
 def test_an_engine_that_breaks_tells_everybody(begin: Callable[..., Batcher], caplog: pytest.LogCaptureFixture) -> None:

@@ -2,104 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import random
+import socket
+import sys
+import time
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+sys.path.insert(0, os.path.dirname(__file__))
+from nearly_right import FIRST, RAW, body_for
+
 if TYPE_CHECKING:
-    from conftest import Running
+    from conftest import RealServer, Running
 
 pytest.importorskip("fastapi")
-COUNT = 5000 if os.environ.get("FORGE_FULL") else 500
-ODD = [
-    None,
-    True,
-    -1,
-    0,
-    1,
-    2**31,
-    2**63,
-    2**200,
-    0.5,
-    -0.0,
-    1e308,
-    "",
-    "a",
-    "ü🙂\x00",
-    "\x00",
-    "<|im_end|>",
-    "x" * 3000,
-    [],
-]
-ODD += [{}, [[]], [None], {"": None}, [0], [300], [2**40], {"type": "text"}, {"a": {"b": [1]}}, ["a", 1], "\x7f\x1b[2J"]
-RAW = [
-    b"",
-    b"{",
-    b"nul",
-    b"[" * 50,
-    b'{"a":' * 40,
-    b"\xff\xfe",
-    b'"\\ud800"',
-    b"NaN",
-    b"1e9999",
-    b'{"prompt":NaN}',
-    b"{}{}",
-]
-FIRST = {
-    "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2},
-    "/v1/completions": {"prompt": "hi", "max_tokens": 2},
-    "/v1/embeddings": {"input": "hi"},
-    "/tokenize": {"prompt": "hi"},
-    "/detokenize": {"tokens": [70, 71]},
-}
-
-
-def _example(schema: dict[str, Any], known: dict[str, Any], chance: random.Random, depth: int = 0) -> Any:
-    """A value by a schema, or beside it."""
-    if chance.random() < 0.12 or depth > 5:
-        return chance.choice(ODD)
-    if "$ref" in schema:
-        return _example(known[schema["$ref"].rpartition("/")[2]], known, chance, depth + 1)
-    if "anyOf" in schema:
-        return _example(chance.choice(schema["anyOf"]), known, chance, depth + 1)
-    for key in ("enum", "const"):
-        if key in schema:
-            return chance.choice(schema[key]) if key == "enum" else schema[key]
-    kind = schema.get("type")
-    if kind == "object":
-        names = [
-            name for name in schema.get("properties", {}) if chance.random() < 0.3 or name in schema.get("required", [])
-        ]
-        return {name: _example(schema["properties"][name], known, chance, depth + 1) for name in names}
-    if kind == "array":
-        return [_example(schema.get("items", {}), known, chance, depth + 1) for _ in range(chance.randrange(3))]
-    if kind in ("integer", "number"):
-        return chance.choice([schema.get("minimum", 0), schema.get("maximum", 9), 1, chance.uniform(-3, 3)][::1])
-    if kind == "boolean":
-        return chance.random() < 0.5
-    return chance.choice(["a", "hi there", "small", "é", *(option for option in ODD if isinstance(option, str))])
-
-
-def _body(path: str, described: dict[str, Any], chance: random.Random) -> bytes:
-    if chance.random() < 0.1:
-        return chance.choice(RAW)
-    known = described["components"]["schemas"]
-    schema = described["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    found = _example(schema, known, chance)
-    if isinstance(found, dict):
-        found = {**FIRST[path], **found}
-        if isinstance(found.get("max_tokens"), int | float) and not isinstance(found["max_tokens"], bool):
-            found["max_tokens"] = min(found["max_tokens"], 8)
-        found.pop("max_completion_tokens", None)
-    content = json.dumps(found).encode()
-    if chance.random() < 0.1:
-        place = chance.randrange(len(content) + 1)
-        content = content[:place] + bytes([chance.randrange(256)]) + content[place + 1 :]
-    return content
+FULL = bool(os.environ.get("FORGE_FULL"))
+COUNT = 5000 if FULL else 500
+SECONDS = float(os.environ.get("FORGE_FUZZ_SECONDS") or (3600 if FULL else 6))
 
 
 def test_no_request_is_an_inner_error(server: Running) -> None:
@@ -108,7 +33,7 @@ def test_no_request_is_an_inner_error(server: Running) -> None:
     statuses: dict[int, int] = {}
     for number in range(COUNT):
         path = chance.choice(list(FIRST))
-        content = _body(path, described, chance)
+        content = body_for(path, described, chance)
         found = server.ask("POST", path, content)
         statuses[found.status] = statuses.get(found.status, 0) + 1
         assert found.status in (200, 400, 404, 413, 415, 429), (number, path, content, found.content)
@@ -150,3 +75,98 @@ def test_bytes_that_are_no_request_are_refused(server: Running, raw: bytes) -> N
                 line = b""
     assert line == b"" or line.split()[1] in {b"400", b"403", b"404", b"413", b"431"}
     assert server.ask("GET", "/health").status == http.client.OK
+
+
+# ---- the real server, for a long time
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 300)
+def test_a_long_time_of_fuzz_leaves_the_server_as_it_was(real_server: RealServer) -> None:
+    described = json.loads(real_server.ask("GET", "/openapi.json")[1])
+    chance = random.Random(11)
+    statuses: dict[int, int] = {}
+    sizes: list[int] = []
+    end = time.monotonic() + SECONDS
+    while (left := end - time.monotonic()) > 0:
+        status = _one_attempt(real_server, described, chance)
+        statuses[status] = statuses.get(status, 0) + 1
+        if len(sizes) < 100 * (1 - left / SECONDS):
+            sizes.append(real_server.memory())
+        if FULL:  # an hour is for what adds up, and others work on this machine
+            time.sleep(0.02)
+    sys.stdout.write(f"{sum(statuses.values()):,} requests: {dict(sorted(statuses.items()))}\n")
+    sys.stdout.write(f"memory in MB: {[size >> 20 for size in sizes]}\n")
+    assert set(statuses) <= {0, 200, 400, 401, 403, 404, 405, 408, 413, 415, 429, 431}, statuses
+    assert min(statuses[200], statuses[400], statuses[401]) > 0
+    assert json.loads(real_server.ask("GET", "/health")[1]) == {"status": "ok"}
+    _wait_until_idle(real_server)
+    fifth = len(sizes) // 5
+    before, after = median(sizes[fifth : 2 * fifth]), median(sizes[-fifth:])
+    assert after <= before * 1.02 + (8 << 20 if FULL else 32 << 20)
+
+
+def _one_attempt(server: RealServer, described: dict[str, Any], chance: random.Random) -> int:
+    """The status of one request of some kind; 0 where the server has closed the connection without one."""
+    kind = chance.random()
+    if kind < 0.1:
+        return _raw(server, _noise(chance))
+    if kind < 0.2:
+        return _left(server, chance)
+    if kind < 0.3:
+        return server.ask("GET", chance.choice(["/health", "/metrics", "/v1/models", "/openapi.json", "/", "/%00"]))[0]
+    path = chance.choice(list(FIRST))
+    content = _constrained(chance) if kind < 0.35 else body_for(path, described, chance)
+    path = "/v1/chat/completions" if kind < 0.35 else path
+    if kind < 0.4:
+        return server.ask("POST", path, content, {"authorization": "Bearer " + "x" * chance.randrange(40)})[0]
+    return server.ask("POST", path, content)[0]
+
+
+def _constrained(chance: random.Random) -> bytes:
+    """A chat whose answer is held to a schema, which may be none."""
+    kinds: list[Any] = ["string", "integer", "boolean", "null", "nosuch", ["string", "null"]]
+    properties = {f"p{number}": {"type": chance.choice(kinds)} for number in range(chance.randrange(4))}
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    asked = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": chance.randrange(1, 40)}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    return json.dumps({**asked, "response_format": form, "temperature": chance.random()}).encode()
+
+
+def _noise(chance: random.Random) -> bytes:
+    head = b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{}"
+    content = bytearray(chance.choice([*RAW, head, head, b"GET / HTTP/1.1\r\n\r\n"]))
+    for _ in range(chance.randrange(4)):
+        if content:
+            content[chance.randrange(len(content))] = chance.randrange(256)
+    return bytes(content)
+
+
+def _raw(server: RealServer, content: bytes) -> int:
+    """Send some bytes, and leave."""
+    with socket.create_connection((server.host, server.port), timeout=30) as connection:
+        connection.sendall(content + b"\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError), connection.makefile("rb") as stream:
+            line = stream.readline(200).split()
+            return int(line[1]) if len(line) > 1 else 0
+    return 0
+
+
+def _left(server: RealServer, chance: random.Random) -> int:
+    """Begin a stream and go away in the middle of it."""
+    body = json.dumps({"prompt": "abc", "max_tokens": 100, "stream": True, "n": chance.randrange(1, 4)})
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("POST", "/v1/completions", body, server.headers)
+        response = connection.getresponse()
+        response.read(chance.randrange(200))
+        return response.status
+
+
+def _wait_until_idle(server: RealServer) -> None:
+    end = time.monotonic() + 30
+    while b"\nforge_running 0\n" not in server.ask("GET", "/metrics")[1]:
+        assert time.monotonic() < end, "texts are left"
+        time.sleep(0.1)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forge.ml.serve.engine import EngineBusy, Sampling, Work
+from forge.ml.serve.engine import EngineBusy, Sampled, Sampling, Work
 from forge.ml.serve.generation import EngineFailed, Generation, Postbox, TextPiece
 
 if TYPE_CHECKING:
@@ -70,3 +70,29 @@ def test_an_engine_that_fails_is_no_empty_text(served_model: ServedModel, make_e
     engine.failing = True
     with pytest.raises(EngineFailed):
         _run(served_model, engine, ["a"], Generation.whole)
+
+
+def test_words_that_follow_soon_are_gathered() -> None:
+    asked: list[tuple[str, Callable[[], None]]] = []
+
+    class Loop:
+        def call_soon_threadsafe(self, work: Callable[[], None]) -> None:
+            asked.append(("now", work))
+
+        def call_later(self, _seconds: float, work: Callable[[], None]) -> None:
+            asked.append(("later", work))
+
+    queue: Any = asyncio.Queue()
+    heard = Postbox(Loop()).hearer(queue, 0)  # type: ignore[arg-type]
+    heard(Sampled(1))
+    asked[-1][1]()
+    assert queue.qsize() == 1
+    for token in (2, 3):
+        heard(Sampled(token))
+    assert [when for when, _ in asked] == ["now", "later"]
+    asked[-1][1]()
+    assert queue.qsize() == 3
+    asked[-1][1]()  # nothing was said meanwhile
+    assert [when for when, _ in asked] == ["now", "later", "later"]
+    heard(Sampled(4))
+    assert asked[-1][0] == "now"

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import random
 import string
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -14,7 +17,10 @@ from forge.ml.serve.guard import Guard, GuardRules, error_body, key_digests
 if TYPE_CHECKING:
     from conftest import Answer, Running
 
+    from forge.ml.serve.model_folder import ServedModel
+
 pytest.importorskip("fastapi")
+KEY = "a-key-of-enough-letters"
 FULL = bool(os.environ.get("FORGE_FULL"))
 PATHS = [
     "/",
@@ -39,9 +45,9 @@ def test_nothing_is_answered_without_the_key(locked: Running) -> None:
     assert locked.ask("GET", "/v1/models").status == 200
 
 
-def _mutated(chance: random.Random, key: str) -> tuple[str, str, dict[str, str]]:
+def _mutated(chance: random.Random, key: str, path: str = "") -> tuple[str, str, dict[str, str]]:
     """A request without the key that looks as if it had something like it."""
-    path = chance.choice(PATHS)
+    path = path or chance.choice(PATHS)
     kind = chance.randrange(6)
     path = ["/" + path, path.replace("/", "%2f", 1) or "/", path.upper(), path + "/..;/", path + "?key=" + key, path][
         kind
@@ -86,6 +92,49 @@ def test_no_mutation_of_a_request_gets_round_the_key(locked: Running) -> None:
         found = locked.ask(method, path, headers={"authorization": "", **headers})
         assert found.status in (400, 401, 403, 408), (method, path, headers)
         assert b'"small"' not in found.content
+
+
+def test_no_route_and_no_method_is_answered_without_the_key(served_model: ServedModel, make_engine: Any) -> None:
+    """The application itself, without a connection: so many more attempts can be made at each route by each method."""
+    from forge.ml.serve.app import build_app
+
+    app = build_app(make_engine(), served_model, GuardRules(keys=key_digests([KEY])))
+    chance = random.Random(2)
+    statuses: dict[int, int] = {}
+
+    async def attempt(method: str, path: str) -> None:
+        _, mutated, given = _mutated(chance, KEY, path)
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in given.items()]
+        found = await _asked(app, method, mutated, headers)
+        assert found in (400, 401, 403), (method, mutated, headers)
+        statuses[found] = statuses.get(found, 0) + 1
+
+    async def all_of_them() -> None:
+        for path in PATHS:
+            for method in METHODS:
+                for _ in range(5000 if FULL else 20):
+                    await attempt(method, path)
+
+    asyncio.run(all_of_them())
+    assert sum(statuses.values()) == len(PATHS) * len(METHODS) * (5000 if FULL else 20)
+    assert statuses[401] > statuses[403] > 0
+
+
+async def _asked(app: Any, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> int:
+    plain, _, query = path.partition("?")
+    scope = {"type": "http", "http_version": "1.1", "method": method, "scheme": "http", "headers": headers}
+    scope |= {"path": unquote(plain), "raw_path": plain.encode(), "query_string": query.encode(), "root_path": ""}
+    found: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            found.append(message["status"])
+
+    await app(scope, receive, send)
+    return found[0]
 
 
 def test_the_key_may_come_as_a_password_from_a_browser(locked: Running) -> None:
@@ -146,6 +195,20 @@ def test_a_body_has_a_form_a_size_and_a_depth(server: Running) -> None:
     assert ask(b'{"prompt": "\\"' + b"[{" * 100 + b'", "max_tokens": 1}').status == 200
 
 
+def test_no_body_takes_long_to_look_at(server: Running) -> None:
+    large = 1 << 19
+    for body in (
+        b"[" * 33 + b'"' + b'\\"' * large,
+        b"[" * 33 + b'"' + b"\\" * large,
+        b"[" * 33 + b'"' * (2 * large - 1),
+        b'["' * large,
+        b"[" * 33 + b'"a\\' * (large // 2),
+    ):
+        began = time.process_time()
+        assert server.ask("POST", "/v1/completions", body).status == 400
+        assert time.process_time() - began < 3
+
+
 def test_answers_say_what_browsers_may_do_with_them(server: Running) -> None:
     found = server.ask("GET", "/health").headers
     assert found["x-content-type-options"] == "nosniff"
@@ -154,8 +217,6 @@ def test_answers_say_what_browsers_may_do_with_them(server: Running) -> None:
 
 
 def test_what_is_no_request_is_closed() -> None:
-    import asyncio
-
     async def app(*_: object) -> None:
         raise AssertionError
 

@@ -1,14 +1,6 @@
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +8,9 @@ import pytest
 from forge.ml.serve.__main__ import main
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from conftest import RealServer
 
 
 @pytest.mark.parametrize(
@@ -61,69 +54,16 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "choose another port" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def whole_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model with weights, as the newest checkpoint of a run."""
-    torch = pytest.importorskip("torch")
-    from tiny_sizes import TINY
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from forge.ml.checkpoint.store import Store
-
-    path = shutil.copytree(folder, tmp_path_factory.mktemp("whole") / "model")
-    torch.manual_seed(1)
-    LlamaForCausalLM(LlamaConfig(**{**TINY, "vocab_size": 261})).save_pretrained(path)
-    store = Store(path.parent / "run" / "checkpoints")
-    stage = store.begin(3)
-    for entry in path.iterdir():
-        stage.write_bytes(entry.name, entry.read_bytes())
-    stage.commit({})
-    store.release()
-    return path.parent / "run"
-
-
-@contextlib.contextmanager
-def _served(words: list[str], environment: dict[str, str]) -> Iterator[str]:
-    command = [sys.executable, "-m", "forge.ml.serve", "--host=127.0.0.1", "--port=0", *words]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    ) as process:
-        assert process.stderr is not None
-        lines = iter(process.stderr.readline, "")
-        address = next((line.split()[3] for line in lines if line.startswith("serving ")), "")
-        try:
-            assert address, "the server did not come up"
-            yield address
-        finally:
-            process.send_signal(signal.SIGINT)
-            rest = process.stderr.read()
-            assert process.wait(30) in (0, 130, -signal.SIGINT)
-            assert "Traceback" not in rest
-
-
-def _post(address: str, path: str, body: Any, key: str) -> Any:
-    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
-    request = urllib.request.Request(address + path, json.dumps(body).encode(), headers)  # noqa: S310 - our own
-    end = time.monotonic() + 30
-    while True:
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - as above
-                return json.load(answer)
-        except (ConnectionError, urllib.error.URLError):
-            assert time.monotonic() < end
-            time.sleep(0.1)
-
-
 @pytest.mark.torch
 @pytest.mark.slow
-def test_the_newest_checkpoint_of_a_run_is_served(whole_folder: Path) -> None:
-    pytest.importorskip("fastapi")
-    key = "a-key-of-enough-letters"
-    words = ["--model", str(whole_folder), "--from-checkpoint", "--pooling=mean", "--max-model-len=128"]
-    with _served(words, {"FORGE_API_KEY": key}) as address:
-        chat = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "temperature": 0, "ignore_eos": True}
-        found = _post(address, "/v1/chat/completions", chat, key)
-        assert found["model"] == "run"
-        assert found["usage"]["completion_tokens"] == 5
-        vector = _post(address, "/v1/embeddings", {"input": "abc"}, key)["data"][0]["embedding"]
-        assert sum(one * one for one in vector) == pytest.approx(1, abs=1e-4)
+def test_the_newest_checkpoint_of_a_run_is_served(real_server: RealServer) -> None:
+    chat = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "temperature": 0, "ignore_eos": True}
+    found = _post(real_server, "/v1/chat/completions", chat)
+    assert found["model"] == "run"
+    assert found["usage"]["completion_tokens"] == 5
+    vector = _post(real_server, "/v1/embeddings", {"input": "abc"})["data"][0]["embedding"]
+    assert sum(one * one for one in vector) == pytest.approx(1, abs=1e-4)
+
+
+def _post(server: RealServer, path: str, body: Any) -> Any:
+    return json.loads(server.ask("POST", path, json.dumps(body).encode())[1])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,8 @@ def test_many_streams_at_a_time_are_whole_and_keep_apart(
 
     found = asyncio.run(all_of_them())
     answered = [(nonce, text) for nonce, (status, text, _) in zip(nonces, found, strict=True) if status == 200]
-    assert {status for status, _, _ in found} <= {200, 429}
+    sys.stdout.write(f"{CLIENTS} clients: {len(answered)} answered, the others were sent away\n")
+    assert {status for status, _, _ in found} <= {200, 429, 503}
     assert len(answered) >= CLIENTS // 2
     assert all(text == (nonce * TOKENS)[:TOKENS] for nonce, text in answered)
     assert server.engine.load == type(server.engine.load)(0, 0)

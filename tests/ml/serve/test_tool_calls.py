@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import jsonschema
 import pytest
@@ -54,3 +55,12 @@ def test_the_schema_of_a_call_is_that_of_the_functions() -> None:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema)
     assert tool_call_schema([{"name": "f"}])["properties"]["name"] == {"const": "f"}
+
+
+def test_a_call_that_never_ends_is_read_in_no_time() -> None:
+    reader = ToolReader(["f"])
+    text = "<tool_call>" + " \n" * 100_000 + "x"
+    began = time.process_time()
+    assert reader.add(text) == ""
+    assert reader.finish() == (text, [])
+    assert time.process_time() - began < 2

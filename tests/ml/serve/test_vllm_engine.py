@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import types
@@ -29,6 +30,7 @@ class _AsyncLLM:
     """Says the prompt again, two tokens at a time, as vLLM's engine says things."""
 
     begun: Any = None
+    errored = False
 
     @classmethod
     def from_engine_args(cls, asked: Any) -> _AsyncLLM:
@@ -39,8 +41,9 @@ class _AsyncLLM:
 
     async def generate(self, *, request_id: str, prompt: Any, sampling_params: Any) -> AsyncIterator[Any]:
         tokens = prompt["prompt_token_ids"]
-        if tokens[0] == 666:
-            raise RuntimeError("out of memory")
+        if tokens[0] in (665, 666):
+            self.errored = tokens[0] == 666
+            raise RuntimeError("out of memory" if self.errored else "no such schema")
         try:
             for count in range(0, sampling_params.max_tokens, 2):
                 await asyncio.sleep(0.001)
@@ -75,6 +78,8 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., VllmEngine]
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(vllm_engine, "find_spec", lambda name: name)
+    monkeypatch.setenv("VLLM_NO_USAGE_STATS", "0")  # so that it is put back
+    monkeypatch.delenv("VLLM_NO_USAGE_STATS")
     begun: list[VllmEngine] = []
 
     def make(settings: VllmSettings | None = None) -> VllmEngine:
@@ -107,6 +112,7 @@ def test_texts_are_handed_on(begin: Callable[..., VllmEngine]) -> None:
         "model",
         False,
     )
+    assert os.environ["VLLM_NO_USAGE_STATS"] == "1"
     _, words, done = _submit(engine, (1, 2, 3, 4))
     assert done.wait(10)
     assert words == [Sampled(1), Sampled(2), Sampled(3), Sampled(4), Ended("length")]
@@ -147,6 +153,20 @@ def test_a_failure_is_told(begin: Callable[..., VllmEngine], caplog: pytest.LogC
     assert words == [Ended("error", "the engine failed")]
     assert not engine.load.alive
     assert "out of memory" in caplog.text
+
+
+def test_one_request_that_vllm_refuses_does_not_end_the_others(
+    begin: Callable[..., VllmEngine], until: Callable[..., None]
+) -> None:
+    engine = begin()
+    _, words, done = _submit(engine, (665,))
+    assert done.wait(10)
+    assert words == [Ended("error", "the engine failed")]
+    assert engine.load.alive
+    until(lambda: engine.load.running == 0)
+    _, words, done = _submit(engine, (1, 2))
+    assert done.wait(10)
+    assert words[-1] == Ended("length")
 
 
 def test_what_it_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

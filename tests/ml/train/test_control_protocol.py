@@ -9,7 +9,10 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.control.requests import ask_to_save, ask_to_stop, save_answer
+from forge.base.errors import ToolError
+from forge.control.caller import ask_at_door
+from forge.control.door import DOOR_FILE
+from forge.control.requests import SaveAnswer, ask_to_save, ask_to_stop, save_answer
 from forge.control.settings import ask_to_set, set_answer
 from forge.ml.train.agree import agree
 from forge.ml.train.changes import RunChanges
@@ -118,6 +121,7 @@ class Client:
 
     def __init__(self, loop: Loop, sequences: int, seed: int) -> None:
         self.loop, self.sequences, self.chance = loop, sequences, random.Random(seed)
+        self.at_door = seed % 2 == 0
         self.wrong: list[str] = []
         self.sets = 0
 
@@ -128,8 +132,12 @@ class Client:
 
     def _save(self) -> None:
         asked_at, folder = self.loop.run.step, str(self.loop.folder)
-        token = ask_to_save(folder)
-        answer = _waited(lambda: save_answer(folder, token))
+        if self.at_door:
+            found = ask_at_door(folder, {"do": "save"})
+            answer = found and found.answer and SaveAnswer(**found.answer)
+        else:
+            token = ask_to_save(folder)
+            answer = _waited(lambda: save_answer(folder, token))
         self._expect(answer is not None, "a request to save has no answer")
         if answer is not None:
             self._expect(answer.error == "" and answer.step >= asked_at, f"asked at {asked_at}: {answer}")
@@ -146,6 +154,8 @@ class Client:
 
     def _asked(self, values: dict[str, float]) -> dict[str, Any] | None:
         folder = str(self.loop.folder)
+        if self.at_door:
+            return self._asked_at_door(folder, values)
         token = ask_to_set(folder, values)
         answer = _waited(lambda: set_answer(folder, token))
         self._expect(answer is not None, "a request to set has no answer")
@@ -154,6 +164,15 @@ class Client:
         self._expect(bool(answer.error) is not bool(answer.changed), f"{answer}")
         self.sets += bool(answer.changed)
         return answer.changed
+
+    def _asked_at_door(self, folder: str, values: dict[str, float]) -> dict[str, Any] | None:
+        try:
+            found = ask_at_door(folder, {"do": "set", "values": values})
+        except ToolError:  # the door looks at the values before it asks for them
+            return {}
+        self._expect(found is not None and found.answer is not None, "a request to set has no answer at the door")
+        self.sets += 1
+        return found and found.answer and found.answer["changed"]
 
     def _expect(self, so: bool, what: str) -> None:  # noqa: FBT001 - as an assert has it
         if not so:
@@ -186,7 +205,9 @@ def test_no_command_has_an_effect_that_it_must_not_have(tmp_path: Path) -> None:
         runner = threading.Thread(target=loop.take_steps)
         clients = [Client(loop, PER_RUN // CLIENTS, number * CLIENTS + one) for one in range(CLIENTS)]
         threads = [threading.Thread(target=client.send) for client in clients]
-        for thread in (runner, *threads):
+        runner.start()
+        assert _waited(lambda door=loop.folder / DOOR_FILE: door.exists() or None)
+        for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()

@@ -22,7 +22,7 @@ class Said(list[str]):
         self.append(text)
 
 
-def _run(output: Path, *, model_path: str | None = None, saved: bool = True) -> Any:
+def _run(output: Path, *, model_path: str | None = None, saved: bool = True, strategy: str = "steps") -> Any:
     kept = store.Store(output / "checkpoints")
     path = None
     if saved:
@@ -30,7 +30,15 @@ def _run(output: Path, *, model_path: str | None = None, saved: bool = True) -> 
             stage.write_bytes("config.json", b'{"a": 1}')
             path = stage.commit({})
     saver = SimpleNamespace(store=kept, path=path)
-    return SimpleNamespace(saver=saver, model_path=model_path, progress=Said())
+    settings = SimpleNamespace(save_strategy=strategy)
+    return SimpleNamespace(saver=saver, model_path=model_path, progress=Said(), settings=settings)
+
+
+def test_what_a_run_saved_because_it_was_asked_to_is_not_shown_by_the_folder_above(tmp_path: Path) -> None:
+    run = _run(tmp_path / "run", strategy="no")
+    finishing.finish(run)
+    assert run.progress == [f"saved: {tmp_path}/run/checkpoints/checkpoint-7"]
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_the_output_folder_shows_the_newest_checkpoint(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,26 @@ def test_another_number_of_arguments_is_refused(arguments: list[str], capsys: py
     assert capsys.readouterr().err.startswith("usage: ")
 
 
+@pytest.mark.parametrize(("word", "code"), [('{"code": 2}', 0), ('{"code": 1}', 1), ("", 1)])
+def test_what_all_processes_refuse_has_failed_in_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, code: int
+) -> None:
+    ending = tmp_path / "ending.json"
+    ending.write_text('{"code": 2}')  # of an earlier time
+
+    def refuse(*_: Any) -> int:
+        if word:
+            ending.with_name("new").write_text(word)
+            ending.with_name("new").rename(ending)
+        return Ending.REFUSED
+
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("forge.ml.train.__main__._TOGETHER", 0.2)
+    monkeypatch.setattr("forge.ml.train.__main__._run", refuse)
+    assert main([str(tmp_path)]) == code
+
+
 def test_a_run_that_somebody_stopped_says_who_and_how_to_go_on(
     ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,14 +118,45 @@ def test_a_run_that_somebody_stopped_says_who_and_how_to_go_on(
     assert "--resume-from-checkpoint auto" in said
 
 
-def test_a_run_that_is_not_saved_does_not_promise_to_go_on(
-    ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_saves_nothing_by_itself_is_saved_when_somebody_stops_it(
+    ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     every_callback(monkeypatch, Does(lambda run: run.stopping.interrupt("SIGTERM")))
-    code, said = ended(freeze("trainer.save_strategy=no"))
+    folder = freeze("trainer.save_strategy=no")
+    code, said = ended(folder)
     assert code == Ending.STOPPED
-    assert "stopped after step 1 of 4: SIGTERM" in said
-    assert "--resume-from-checkpoint" not in said
+    kept = f"{folder}/checkpoints/checkpoint-1"
+    assert f"stopped after step 1 of 4: SIGTERM; go on with --resume-from-checkpoint {kept}" in said
+    assert not (tmp_path / "out").exists()
+    # In the same folder, as after a requeue, it goes on from there; in a new one where it is told to.
+    monkeypatch.undo()
+    again = freeze("trainer.save_strategy=no", f"trainer.resume_from_checkpoint={kept}")
+    code, said = ended(again)
+    assert (code, "continuing from" in said, "saved:" in said) == (Ending.FINISHED, True, False)
+    every_callback(monkeypatch, Does(lambda run: run.stopping.interrupt("SIGTERM")))
+    requeued = freeze("trainer.save_strategy=no", "trainer.resume_from_checkpoint=auto")
+    for step in (1, 2):
+        code, said = ended(requeued)
+        assert (code, f"stopped after step {step} of 4" in said) == (Ending.STOPPED, True)
+
+
+def test_a_run_that_is_aborted_saves_nothing(
+    ended: Ended, freeze: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a file alone, which nobody here would have to see."""
+
+    def abort(run: Run) -> None:
+        Path(run.folder, "ABORT").touch()
+        time.sleep(20)
+
+    every_callback(monkeypatch, Does(abort))
+    folder = freeze("trainer.save_steps=1")
+    began = time.monotonic()
+    code, said = ended(folder)
+    assert code == Ending.ABORTED
+    assert "aborted: nothing was saved since the last checkpoint" in said
+    assert time.monotonic() - began < 15
+    assert not Path(folder, "checkpoints").exists()
 
 
 def test_a_run_that_a_callback_ended_is_finished_and_says_why(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -51,7 +52,9 @@ def test_a_seed_means_the_same_weights_and_the_same_chances(made: Make) -> None:
 
 
 def test_nothing_is_written_by_a_run_that_saves_nothing(made: Make, tmp_path: Path) -> None:
-    assert made("trainer.save_strategy=no").saver is None
+    run = made("trainer.save_strategy=no")
+    assert run.saver.path is None
+    assert not os.path.exists(run.saver.store.folder)
     assert not (tmp_path / "out").exists()
 
 
@@ -126,7 +129,7 @@ def test_a_tokenizer_with_more_tokens_than_embeddings(refused: Refused) -> None:
 
 def test_sequences_longer_than_the_positions(refused: Refused) -> None:
     message = refused("dataset.max_length=33")
-    assert "sequences have up to 33 tokens, and the model knows 32 positions" in message
+    assert "rows of 33 tokens are longer than the 32 positions that the model knows" in message
     assert "dataset.max_length=32" in message
 
 
@@ -143,7 +146,10 @@ LLAMA = (
     ("name", "named"),
     [
         ("flash_attention_2", "FlashAttention2"),
-        ("flex_attention", "attn_implementation flex_attention has no backward pass on the CPU"),
+        (
+            "flex_attention",
+            "attn_implementation flex_attention does not train on a CPU: torch has no backward pass of it there",
+        ),
         ("no_such_attention", "attn_implementation"),
     ],
 )
@@ -158,7 +164,9 @@ def test_an_attention_that_the_model_does_not_have(refused: Refused) -> None:
 
 
 def test_a_precision_that_this_device_cannot_have(refused: Refused) -> None:
-    assert "mixed_precision fp16 needs a CUDA device" in refused("trainer.mixed_precision=fp16")
+    assert "fp16 does not train on a CPU: it is no quicker there than float32" in refused(
+        "trainer.mixed_precision=fp16"
+    )
 
 
 # ---- the data
@@ -361,3 +369,32 @@ def test_what_is_no_callback_is_refused(refused: Refused) -> None:
     message = refused("+callback.samples.max_new_tokens=8")  # the settings of one that is not there
     assert "{'max_new_tokens': 8} is among the callbacks of the run and is none" in message
     assert "~callback.NAME" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            ("trainer.fuse_optim_with_backward=true", "trainer.max_grad_norm=null"),
+            "fuse_optim_with_backward is for one",
+        ),
+        (("trainer.stochastic_rounding=true",), "stochastic_rounding does not go with this layout"),
+        (("optimizer=adafactor", "parallel=fsdp"), "Adafactor does not go with this layout"),
+        (("adapter@model.adapter=dora",), "an adapter with use_dora=true does not go with several processes"),
+        (("parallel=tp",), "gpt2 has no tensor-parallel plan"),
+    ],
+)
+def test_several_processes_refuse_what_check_refuses(
+    freeze: Callable[..., str], changes: tuple[str, ...], message: str
+) -> None:
+    from forge.base.errors import RunError
+    from forge.build.frozen import thaw
+    from forge.ml.parallel.world import World
+    from forge.ml.train import setup
+
+    layout = () if any(change.startswith("parallel=") for change in changes) else ("parallel=ddp",)
+    frozen = thaw(freeze(*layout, *(change.replace("adapter@", "+adapter@") for change in changes)))
+    with pytest.raises(RunError, match=message) as caught:
+        setup._refuse(frozen, World(torch.device("cpu"), size=2))
+    assert caught.value.key
+    assert caught.value.hint.startswith("possible:\n  ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -12,8 +13,11 @@ import pytest
 pytestmark = pytest.mark.torch
 pytest.importorskip("torch")
 
+from forge.base.errors import FileError  # noqa: E402 - torch may be missing
+from forge.control.caller import call  # noqa: E402 - as above
 from forge.control.progress import RunProgress, progress_of  # noqa: E402 - as above
 from forge.control.requests import SAVE_FILE, SaveAnswer, ask_to_save, ask_to_stop, save_answer  # noqa: E402 - torch may be missing
+from forge.control.settings import ask_to_set, set_answer  # noqa: E402 - as above
 from forge.ml.checkpoint.store import Store  # noqa: E402 - as above
 from forge.ml.train import steering  # noqa: E402 - as above
 from forge.ml.train.callback import Callback  # noqa: E402 - as above
@@ -80,7 +84,7 @@ def test_an_answer_comes_only_when_the_checkpoint_is_on_disk(carried: Carried, m
     from forge.ml.checkpoint.saver import Saver
 
     free = threading.Event()
-    write = Saver._write_nicely
+    write = Saver._write
 
     def slowly(saver: Saver, *work: Any) -> None:
         assert free.wait(60)
@@ -97,7 +101,7 @@ def test_an_answer_comes_only_when_the_checkpoint_is_on_disk(carried: Carried, m
             if run.step == 3:
                 self.answers += (save_answer(run.folder, ask.tokens[0]),)
 
-    monkeypatch.setattr(Saver, "_write_nicely", slowly)
+    monkeypatch.setattr(Saver, "_write", slowly)
     ask, look = AskAt(1), Look()
     carried(callbacks=(ask, look))
     before, after = look.answers
@@ -161,10 +165,64 @@ def test_a_file_made_by_hand_is_a_request(freeze: Callable[..., str], ended: Cal
     assert save_answer(folder, "").step == 1
 
 
-def test_a_run_that_saves_nothing_says_so(carried: Carried) -> None:
-    ask = AskAt(1)
-    run = carried("trainer.save_strategy=no", callbacks=(ask,))
-    assert [answer.error for answer in ask.answers(run)] == ["the run's save_strategy is no"]
+def test_a_run_that_saves_nothing_by_itself_saves_what_it_is_asked_to(carried: Carried) -> None:
+    ask = AskAt(2)
+    run = carried("trainer.save_strategy=no", NOT_BESIDE, callbacks=(ask,))
+    assert [answer.path for answer in ask.answers(run)] == [f"{run.folder}/checkpoints/checkpoint-2"]
+    assert not os.path.exists(run.settings.output_dir)
+
+
+def test_what_is_asked_in_an_evaluation_is_done_there(carried: Carried, monkeypatch: pytest.MonkeyPatch) -> None:
+    from forge.ml.train import loop
+
+    monkeypatch.setattr(loop, "_HEEDED", 1)
+
+    class Ask(Callback):
+        token = ""
+        set_token = ""
+        seen: tuple[Any, ...] = ()
+
+        def during_evaluation(self, run: Run) -> None:
+            if not self.token:
+                self.token = ask_to_save(run.folder)
+                self.set_token = ask_to_set(run.folder, {"lr_scale": 0.5})
+
+        def after_evaluation(self, run: Run, records: list[dict[str, Any]]) -> None:
+            if not self.seen:
+                self.seen = (save_answer(run.folder, self.token), set_answer(run.folder, self.set_token), len(records))
+
+    evaluated = (NOT_BESIDE, "trainer.eval_strategy=steps", "trainer.eval_steps=2")
+    for step, start in ((2, "false"), (0, "true")):
+        ask = Ask()
+        more = ("trainer.overwrite_output_dir=true", f"trainer.eval_on_start={start}")
+        run = carried(*evaluated, *more, callbacks=(ask,))
+        saved, changed, count = ask.seen
+        assert (saved.step, saved.error, count) == (step, "", 1)
+        assert changed.changed == {"lr_scale": (1.0, 0.5)}
+        assert valid(run) == [step, 4]
+
+
+def test_a_run_has_a_door_while_it_takes_steps(
+    carried: Carried, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Any] = []
+
+    class Knock(Callback):
+        def before_step(self, run: Run) -> None:
+            caller = call(run.folder)
+            with contextlib.closing(caller):
+                seen.append(caller.ask("status")["status"]["total"])
+
+    run = carried(callbacks=(Knock(),))
+    assert seen == [4, 4, 4, 4]
+    assert call(run.folder) is None
+
+    def nowhere(_: object) -> None:
+        raise FileError("no place for a socket")
+
+    monkeypatch.setattr(steering.Door, "open", nowhere)
+    assert carried("trainer.overwrite_output_dir=true").step == 4
+    assert "steered through the files in its folder alone: no place for a socket" in capfd.readouterr().err
 
 
 def test_a_checkpoint_that_cannot_be_written_is_no_answer_that_it_was(

@@ -91,10 +91,15 @@ class NonFinite(Callback):
         return f"{what}; {fault}{of}; examples {shown or 'unknown'}{more}; see {path}"
 
     def _fault(self, run: Run) -> Fault:
-        from forge.ml.train.callbacks.first_bad import Fault, first_bad  # only when something is wrong
+        from forge.ml.evaluate.perplexity import evaluate  # only when something is wrong
+        from forge.ml.train.callbacks.first_bad import first_bad, first_bad_of_all
 
         if not run.world.alone:
-            return Fault("apart")  # each process would stop repeating elsewhere, and the others would wait for it
+            return first_bad_of_all(
+                run.model,
+                run.world,
+                lambda: evaluate(run.loss, run.batch, run.device, run.precision, run.world)["eval_loss"],
+            )
 
         def total(batch: Batch) -> Any:
             with run.precision.autocast(), run.memory():

@@ -57,6 +57,10 @@ class TextSamples(Callback):
 
     def begin(self, run: Run) -> None:
         """Turn the prompts into tokens, so that a wrong one shows before the first step."""
+        if run.world.layout.pp > 1:
+            self.every_steps, self.at_end = None, False
+            run.progress.say("no samples: in a pipeline no process has the whole model")
+            return
         if not hasattr(run.model, "generate"):
             raise RunError(
                 f"samples need a model that can generate, and {type(run.model).__name__} cannot",
@@ -91,7 +95,8 @@ class TextSamples(Callback):
                 for prompt, ids in zip(self.prompts, self._ids, strict=True):
                     new = self._generate(run, ids)
                     text = run.tokenizer.decode(new, skip_special_tokens=True)
-                    lines.write({"step": run.step, "prompt": prompt, "text": text, "tokens": len(new)})
+                    if run.world.first:
+                        lines.write({"step": run.step, "prompt": prompt, "text": text, "tokens": len(new)})
                     shown.append(f"{_shown(prompt)}>>>{text}")
         except Exception as error:  # noqa: BLE001 - a sample is not worth a run
             self.every_steps, self.at_end = None, False
@@ -112,6 +117,8 @@ class TextSamples(Callback):
         if self.temperature > 0:  # no other setting of the model's folder shall bend what it has learned
             drawn = {"do_sample": True, "temperature": self.temperature, "top_k": 0, "top_p": 1.0}
         ends = _ends(run)
+        if run.world.layout.cp > 1 or run.world.layout.sequence_parallel:
+            return self._grown(run, ids, ends)
         settings = GenerationConfig(
             max_new_tokens=self.max_new_tokens if known is None else min(self.max_new_tokens, known - len(ids)),
             num_beams=1,
@@ -126,6 +133,28 @@ class TextSamples(Callback):
                 input_ids=given, attention_mask=torch.ones_like(given), generation_config=settings
             )
         return [int(token) for token in found[0, len(ids) :]]
+
+    def _grown(self, run: Run, ids: list[int], ends: Sequence[int]) -> list[int]:
+        """The same without a cache: between layers a process has a piece of each row, and a row of one token has none."""
+        import torch
+
+        from forge.ml.models.attention import attending_alone
+
+        known = getattr(run.model.config, "max_position_embeddings", None)
+        most = self.max_new_tokens if known is None else min(self.max_new_tokens, known - len(ids))
+        found, unit = list(ids), run.world.layout.tp
+        with attending_alone(), run.precision.autocast():
+            while len(found) < len(ids) + most and (len(found) == len(ids) or found[-1] not in ends):
+                # What is behind a token has no part in it.
+                row = torch.tensor([found + [0] * (-len(found) % unit)], device=run.device)
+                logits = run.model(input_ids=row, use_cache=False).logits[0, len(found) - 1].float()
+                likely = logits.argmax() if not self.temperature else _drawn(logits / self.temperature)
+                found.append(int(likely))
+        return found[len(ids) :]
+
+
+def _drawn(logits: Any) -> Any:
+    return logits.softmax(-1).multinomial(1)
 
 
 @contextlib.contextmanager

@@ -61,24 +61,30 @@ def run_of(folder: Path, scaler: Any = None) -> Any:
 
 
 class OneOfTwo(World):
-    """The other process has nothing to add."""
+    """The other process has nothing to add, and what it is asked it answers as this one."""
 
     def sum(self, values: Any, _over: str = "all") -> list[float]:
         return list(values)
 
+    def exchange(self, value: Any) -> list[Any]:
+        nothing = {name: [] for name in value}
+        return [nothing, json.loads(json.dumps(value))]
 
-def test_among_others_nothing_is_repeated_and_the_process_is_named(tmp_path: Path) -> None:
+
+def test_among_others_the_process_is_named_and_the_module(tmp_path: Path) -> None:
     run = run_of(tmp_path)
     run.world = OneOfTwo(torch.device("cpu"), rank=1, size=2)
-    run.loss, run.own_loss = None, NAN
+    run.loss.model, run.own_loss = run.model, NAN
     own_heart.cache_clear()
-    with pytest.raises(RunError, match=r"the loss is nan, from rank 1; .*parallel=single does"):
+    with pytest.raises(
+        RunError, match=r"the loss is nan, from rank 1; on rank 1 the output of head \(Linear\) is the first"
+    ):
         nonfinite.NonFinite().before_update(run, NAN, NAN)
+    report = json.loads((tmp_path / "nonfinite-step12-rank1.json").read_text())
+    assert (report["fault"]["kind"], report["fault"]["rank"], report["examples"]) == ("output", 1, [[0, 4]])
     run.own_loss = 1.0
     with pytest.raises(RunError, match="the loss is nan; "):
         nonfinite.NonFinite().before_update(run, NAN, NAN)
-    report = json.loads((tmp_path / "nonfinite-step12-rank1.json").read_text())
-    assert report["fault"]["kind"] == "apart"
 
 
 def test_finite_steps_cost_one_look(tmp_path: Path) -> None:

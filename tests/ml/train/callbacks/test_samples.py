@@ -19,6 +19,9 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 samples = pytest.importorskip("forge.ml.train.callbacks.samples")
 
+from forge.ml.parallel.world import World  # noqa: E402 - torch may be missing
+from forge.plan.layout import Layout  # noqa: E402 - as above
+
 TEXT = "the cat sat on the mat and the dog sat on the log "
 CHAT = [{"role": "system", "content": "the cat"}, {"role": "user", "content": "sat on"}]
 
@@ -58,6 +61,7 @@ def run(tmp_path: Path, model: Any, tokenizer: Any) -> Any:
         device=torch.device("cpu"),
         model=model,
         tokenizer=tokenizer,
+        world=World(torch.device("cpu")),
         step=0,
         finished=False,
         precision=SimpleNamespace(autocast=contextlib.nullcontext),
@@ -217,3 +221,22 @@ def test_a_model_that_cannot_generate_is_refused(run: Any) -> None:
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         samples.TextSamples(**{"prompts": ["the"], **wrong})
+
+
+def test_where_rows_are_cut_each_token_is_found_by_a_whole_pass(run: Any, model: Any) -> None:
+    run.world = World(torch.device("cpu"), Layout(tp=2, sequence_parallel=True))
+    taken = samples.TextSamples(["the cat sat"], max_new_tokens=7)
+    taken.begin(run)
+    taken._take(run)
+    (line,) = lines(run)
+    ids = taken._ids[0]
+    wanted = go_on(model, ids, 7)[len(ids) :]
+    assert line["text"] == run.tokenizer.decode(wanted, skip_special_tokens=True)
+
+
+def test_in_a_pipeline_there_are_none_and_it_says_so(run: Any) -> None:
+    run.world = World(torch.device("cpu"), Layout(pp=2, pp_schedule="1f1b", microbatches=2))
+    taken = samples.TextSamples(["the cat"], every_steps=1)
+    taken.begin(run)
+    assert run.said == ["no samples: in a pipeline no process has the whole model"]
+    assert (taken.every_steps, taken.at_end) == (None, False)

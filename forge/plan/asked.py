@@ -1,0 +1,109 @@
+"""What is asked of the capability query: a model, a layout, what it runs on, and what else a run wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from forge.plan.layout import Layout
+    from forge.plan.shape import ModelShape
+
+__all__ = ["NOTHING_ELSE", "Choices", "DeviceKind", "RunQuestion"]
+
+DeviceKind = Literal["cpu", "cuda"]
+
+_LORA: Final = ("LoraConfig", "QLora")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What a run wants beside its model and its layout, as far as a layout, a device or a machine may not have it.
+
+    `optimizer` is the name of its class, `adapter` that of an adapter's. `from_whole` are the settings of the adapter that look at whole weights. `alibi` are
+    positions that are a bias of each head.
+    """
+
+    attention: str = "auto"
+    kernels: str = "none"
+    fp8: str = "none"
+    precision: str = "auto"
+    packed: bool = True
+    compiled: bool = False
+    fused: bool = False
+    rounding: bool = False
+    optimizer: str = ""
+    adapter: str = ""
+    from_whole: tuple[str, ...] = ()
+    adapter_bias: bool = False
+    alibi: bool = False
+
+    @property
+    def adapter_is_lora(self) -> bool:
+        """Whether the adapter, if there is one, is LoRA of one kind or another."""
+        return self.adapter in ("", *_LORA)
+
+    @staticmethod
+    def of(settings: Mapping[str, Any]) -> Choices:
+        """The choices in the settings of a trainer, which are plain data."""
+        model, dataset = _mapping(settings.get("model")), _mapping(settings.get("dataset"))
+        adapter = _mapping(model.get("adapter"))
+        return Choices(
+            # As `causal_lm` has them where nothing is said.
+            attention=str(model.get("attn_implementation") or "sdpa"),
+            kernels=str(model.get("kernels") or "none"),
+            fp8=str(model.get("fp8") or "none"),
+            precision=str(settings.get("mixed_precision") or "auto"),
+            packed=dataset.get("packing") != "none",
+            compiled=settings.get("torch_compile") is True,
+            fused=settings.get("fuse_optim_with_backward") is True,
+            rounding=settings.get("stochastic_rounding") is True,
+            optimizer=_last(_mapping(settings.get("optimizer")).get("_target_")),
+            adapter=_last(adapter.get("_target_")),
+            from_whole=tuple(_from_whole(adapter)),
+            adapter_bias=adapter.get("lora_bias") is True,
+            alibi=_last(_mapping(_mapping(model.get("config")).get("position")).get("_target_")) == "Alibi",
+        )
+
+
+NOTHING_ELSE: Final = Choices()
+"""Nothing that any layout or device does not have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunQuestion:
+    """One question. With a `shape` of None nothing is known of the model, with a `device` of None what some device can do is let by.
+
+    `here` says that the run is to be on this machine, whose packages are looked for.
+    """
+
+    shape: ModelShape | None
+    layout: Layout
+    ranks: int
+    sequence_length: int | None = None
+    batch_size: int | None = None
+    device: DeviceKind | None = None
+    here: bool = False
+    choices: Choices = NOTHING_ELSE
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _last(name: Any) -> str:
+    return name.rpartition(".")[2] if isinstance(name, str) else ""
+
+
+def _from_whole(adapter: Mapping[str, Any]) -> list[str]:
+    """The settings of an adapter that begin from whole weights."""
+    begin = adapter.get("init_lora_weights", True)
+    found = {
+        "use_dora=true": adapter.get("use_dora") is True,
+        f"init_lora_weights={begin}": begin is not True,
+        "modules_to_save": bool(adapter.get("modules_to_save")),
+        "four bits (qlora)": _last(adapter.get("_target_")) == "QLora",
+    }
+    return [what for what, there in found.items() if there]

@@ -1,0 +1,96 @@
+"""The layouts that could stand in for one, and what to write to get there."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from math import log2
+from typing import TYPE_CHECKING, Any, Final
+
+from forge.plan.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["divisors", "layouts_near", "override_lines"]
+
+_DEGREES: Final = ("pp", "dp_replicate", "dp_shard", "cp", "tp")
+# How much each asks of a model and of the lines between processes.
+_EFFORT: Final = {"pp": 1.5, "dp_replicate": 1.0, "dp_shard": 1.0, "cp": 1.6, "tp": 1.3}
+_WHOLE: Final = 3
+_TWICE: Final = ("zbv", "dualpipev")
+
+
+def divisors(number: int) -> list[int]:
+    """All numbers that divide a number, in order."""
+    low = [each for each in range(1, int(number**0.5) + 1) if number % each == 0]
+    return sorted({*low, *(number // each for each in low)})
+
+
+def override_lines(layout: Layout, before: Layout, prefix: str = "parallel") -> str:
+    """What to write after a command to get from one layout to another."""
+    changed = [
+        f"{prefix}.{entry.name}={_written(getattr(layout, entry.name))}"
+        for entry in fields(Layout)
+        if getattr(layout, entry.name) != getattr(before, entry.name)
+    ]
+    return " ".join(changed)
+
+
+def layouts_near(layout: Layout, ranks: int) -> Iterator[Layout]:
+    """The layouts on so many processes that could stand in for one, those that differ least first."""
+    found: list[Layout] = []
+    for pp in divisors(ranks):
+        for cp in divisors(ranks // pp):
+            for tp in divisors(ranks // pp // cp):
+                found += _with_degrees(layout, pp, cp, tp, ranks // pp // cp // tp)
+    unique = dict.fromkeys(found)
+    yield from sorted(
+        unique, key=lambda other: (_distance(layout, other), *(getattr(other, name) for name in _DEGREES))
+    )
+
+
+def _with_degrees(layout: Layout, pp: int, cp: int, tp: int, rest: int) -> Iterator[Layout]:
+    """The layouts with these degrees, the processes that are left being copies, shares of one, or both."""
+    pipeline = _pipeline_settings(layout, pp)
+    for replicate in divisors(rest):
+        shard = rest // replicate
+        sharded = layout.zero_stage or _WHOLE if shard > 1 else 0
+        open_end = layout.dp_shard < 0 and shard > 1
+        yield replace(
+            layout,
+            **pipeline,
+            dp_replicate=-1 if layout.dp_replicate < 0 and replicate > 1 else replicate,
+            dp_shard=-1 if open_end else shard,
+            cp=cp,
+            tp=tp,
+            zero_stage=sharded,
+            cpu_offload=layout.cpu_offload and sharded == _WHOLE,
+            sequence_parallel=layout.sequence_parallel and tp > 1,
+            loss_parallel=layout.loss_parallel and tp > 1,
+        )
+
+
+def _pipeline_settings(layout: Layout, pp: int) -> dict[str, Any]:
+    if pp == 1:
+        return {"pp": 1, "pp_schedule": None, "microbatches": 1, "stages_per_rank": 1}
+    schedule = layout.pp_schedule or "1f1b"
+    least = pp * 2 if schedule in _TWICE else pp
+    # A multiple of the processes suits every schedule.
+    microbatches = max(least, -(-layout.microbatches // pp) * pp)
+    return {"pp": pp, "pp_schedule": schedule, "microbatches": microbatches, "stages_per_rank": layout.stages_per_rank}
+
+
+def _distance(layout: Layout, other: Layout) -> float:
+    """How much another layout changes: in doublings of a degree, and a little for each other value."""
+    far = 0.0
+    for name in _DEGREES:
+        before, after = getattr(layout, name), getattr(other, name)
+        if before > 0 and after > 0:  # the rest of the processes is what remains
+            far += _EFFORT[name] * abs(log2(after / before))
+    names = (entry.name for entry in fields(Layout) if entry.name not in _DEGREES)
+    changes = [name for name in names if getattr(layout, name) != getattr(other, name)]
+    return far + len(changes) / 8
+
+
+def _written(value: object) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,60 @@
+"""The choices that are read from the settings of a trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import forge
+from forge.plan.asked import NOTHING_ELSE, Choices
+from forge.plan.read import read_run
+
+
+def choices(*changes: str, config: str = "pretrain/tiny") -> Choices:
+    handle = forge.open("pydoc").config(config, *changes)
+    reading = read_run(handle.graph.root, handle.main)
+    assert reading is not None
+    return Choices.of(reading.settings)
+
+
+def test_what_a_config_chooses() -> None:
+    plain = choices()
+    assert (plain.attention, plain.kernels, plain.fp8, plain.optimizer) == ("auto", "none", "none", "AdamW")
+    made = choices(
+        *("trainer.stochastic_rounding=true", "trainer.fuse_optim_with_backward=true", "trainer.torch_compile=true"),
+        *("optimizer=adafactor", "trainer.mixed_precision=fp16", "dataset.packing=none", "model.fp8=rowwise"),
+        "trainer.max_grad_norm=null",
+    )
+    assert made == Choices(
+        attention="auto",
+        fp8="rowwise",
+        precision="fp16",
+        packed=False,
+        compiled=True,
+        fused=True,
+        rounding=True,
+        optimizer="Adafactor",
+    )
+
+
+def test_what_of_an_adapter_begins_from_whole_weights() -> None:
+    def read(**adapter: Any) -> Choices:
+        return Choices.of({"model": {"adapter": {"_target_": "peft.LoraConfig", **adapter}}})
+
+    assert read().from_whole == ()
+    assert read().adapter_is_lora
+    assert read(use_dora=True).from_whole == ("use_dora=true",)
+    assert read(init_lora_weights="pissa").from_whole == ("init_lora_weights=pissa",)
+    assert read(modules_to_save=["lm_head"]).from_whole == ("modules_to_save",)
+    assert read(_target_="forge.ml.models.adapter.QLora").from_whole == ("four bits (qlora)",)
+    assert not read(_target_="peft.IA3Config").adapter_is_lora
+    assert read(lora_bias=True).adapter_bias
+
+
+def test_positions_that_are_a_bias() -> None:
+    assert choices("model=assembled", "position=alibi").alibi
+    assert not choices("model=assembled").alibi
+
+
+def test_where_nothing_is_said_it_is_what_the_model_has() -> None:
+    assert Choices.of({}) == Choices(attention="sdpa")
+    assert NOTHING_ELSE.adapter_is_lora

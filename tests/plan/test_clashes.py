@@ -1,0 +1,97 @@
+"""Choices that do not go with a layout, a device or one another, each with its reason and a way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from forge.plan.asked import Choices, RunQuestion
+from forge.plan.clashes import choice_objections
+from forge.plan.layout import Layout
+
+DDP = Layout(dp_replicate=2)
+FSDP = Layout(dp_shard=2, zero_stage=3)
+TP = Layout(tp=2)
+CP = Layout(cp=2)
+PP = Layout(pp=2, pp_schedule="1f1b", microbatches=4)
+ZB = Layout(pp=2, pp_schedule="zbv", microbatches=4, stages_per_rank=2)
+
+
+def found(layout: Layout, device: Any = None, **choices: Any) -> list[tuple[str, str]]:
+    asked = RunQuestion(shape=None, layout=layout, ranks=layout.fixed_ranks, device=device, choices=Choices(**choices))
+    for refusal in choice_objections(asked):
+        assert refusal.nearest
+        assert "\n" not in refusal.reason
+        assert len(refusal.reason) < 200
+    return [(refusal.key, refusal.what) for refusal in choice_objections(asked)]
+
+
+@pytest.mark.parametrize(
+    ("choices", "refused", "allowed", "key", "what"),
+    [
+        ({"fused": True}, [DDP, FSDP, TP, CP, PP], [Layout()], "/trainer.fuse_optim_with_backward", "one process"),
+        (
+            {"rounding": True},
+            [DDP, FSDP, TP, CP],
+            [Layout(), PP],
+            "/trainer.stochastic_rounding",
+            "stochastic_rounding",
+        ),
+        ({"optimizer": "Adafactor"}, [FSDP, TP], [Layout(), DDP, PP, CP], "/optimizer", "Adafactor does not go"),
+        ({"optimizer": "AdamW"}, [], [DDP, FSDP, TP], "", ""),
+        (
+            {"adapter": "LoraConfig", "from_whole": ("use_dora=true",)},
+            [DDP, TP, PP],
+            [Layout()],
+            "/model.adapter",
+            "use_dora",
+        ),
+        ({"adapter": "IA3Config"}, [TP], [Layout(), DDP, PP], "/model.adapter", "IA3Config"),
+        ({"adapter": "LoraConfig", "adapter_bias": True}, [TP], [Layout(), DDP, PP], "/model.adapter", "lora_bias"),
+        ({"compiled": True}, [CP], [Layout(), DDP, TP, PP], "/trainer.torch_compile", "does not go with cp"),
+        ({"compiled": True}, [ZB], [PP], "pp_schedule", "zbv does not go with torch_compile"),
+        ({"precision": "fp16"}, [PP], [Layout(), DDP, FSDP], "/trainer.mixed_precision", "fp16 does not go with pp"),
+        ({"attention": "sdpa_math"}, [CP], [Layout(), TP, PP], "/model.attn_implementation", "does not go with cp=2"),
+        ({"fp8": "rowwise"}, [TP], [Layout(), FSDP, PP], "/model.fp8", "fp8 does not go with tp"),
+        ({"fp8": "rowwise", "adapter": "LoraConfig"}, [Layout()], [], "/model.fp8", "fp8 does not go with an adapter"),
+        ({"alibi": True}, [TP], [Layout(), DDP, PP], "tp", "position alibi does not go with tp"),
+        ({"alibi": True}, [CP], [FSDP], "cp", "position alibi does not go with cp"),
+        ({"attention": "fast"}, [Layout()], [], "/model.attn_implementation", "attn_implementation has no 'fast'"),
+    ],
+)
+def test_what_does_not_go_together(
+    choices: dict[str, Any], refused: list[Layout], allowed: list[Layout], key: str, what: str
+) -> None:
+    for layout in refused:
+        assert any(one == key and what in text for one, text in found(layout, **choices)), layout
+    for layout in allowed:
+        assert found(layout, **choices) == [], layout
+
+
+@pytest.mark.parametrize(
+    ("choices", "what"),
+    [
+        ({"attention": "flash_attention_2"}, "attn_implementation flash_attention_2 does not train on a CPU"),
+        ({"attention": "sdpa_cudnn"}, "attn_implementation sdpa_cudnn does not train on a CPU"),
+        ({"attention": "flex_attention"}, "attn_implementation flex_attention does not train on a CPU"),
+        ({"kernels": "liger"}, "kernels liger does not train on a CPU"),
+        ({"fp8": "tensorwise"}, "fp8 tensorwise does not train on a CPU"),
+        ({"precision": "fp16"}, "fp16 does not train on a CPU"),
+    ],
+)
+def test_what_a_cpu_has_not(choices: dict[str, Any], what: str) -> None:
+    assert [text for _, text in found(Layout(), "cpu", **choices)] == [what]
+    assert found(Layout(), "cuda", **choices) == []
+    assert found(Layout(), None, **choices) == []
+
+
+def test_offloading_and_masks_hang_on_the_device() -> None:
+    offloaded = Layout(dp_shard=2, zero_stage=3, cpu_offload=True)
+    assert found(offloaded, "cpu") == [("cpu_offload", "cpu_offload has no use on a CPU")]
+    assert found(offloaded, "cuda") == []
+    assert [what for _, what in found(Layout(), "cuda", attention="sdpa_flash")] == [
+        "sdpa_flash does not go with packed rows"
+    ]
+    assert found(Layout(), "cuda", attention="sdpa_flash", packed=False) == []
+    assert found(Layout(), "cpu", attention="sdpa_flash") == []
