@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytest.importorskip("fastapi")
 FULL = bool(os.environ.get("FORGE_FULL"))
 COUNT = 5000 if FULL else 500
-SECONDS = float(os.environ.get("FORGE_FUZZ_SECONDS") or (3600 if FULL else 6))
+SECONDS = float(os.environ.get("FORGE_FUZZ_SECONDS") or (3600 if FULL else 4))
 
 
 def test_no_request_is_an_inner_error(server: Running) -> None:
