@@ -79,3 +79,22 @@ def test_a_file_that_nobody_checks_is_not_hashed(tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_size == file.size == 9 << 20
     with pytest.raises(ValueError, match="without a hash"):
         assert file.sha256
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+def test_bytes_of_another_file_are_copied(tmp_path: Path, *, hashed: bool) -> None:
+    content = os.urandom(9 << 20)
+    (tmp_path / "old").write_bytes(content)
+    handle = os.open(tmp_path / "old", os.O_RDONLY)
+    try:
+        with NewFile(tmp_path / "new", hashed=hashed) as file:
+            file.write(b"head")
+            file.copy(handle, 5, (9 << 20) - 5)
+            file.write(b"tail")
+        with pytest.raises(OSError, match="shorter"), NewFile(tmp_path / "short", hashed=hashed) as short:
+            short.copy(handle, 0, 10 << 20)
+    finally:
+        os.close(handle)
+    assert (tmp_path / "new").read_bytes() == b"head" + content[5:] + b"tail"
+    assert file.size == (9 << 20) + 3
+    assert not (tmp_path / "short").exists()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from forge.base.new_file import NewFile
     from forge.ml.checkpoint.manifest import Entry
 
-__all__ = ["Raw", "as_tensor", "map_tensors", "raw_of", "read_tensors", "total_bytes", "write_tensors"]
+__all__ = ["InFile", "Raw", "as_tensor", "map_tensors", "raw_of", "read_tensors", "total_bytes", "write_tensors"]
 
 _WIDTHS: Final = {
     "BOOL": 1,
@@ -79,17 +79,32 @@ class Raw(NamedTuple):
     data: bytes | memoryview
 
 
-def write_tensors(file: NewFile, tensors: Mapping[str, torch.Tensor | Raw], metadata: Mapping[str, str]) -> None:
+class InFile(NamedTuple):
+    """A tensor's bytes where they are in another file, which is open: they are copied and not read."""
+
+    handle: int
+    start: int
+    size: int
+
+
+def write_tensors(
+    file: NewFile, tensors: Mapping[str, torch.Tensor | Raw | InFile], metadata: Mapping[str, str]
+) -> None:
     """Write a safetensors file: its header, then each tensor's bytes from where they are."""
     layout = {name: _layout(name, tensor) for name, tensor in tensors.items()}
     # The widest come first, so that each begins at a multiple of its width.
     order = sorted(layout, key=lambda name: (-_WIDTHS[layout[name][0]], name))
     file.write(_header(layout, order, metadata))
     for name in order:
-        data = raw_of(tensors[name]).data
-        if len(data) != _size(*layout[name]):
-            raise CheckpointError(f"the tensor {name} has {len(data):,} bytes in place of {_size(*layout[name]):,}")
-        file.write(data)
+        found = tensors[name]
+        data = found if isinstance(found, InFile) else raw_of(found).data
+        size = data.size if isinstance(data, InFile) else len(data)
+        if size != _size(*layout[name]):
+            raise CheckpointError(f"the tensor {name} has {size:,} bytes in place of {_size(*layout[name]):,}")
+        if isinstance(data, InFile):
+            file.copy(*data)
+        else:
+            file.write(data)
 
 
 def total_bytes(tensors: Mapping[str, torch.Tensor | Raw]) -> int:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 import torch
 
 from forge.base.errors import CheckpointError, ModelError
-from forge.ml.checkpoint.tensors import write_tensors
+from forge.ml.checkpoint.tensors import InFile, write_tensors
+from forge.ml.models.stored import FileReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,8 +89,11 @@ def _index(tensors: Mapping[str, Stored], shards: Mapping[str, list[str]]) -> by
 
 
 @final
-class _Lazy(Mapping[str, "Tensor"]):
-    """The tensors of one file: described at once, and each read when it is asked for, unless all is to ``stop``."""
+class _Lazy(Mapping[str, "Tensor | InFile"]):
+    """The tensors of one file: described at once, and each read when it is asked for, unless all is to ``stop``.
+
+    Of those that are as another file has them it is said where they are there.
+    """
 
     def __init__(self, stored: Mapping[str, Stored], advance: Callable[[int], None], stop: Event) -> None:
         self._stored = stored
@@ -108,9 +112,11 @@ class _Lazy(Mapping[str, "Tensor"]):
             name: torch.empty(stored.shape, dtype=stored.dtype, device="meta") for name, stored in self._stored.items()
         }.items()
 
-    def __getitem__(self, name: str) -> Tensor:
+    def __getitem__(self, name: str) -> Tensor | InFile:
         if self._stop.is_set():
             raise ModelError("the conversion was stopped")
-        tensor = self._stored[name].read()
-        self._advance(tensor.nbytes)
-        return tensor
+        stored = self._stored[name]
+        self._advance(size_of(stored))
+        if isinstance(stored.read, FileReader) and stored.read.in_a_row:
+            return InFile(stored.read.handle, stored.read.place.start, size_of(stored))
+        return stored.read()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Stored", "Weights", "open_weights"]
+__all__ = ["FileReader", "Stored", "Weights", "open_weights"]
 
 # What transformers looks for, in the same order; the last is what Meta publishes.
 _SINGLE: Final = ("model.safetensors", "pytorch_model.bin")
@@ -150,7 +150,7 @@ def _opened(path: str, opened: ExitStack) -> dict[str, Stored]:
             path,
             place.shape,
             getattr(torch, place.dtype),
-            _reader(handle, place, name, path),
+            FileReader(handle, place, name, path),
             _part_reader(handle, place, name, path),
         )
         for name, place in places.items()
@@ -192,16 +192,29 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _reader(handle: int, place: TensorPlace, name: str, path: str) -> Callable[[], Tensor]:
-    def read() -> Tensor:
-        window = torch.empty(place.length, dtype=getattr(torch, place.dtype))
-        try:
-            _read_into(memoryview(window.view(torch.uint8).numpy()), handle, place.start)
-        except OSError as error:
-            raise ModelError(f"cannot read {name} from {path} ({_reason(error)})") from error
-        return window.as_strided(place.shape, place.stride).contiguous()
+@dataclass(frozen=True, slots=True)
+class FileReader:
+    """Reads a tensor as its file has it. What changes a tensor is read by something else."""
 
-    return read
+    handle: int
+    place: TensorPlace
+    name: str
+    path: str
+
+    @property
+    def in_a_row(self) -> bool:
+        """Whether its numbers stand in the file in their order, with nothing between them."""
+        like = torch.empty(self.place.shape, device="meta")
+        return like.stride() == self.place.stride and like.numel() == self.place.length
+
+    def __call__(self) -> Tensor:
+        """The tensor, in memory of its own."""
+        window = torch.empty(self.place.length, dtype=getattr(torch, self.place.dtype))
+        try:
+            _read_into(memoryview(window.view(torch.uint8).numpy()), self.handle, self.place.start)
+        except OSError as error:
+            raise ModelError(f"cannot read {self.name} from {self.path} ({_reason(error)})") from error
+        return window.as_strided(self.place.shape, self.place.stride).contiguous()
 
 
 def _part_reader(handle: int, place: TensorPlace, name: str, path: str) -> Callable[[Sequence[Tensor]], Tensor] | None:
