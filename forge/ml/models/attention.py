@@ -8,7 +8,6 @@ its keyword arguments. Without them it is plain causal attention, so that a mode
 from __future__ import annotations
 
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import torch
@@ -18,11 +17,12 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from forge.base.errors import ModelError
+from forge.ml.models.documents import attend_documents, heads_of
 from forge.ml.models.kernels import check_kernel
 from forge.ml.models.sdpa_backends import known_as
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import nn
 
@@ -45,7 +45,6 @@ _FLASH: Final = ("flash_attention_2", "flash_attention_3")
 _NO_WINDOW: Final = 0
 _VARLEN_TYPES: Final = (torch.bfloat16, torch.float16)
 _VARLEN_WIDEST: Final = 256
-_LENGTHS: Final = 32  # on a CPU in bfloat16 lengths are multiples of it
 
 
 _through: Final[list[Any]] = []
@@ -323,142 +322,8 @@ def _on_cuda(
 def _on_cpu(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bounds: torch.Tensor, scale: float, window: int
 ) -> torch.Tensor:
-    out, _ = _documents(_flat(query), _flat(key), _flat(value), bounds, window, scale)
+    out, _ = attend_documents(_flat(query), _flat(key), _flat(value), bounds, window, scale)
     return out.unflatten(0, (query.shape[0], query.shape[2]))
-
-
-# One operator for all documents: a compiled block keeps it whole, and neither their number nor their lengths are compiled
-# into it. Inside, torch's own kernel runs once for each document: padding documents of about the same length into
-# one call was slower, since what it saves in calls it loses in copies.
-
-
-@torch.library.custom_op("forge::attend_documents", mutates_args=())
-def _documents(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bounds: torch.Tensor, window: int, scale: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    out = query.new_empty(query.shape)
-    weight = _weight_like(query)
-    for first, last, seen in _pieces(bounds.tolist(), window):
-        end = _rounded_end(query, first, last, seen)
-        part, part_weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001 - torch has no public name for a kernel that also returns the weights
-            _heads(query[first:end]),
-            _heads(key[seen:end]),
-            _heads(value[seen:end]),
-            is_causal=seen == first,
-            attn_mask=_window_mask(query, first, last, seen, window),
-            scale=scale,
-        )
-        out[first:last] = part[0, :, : last - first].transpose(0, 1)
-        weight[first:last] = part_weight[0, :, : last - first].T
-    return out, weight
-
-
-@torch.library.custom_op("forge::attend_documents_backward", mutates_args=())
-def _documents_backward(
-    gradient: torch.Tensor,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    out: torch.Tensor,
-    weight: torch.Tensor,
-    bounds: torch.Tensor,
-    window: int,
-    scale: float,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    to_query = query.new_empty(query.shape)
-    # Without a window each document is one piece, and what is found for it is all there is.
-    room = torch.zeros_like if window else torch.empty_like
-    to_key, to_value = room(key), room(value)
-    for first, last, seen in _pieces(bounds.tolist(), window):
-        end = _rounded_end(query, first, last, seen)
-        parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(  # noqa: SLF001 - as above
-            _heads(_padded(gradient[first:last], end - last, 0.0)),
-            _heads(query[first:end]),
-            _heads(key[seen:end]),
-            _heads(value[seen:end]),
-            _heads(out[first:end]),
-            _padded(weight[first:last], end - last, float("inf")).T[None],
-            0.0,
-            is_causal=seen == first,
-            attn_mask=_window_mask(query, first, last, seen, window),
-            scale=scale,
-        )
-        to_query[first:last] = parts[0][0, :, : last - first].transpose(0, 1)
-        for found, part in ((to_key, parts[1]), (to_value, parts[2])):
-            own = part[0, :, : last - seen].transpose(0, 1)
-            if window:  # pieces of one document overlap in what they see
-                found[seen:last] += own
-            else:
-                found[seen:last] = own
-    return to_query, to_key, to_value
-
-
-@_documents.register_fake
-def _(query: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    return query.new_empty(query.shape), _weight_like(query)
-
-
-@_documents_backward.register_fake
-def _(
-    _: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *__: Any
-) -> tuple[torch.Tensor, ...]:
-    return query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
-    query, key, value, bounds, ctx.window, ctx.scale = inputs
-    ctx.save_for_backward(query, key, value, *output, bounds)
-
-
-def _differentiate(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    return (*_documents_backward(gradient, *ctx.saved_tensors, ctx.window, ctx.scale), None, None, None)
-
-
-_documents.register_autograd(_differentiate, setup_context=_keep)
-
-
-def _weight_like(query: torch.Tensor) -> torch.Tensor:
-    """Room for the logarithm of what each softmax is divided by."""
-    return query.new_empty(query.shape[:2], dtype=torch.promote_types(query.dtype, torch.float32))
-
-
-def _pieces(bounds: Sequence[int], window: int) -> Iterator[tuple[int, int, int]]:
-    """Tokens from, to, and the first one they see: whole documents, or parts no longer than the window."""
-    for start, stop in pairwise(bounds):
-        step = window if window and stop - start > window else max(stop - start, 1)
-        for first in range(start, stop, step):
-            seen = max(start, first - window + 1) if step == window else start
-            yield first, min(first + step, stop), seen
-
-
-def _rounded_end(query: torch.Tensor, first: int, last: int, seen: int) -> int:
-    """Where a piece ends for the kernel, which in bfloat16 keeps megabytes for every length that it has met.
-
-    No token sees what is behind it, so a whole document may be given with the beginning of the next.
-    """
-    if query.dtype == torch.float32 or seen != first:
-        return last
-    return min(last + (first - last) % _LENGTHS, len(query))
-
-
-def _padded(tensor: torch.Tensor, more: int, value: float) -> torch.Tensor:
-    """With so many tokens more, which have no part in it: no gradient, and a softmax of zeros."""
-    if not more:
-        return tensor
-    return functional.pad(tensor, (0, 0) * (tensor.ndim - 1) + (0, more), value=value)
-
-
-def _window_mask(query: torch.Tensor, first: int, last: int, seen: int, window: int) -> torch.Tensor | None:
-    """What is added to the scores of a piece that looks back beyond its own first token."""
-    if seen == first:
-        return None
-    distance = torch.arange(first, last)[:, None] - torch.arange(seen, last)
-    return query.new_zeros(distance.shape).masked_fill_((distance < 0) | (distance >= window), float("-inf"))
-
-
-def _heads(tensor: torch.Tensor) -> torch.Tensor:
-    """From (tokens, heads, width) to what the kernel takes."""
-    return tensor.transpose(0, 1)[None]
 
 
 @torch.compiler.disable
@@ -478,7 +343,7 @@ def _each(
         distance = torch.arange(len(q), device=q.device)[:, None] - torch.arange(len(q), device=q.device)
         hidden = (distance < 0) | (distance >= (window or len(q)))
         mask = torch.zeros(hidden.shape, device=q.device).masked_fill_(hidden, float("-inf"))
-        parts.append(_dense(_heads(q), _heads(k), _heads(v), scores, mask)[0].transpose(0, 1))
+        parts.append(_dense(heads_of(q), heads_of(k), heads_of(v), scores, mask)[0].transpose(0, 1))
     return torch.cat(parts).unflatten(0, (query.shape[0], query.shape[2]))
 
 

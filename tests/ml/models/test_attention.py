@@ -205,22 +205,6 @@ def test_the_kernel_of_a_gpu_is_given_what_it_asks_for(monkeypatch: pytest.Monke
     assert given["bounds"][2:] == (6, 6)
 
 
-def test_gradients_of_the_kernel() -> None:
-    torch.manual_seed(0)
-    bounds = torch.tensor([0, 3, 4, 11, 11, 12])
-    for window in (0, 2):
-        q = torch.randn(12, 4, 8, dtype=torch.float64, requires_grad=True)
-        k, v = (torch.randn(12, 2, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
-        torch.autograd.gradcheck(lambda *x, w=window: attention._documents(*x, bounds, w, 0.3)[0], (q, k, v), atol=1e-4)
-
-
-def test_the_operator_is_registered_as_torch_wants_it() -> None:
-    q, k, v = (torch.randn(12, 2, 8, requires_grad=True) for _ in range(3))
-    bounds = torch.tensor([0, 5, 12])
-    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(attention._documents, (q, k, v, bounds, 0, 0.3), test_utils=checks)
-
-
 @pytest.mark.parametrize(
     ("requested", "packed", "model", "chosen"),
     [
