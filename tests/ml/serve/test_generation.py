@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forge.ml.serve.engine import EngineBusy, Sampled, Sampling, Work
+from forge.ml.serve.engine import Ended, EngineBusy, Sampled, Sampling, Work
 from forge.ml.serve.generation import EngineFailed, Generation, Postbox, TextPiece
 
 if TYPE_CHECKING:
@@ -79,8 +80,9 @@ def test_words_that_follow_soon_are_gathered() -> None:
         def call_soon_threadsafe(self, work: Callable[[], None]) -> None:
             asked.append(("now", work))
 
-        def call_later(self, _seconds: float, work: Callable[[], None]) -> None:
+        def call_later(self, _seconds: float, work: Callable[[], None]) -> Any:
             asked.append(("later", work))
+            return types.SimpleNamespace(cancel=lambda: asked.append(("never", work)))
 
     queue: Any = asyncio.Queue()
     heard = Postbox(Loop()).hearer(queue, 0)  # type: ignore[arg-type]
@@ -92,7 +94,11 @@ def test_words_that_follow_soon_are_gathered() -> None:
     assert [when for when, _ in asked] == ["now", "later"]
     asked[-1][1]()
     assert queue.qsize() == 3
+    heard(Ended("stop"))
+    assert asked[-1][0] == "now"
+    asked[-1][1]()
+    assert queue.qsize() == 4
+    assert [when for when, _ in asked[-2:]] == ["never", "later"]  # one timer at a time
     asked[-1][1]()  # nothing was said meanwhile
-    assert [when for when, _ in asked] == ["now", "later", "later"]
     heard(Sampled(4))
     assert asked[-1][0] == "now"
