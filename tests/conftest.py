@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 # Test modules and what they import stay: half of the time of a collection went into walking them again and again.
 gc.disable()
-# A shell that starts the tests in the background has them ignore the interrupts that some of them are about.
+# A shell that starts the tests in the background, and nohup, have them ignore signals that some of them are about.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {

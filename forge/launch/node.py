@@ -81,10 +81,10 @@ class Keeper:
         self._asked: float | None = None
 
     def listen(self) -> None:
-        """Take over the signals; SIGHUP stays ignored where somebody has asked for that, as nohup does."""
+        """Take over the signals; SIGHUP stays ignored where somebody has asked for that, as nohup does, and no leash may be cut."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._on_signal)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        if self.leashed or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             signal.signal(signal.SIGHUP, self._on_signal)
 
     def run(self, command: Sequence[str]) -> int:

@@ -3,13 +3,18 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from forge.base.errors import FileError
 from forge.control import door_socket
 from forge.control.door_socket import listening_socket, peer_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "SO_PEERCRED"), reason="no door where the system names no peer")
 
@@ -20,9 +25,16 @@ def test_the_system_names_the_peer() -> None:
         assert peer_user(one) == os.geteuid()
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder in which a socket can be, whose path must not be as long as those of pytest's own folders are."""
+    with tempfile.TemporaryDirectory(prefix="f", dir=Path(os.sep, "tmp")) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("place", ["own", "temporary", "long"])
-def test_nobody_else_can_enter_where_the_socket_is(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = tmp_path / ("x" * 100 if place == "long" else "own")
+def test_nobody_else_can_enter_where_the_socket_is(place: str, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = short / ("x" * 100 if place == "long" else "own")
     there.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", "relative" if place == "temporary" else str(there))
     monkeypatch.setattr(door_socket.tempfile, "gettempdir", lambda: str(there))

@@ -101,10 +101,9 @@ def test_no_request_is_lost_between_many_who_ask_and_one_who_takes(tmp_path: Pat
     assert len(taken) > 1
 
 
-def test_who_asks_does_not_wait_for_ever_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "_PATIENCE", 0.05)
+def test_who_asks_does_not_wait_for_ever_for_others(tmp_path: Path) -> None:
     held = claim(tmp_path / ".save.lock")
     assert held is not None
     with pytest.raises(FileError, match="held by another process"):
-        ask_to_save(str(tmp_path))
+        ask_to_save(str(tmp_path), patience=0.05)
     held.release()

@@ -101,12 +101,11 @@ def test_an_answer_is_found_by_its_token(tmp_path: Path) -> None:
     assert set_answer(folder, "149") is None
 
 
-def test_who_asks_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_PATIENCE", 0.05)
+def test_who_asks_does_not_wait_for_ever(tmp_path: Path) -> None:
     held = claim(tmp_path / ".set.lock")
     assert held is not None
     with pytest.raises(FileError, match="held by another process"):
-        ask_to_set(str(tmp_path), {"lr_scale": 1})
+        ask_to_set(str(tmp_path), {"lr_scale": 1}, patience=0.05)
     held.release()
 
 
