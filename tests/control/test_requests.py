@@ -8,7 +8,6 @@ import pytest
 
 from forge.base.errors import FileError
 from forge.base.locks import claim
-from forge.control import requests
 from forge.control.requests import (
     ABORT_FILE,
     SAVE_FILE,

@@ -9,7 +9,6 @@ import pytest
 
 from forge.base.errors import FileError, UsageError
 from forge.base.locks import claim
-from forge.control import settings
 from forge.control.settings import (
     CHANGEABLE,
     SET_FILE,
