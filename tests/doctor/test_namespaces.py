@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not os.environ.get("FORGE_FULL"), reason="network namespaces are made with FORGE_FULL=1"),
 ]
 PORT = 29400
 
