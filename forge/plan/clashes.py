@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from forge.plan.kernels import kernel_problem
+from forge.plan.kernels import FP8, KERNELS, kernel_problem
 from forge.plan.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -128,10 +128,12 @@ def _attention(asked: RunQuestion) -> Iterator[Refusal]:
 
 def _kernels(asked: RunQuestion) -> Iterator[Refusal]:
     choices = asked.choices
-    yield from _kernel(asked, "kernels", choices.kernels)
-    yield from _kernel(asked, "fp8", choices.fp8)
-    if choices.fp8 == "none":
+    # A name that there is not is found where the types of all values are looked at.
+    if choices.kernels in KERNELS:
+        yield from _kernel(asked, "kernels", choices.kernels)
+    if choices.fp8 not in FP8 or choices.fp8 == "none":
         return
+    yield from _kernel(asked, "fp8", choices.fp8)
     if asked.layout.tp > 1:
         why = "a matrix that is divided is scaled in each process by itself, which is not done yet"
         yield Refusal("/model.fp8", "fp8 does not go with tp", why, ("model.fp8=none",))
