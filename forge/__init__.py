@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import os
 
-    from forge.api import ProjectHandle
+    from forge.api.project import ProjectHandle
 
 __all__ = ["__version__", "open"]
 __version__ = "0.1.0"
@@ -24,6 +24,6 @@ __version__ = "0.1.0"
 
 def open(folder_or_name: str | os.PathLike[str] | None = None) -> ProjectHandle:  # noqa: A001 - read as forge.open
     """The project in or around a folder, or with a name; with nothing given, the one around the current folder."""
-    from forge.api import open_project  # `import forge` costs nothing
+    from forge.api.project import open_project  # `import forge` costs nothing
 
     return open_project(folder_or_name)

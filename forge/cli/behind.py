@@ -11,7 +11,7 @@ from forge.compose.reference import follow, is_interpolation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from forge.api import ConfigHandle
+    from forge.api.config import ConfigHandle
     from forge.base.paths import Path
 
 __all__ = ["OWN", "FileBehind", "files_behind"]

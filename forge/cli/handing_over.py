@@ -10,7 +10,8 @@ from forge.base.errors import UsageError
 from forge.base.origin import shown_path
 
 if TYPE_CHECKING:
-    from forge.api import ConfigHandle, PlannedRun
+    from forge.api.config import ConfigHandle
+    from forge.api.run import PlannedRun
     from forge.cli.output import Output
     from forge.launch.local import LocalPlan
     from forge.launch.supervise import Detached

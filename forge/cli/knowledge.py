@@ -16,7 +16,8 @@ from forge.cli.registry import VERBS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from forge.api import ConfigHandle, ProjectHandle
+    from forge.api.config import ConfigHandle
+    from forge.api.project import ProjectHandle
     from forge.base.origin import Origin
     from forge.base.paths import Path
     from forge.cli.registry import Registry
@@ -52,7 +53,7 @@ class Knowledge:
 
     @cached_property
     def _project(self) -> ProjectHandle | None:
-        from forge.api import open_project  # completing a verb needs no project
+        from forge.api.project import open_project  # completing a verb needs no project
 
         try:
             return open_project(self._where)
@@ -102,7 +103,7 @@ class Knowledge:
 
     def projects(self) -> Mapping[str, str]:
         """Projects below the current folder and those that come with forge."""
-        from forge.api import all_projects
+        from forge.api.project import all_projects
 
         try:
             return {project.name: project.description for project in all_projects()}

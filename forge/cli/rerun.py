@@ -14,7 +14,8 @@ from forge.base.secrets import MASK
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forge.api import ConfigHandle, PlannedRun
+    from forge.api.config import ConfigHandle
+    from forge.api.run import PlannedRun
     from forge.control.known import KnownJob
     from forge.launch.local import LocalLaunch
     from forge.launch.topology import Topology
@@ -36,7 +37,8 @@ class Rerun(NamedTuple):
 
 def rerun(job: KnownJob, more: Sequence[str], *, resumes: bool, checkpoint: str = "auto") -> Rerun:
     """Plan the run that a past one was, where that was; with ``resumes`` it goes on from a checkpoint, the newest by default."""
-    from forge.api import PastRun, open_project
+    from forge.api.project import open_project
+    from forge.api.run import PastRun
     from forge.build.frozen import thaw
     from forge.cli.handing_over import begun_again
     from forge.launch.run_folder import new_run_folder

@@ -10,7 +10,7 @@ from forge.base.errors import FileError, UsageError
 from forge.compose.new_file import new_config_file
 
 if TYPE_CHECKING:
-    from forge.api import ProjectHandle
+    from forge.api.project import ProjectHandle
     from forge.compose.project import ConfigFile
 
 __all__ = ["new_config", "new_config_or_choice", "new_project"]

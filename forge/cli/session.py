@@ -16,7 +16,8 @@ from forge.cli.registry import VERBS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from forge.api import ConfigHandle, ProjectHandle
+    from forge.api.config import ConfigHandle
+    from forge.api.project import ProjectHandle
     from forge.cli.menu import MenuItem
     from forge.cli.parse import Given, Parsed
     from forge.cli.registry import Registry, Verb
@@ -128,7 +129,7 @@ class Context:
 
 def project_of(session: Session, name: str | None = None) -> ProjectHandle:
     """The project that a session works on, or another one by its folder or name."""
-    from forge.api import open_project  # `forge --help` needs no project
+    from forge.api.project import open_project  # `forge --help` needs no project
 
     current_folder()  # projects are looked for from there
     return open_project(session.project if name is None else name)

@@ -11,7 +11,8 @@ from forge.base.origin import shown_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forge.api import ConfigHandle, PlannedRun
+    from forge.api.config import ConfigHandle
+    from forge.api.run import PlannedRun
     from forge.cli.parse import Given
     from forge.cli.session import Context
     from forge.compose.arguments import Argument
@@ -277,7 +278,7 @@ def _has_checkpoints(member: Member) -> bool:
 
 def _refuse_other_config(line: _Line, member: Member) -> None:
     """A run that is finished counts only for the config it was made from."""
-    from forge.api import PastRun
+    from forge.api.run import PastRun
 
     if not os.path.isdir(member.run):
         return

@@ -166,7 +166,7 @@ class Refresher:
 
 def check_state(choice: Choice) -> CheckState:
     """Compose and check the chosen config with what is pending."""
-    from forge.api import open_project  # the prompt appears before YAML and Hydra are there
+    from forge.api.project import open_project  # the prompt appears before YAML and Hydra are there
 
     try:
         project = open_project(choice.project)

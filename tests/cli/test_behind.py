@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from forge.api import open_project
+from forge.api.project import open_project
 from forge.base.places import chat_templates, library_configs
 from forge.cli.behind import OWN, files_behind
 

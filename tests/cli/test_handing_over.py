@@ -18,7 +18,7 @@ from forge.launch.topology import Topology
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from forge.api import PlannedRun
+    from forge.api.run import PlannedRun
 
 HOSTS = Topology(kind="ssh", hosts=("a:2", "b"), nodes=2)
 

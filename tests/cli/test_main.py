@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import forge.api
+import forge.api.project
 from forge import __version__
 from forge.base.errors import UsageError
 from forge.cli.main import FAILED, MISTAKE, OK, Asked, main, read_global_flags, run_line
@@ -185,7 +185,7 @@ def test_a_bug_is_one_line_and_exit_code_1(run: Run, monkeypatch: pytest.MonkeyP
     def broken(*_: object) -> None:
         raise ZeroDivisionError("first\nsecond")
 
-    monkeypatch.setattr(forge.api, "open_project", broken)
+    monkeypatch.setattr(forge.api.project, "open_project", broken)
     line = "internal error: ZeroDivisionError: first (run again with --debug to see where)\n"
     assert run("ls") == (FAILED, "", line)
     shown = run("--debug", "ls")
@@ -209,7 +209,7 @@ def test_ctrl_c_in_a_line_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(forge.api, "open_project", interrupted)
+    monkeypatch.setattr(forge.api.project, "open_project", interrupted)
     assert run("ls") == (130, "", "")
 
 

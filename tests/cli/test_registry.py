@@ -62,4 +62,6 @@ def test_what_is_no_verb_is_not_imported(word: str) -> None:
 def test_listing_the_verbs_imports_nothing_heavy() -> None:
     code = "import sys; from forge.cli.registry import VERBS; VERBS.all; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"torch", "hydra", "omegaconf", "yaml", "rich", "pygments", "argparse", "forge.api"} & set(modules)
+    assert not {"torch", "hydra", "omegaconf", "yaml", "rich", "pygments", "argparse", "forge.api.project"} & set(
+        modules
+    )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.api import ProjectHandle, open_project
+from forge.api.project import ProjectHandle, open_project
 from forge.base.errors import ConfigNotFoundError, FileError, UsageError
 from forge.base.trust import is_trusted
 from forge.cli.scaffold import new_config, new_project

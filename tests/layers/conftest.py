@@ -32,7 +32,7 @@ class Module:
 
     @property
     def package(self) -> str:
-        """`graph` for forge.graph.node, `api` for forge.api, an empty text for forge itself."""
+        """`graph` for forge.graph.node, `api` for forge.api.config, an empty text for forge itself."""
         return self.name.partition(".")[2].partition(".")[0]
 
     def where(self, node: ast.AST | int) -> str:

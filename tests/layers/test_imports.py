@@ -46,7 +46,7 @@ BESIDE = {
 ML_MAY_USE = ("base", "graph", "build", "plan", "control", "launch.topology")
 # The package itself and `python -m forge` hand on to the entry points, inside functions or as the command.
 ENTRY_POINTS = {
-    ("forge", "forge.api"),
+    ("forge", "forge.api.project"),
     ("forge.__main__", "forge.base.collector"),
     ("forge.__main__", "forge.cli.main"),
     ("forge.__main__", "forge.cli.session"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import forge
-from forge.api import all_projects, open_project
+from forge.api.project import all_projects, open_project
 from forge.base.places import library_configs, shipped_projects
 
 sys.path.insert(0, os.path.dirname(__file__))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from forge.api import open_project
+from forge.api.project import open_project
 from forge.base.places import shipped_projects
 from forge.launch.k8s import manifests
 from forge.launch.slurm import sbatch_script

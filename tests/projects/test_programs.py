@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from forge.api import all_projects, open_project
+from forge.api.project import all_projects, open_project
 from forge.base.errors import MissingValueError
 from forge.base.places import shipped_projects
 from forge.graph.equal import equal

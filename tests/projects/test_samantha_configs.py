@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from forge.api import open_project
+from forge.api.project import open_project
 from forge.base.places import shipped_projects
 from forge.ml.chat.formats import recognise, to_conversation
 from forge.plan.make import make_plan

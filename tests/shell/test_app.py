@@ -92,7 +92,7 @@ def test_every_line_sees_the_files_as_they_are(say: Say, project: Path) -> None:
 
 
 def test_an_error_of_forges_own_does_not_end_the_shell(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forge.api.ConfigHandle.show", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("forge.api.config.ConfigHandle.show", lambda *_, **__: 1 / 0)
     assert say("show") == (
         1,
         "",

@@ -239,4 +239,13 @@ def test_the_prompt_appears_without_torch_and_hydra(project: Path, environment: 
         [sys.executable, "-c", program], cwd=project, env=environment, capture_output=True, text=True, check=True
     )
     loaded = set(json.loads(done.stdout))
-    assert not loaded & {"torch", "transformers", "numpy", "hydra", "omegaconf", "yaml", "pygments", "forge.api"}
+    assert not loaded & {
+        "torch",
+        "transformers",
+        "numpy",
+        "hydra",
+        "omegaconf",
+        "yaml",
+        "pygments",
+        "forge.api.project",
+    }

@@ -12,7 +12,7 @@ from forge.cli.verbs.ls import projects_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from forge.api import ConfigHandle
+    from forge.api.config import ConfigHandle
     from forge.cli.session import Context
     from forge.graph.check import Finding
 

@@ -12,7 +12,8 @@ from forge.cli.options import EDIT, JSON, OUTPUT, Option, Positional
 from forge.cli.registry import Verb
 
 if TYPE_CHECKING:
-    from forge.api import ConfigHandle, Difference
+    from forge.api.config import ConfigHandle
+    from forge.api.difference import Difference
     from forge.cli.parse import Given
     from forge.cli.session import Context
 
@@ -61,7 +62,7 @@ def _since_a_run(context: Context) -> Difference:
         run = context.config.last_run()
         context.output.note(f"compared with {shown_path(run.folder)}")
         return run.diff(context.config)
-    from forge.api import PastRun  # only a run that is named
+    from forge.api.run import PastRun  # only a run that is named
 
     if not os.path.isdir(folder):
         raise UsageError(f"there is no folder {folder!r}", hint="a run is OUTPUT_DIR/runs/TIME-CONFIG")

@@ -8,7 +8,7 @@ from forge.cli.options import EDIT, JSON, OUTPUT
 from forge.cli.registry import Verb
 
 if TYPE_CHECKING:
-    from forge.api import ConfigInfo, ProjectHandle
+    from forge.api.project import ConfigInfo, ProjectHandle
     from forge.cli.session import Context
 
 __all__ = ["VERB"]

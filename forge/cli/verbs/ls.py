@@ -12,7 +12,7 @@ from forge.cli.registry import Verb
 from forge.cli.session import current_folder
 
 if TYPE_CHECKING:
-    from forge.api import ConfigInfo, ProjectHandle
+    from forge.api.project import ConfigInfo, ProjectHandle
     from forge.cli.session import Context
 
 __all__ = ["VERB", "projects_of"]
@@ -35,7 +35,7 @@ def projects_of(context: Context) -> list[ProjectHandle]:
     """The chosen project, or with ``-r`` all projects below its folder or the current one, and those that are part of forge."""
     if not context.options.recursive:
         return [context.project]
-    from forge.api import all_projects  # `forge --help` needs no project
+    from forge.api.project import all_projects  # `forge --help` needs no project
 
     chosen = context.session.project
     if chosen is None:

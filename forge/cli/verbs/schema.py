@@ -14,7 +14,7 @@ from forge.cli.session import write_result
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from forge.api import ProjectHandle
+    from forge.api.project import ProjectHandle
     from forge.cli.session import Context
 
 __all__ = ["VERB"]

@@ -9,7 +9,8 @@ from forge.cli.options import Option, Positional
 from forge.cli.registry import Verb
 
 if TYPE_CHECKING:
-    from forge.api import ConfigHandle, PlannedRun
+    from forge.api.config import ConfigHandle
+    from forge.api.run import PlannedRun
     from forge.cli.session import Context
     from forge.launch.local import LocalPlan
     from forge.launch.topology import Topology
@@ -104,7 +105,7 @@ def _here(context: Context, planned: PlannedRun, topology: Topology) -> int:
 
 def _join(context: Context, planned: PlannedRun, plan: LocalPlan) -> int:
     """Take part in the run that another node has begun; it has to be the same run."""
-    from forge.api import PastRun
+    from forge.api.run import PastRun
     from forge.launch.joining import find_run, run_joined
 
     if context.options.detach or plan.meeting is None:

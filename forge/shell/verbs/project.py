@@ -21,7 +21,7 @@ def _run(context: Context) -> int:
         shell.choose(Choice(current_folder(), project_of(shell, context.words[0]).folder))
         context.output.note(shell.where)
         return 0
-    from forge.api import all_projects  # only a list needs all of them
+    from forge.api.project import all_projects  # only a list needs all of them
 
     here = project_of(shell).folder if shell.project_name else ""
     found = all_projects()

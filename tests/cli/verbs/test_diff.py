@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.api import open_project
+from forge.api.project import open_project
 from forge.cli.main import run_line
 from forge.cli.output import standard_output
 from forge.cli.session import Session

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forge.api import open_project
+from forge.api.project import open_project
 from forge.base.errors import CheckpointError, DataError, RunError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forge.api import open_project
+from forge.api.project import open_project
 from forge.base.places import library_configs
 
 if TYPE_CHECKING:

@@ -4,63 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import forge
-from forge.api import ConfigInfo, ProjectHandle, all_projects
-from forge.base.errors import ConfigNotFoundError, InterpolationError, UsageError
+from forge.base.errors import InterpolationError, UsageError
 from forge.graph.node import Graph
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-FILES = {
-    "project.yaml": "name: demo\ndescription: A small project.\ndefault_config: tiny\ngroups: [size]\n",
-    "README.md": "# demo\n\nWhat it is.\n\n## More\n\nDetails.\n",
-    "configs/tiny.yaml": """\
-defaults: [{size: small}, _self_]
-meta: {description: A tiny config.}
-args: {steps: {key: trainer.steps, type: int}}
-api_key: hunter2
-trainer: {_target_: builtins.dict, size: "${size}", steps: 100, key: "${api_key}"}
-""",
-    "configs/other.yaml": "defaults: [tiny, {override size: large}, _self_]\ntrainer: {steps: 200}\n",
-    "configs/bad.yaml": "defaults: [{size: smal}]\n",
-    "configs/size/small.yaml": "_target_: builtins.dict\ndim: 8\n",
-    "configs/size/large.yaml": "_target_: builtins.dict\ndim: 800\n",
-}
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectHandle:
-    for name, text in FILES.items():
-        path = tmp_path / "demo" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    for kind in ("CONFIG", "DATA", "CACHE"):
-        monkeypatch.setenv(f"FORGE_{kind}_HOME", str(tmp_path / kind.lower()))
-    monkeypatch.chdir(tmp_path)
-    return forge.open(tmp_path / "demo")
-
-
-def test_a_project_is_opened_by_folder_name_or_place(
-    project: ProjectHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert forge.open("demo").folder == project.folder
-    assert forge.open("demo/configs/size").folder == project.folder
-    monkeypatch.chdir(tmp_path / "demo" / "configs")
-    assert forge.open().folder == project.folder
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigNotFoundError, match="did you mean 'demo'"):
-        forge.open("dmeo")
-
-
-def test_a_project_lists_its_configs_and_says_what_is_broken(project: ProjectHandle) -> None:
-    bad, other, tiny = project.configs()
-    assert tiny == ConfigInfo("tiny", "A tiny config.", default=True)
-    assert other == ConfigInfo("other", "A tiny config.")
-    assert bad.name == "bad"
-    assert bad.problem.startswith("demo/configs/bad.yaml:1")
-    assert project.groups()["size"] == ["large", "small"]
-    assert project.readme == "What it is."
+    from forge.api.project import ProjectHandle
 
 
 def test_a_config_shows_itself(project: ProjectHandle) -> None:
@@ -130,16 +78,6 @@ def test_what_hydra_would_do_otherwise_is_listed_on_request(project: ProjectHand
     assert "hydra-shared" not in [finding.code for finding in project.config().check()]
 
 
-def test_a_difference_is_a_list_of_changes_and_a_line(project: ProjectHandle) -> None:
-    tiny, other = project.config("tiny"), project.config("other")
-    difference = tiny.diff(other)
-    assert difference
-    assert "size.dim" in str(difference)
-    assert not tiny.override(*difference.overrides()).diff(other)
-    assert not tiny.diff(project.config("tiny"))
-    assert {one["path"] for one in difference.data()} == {"size.dim", "trainer.steps"}
-
-
 def test_the_flags_of_a_config_are_known(project: ProjectHandle) -> None:
     assert [argument.flags for argument in project.config().arguments] == [("--steps",)]
 
@@ -156,37 +94,3 @@ def test_resolving_keeps_objects_as_references(project: ProjectHandle) -> None:
     assert "size: ${size}" in text
     with pytest.raises(InterpolationError):
         project.config("tiny", "+text='${nosuch}'").show(resolve=True)
-
-
-def test_all_projects_are_those_below_and_those_of_forge(project: ProjectHandle) -> None:
-    found = {one.name for one in all_projects()}
-    assert project.name in found
-    assert "pydoc" in found
-
-
-def test_a_notebook_shows_the_picture(project: ProjectHandle) -> None:
-    config = project.config()
-    assert config._repr_svg_().startswith("<svg") or "<svg" in config._repr_svg_()[:200]
-    assert "<svg" in config.graph._repr_svg_()[:500]
-    assert "<svg" in config.diff(project.config("other"))._repr_svg_()[:500]
-
-
-@pytest.mark.usefixtures("project")
-def test_a_new_project_checks_clean_and_shows_its_graph() -> None:
-    from forge.cli.scaffold import new_config, new_project
-
-    made = forge.open(new_project("haiku"))
-    new_config(made, "exp/longer")
-    for name in ("train", "exp/longer"):
-        assert made.config(name).check() == []
-        assert any(target.main for target in made.config(name).targets())
-
-
-@pytest.mark.torch
-@pytest.mark.usefixtures("project")
-def test_a_new_project_builds() -> None:
-    from forge.cli.scaffold import new_config, new_project
-
-    made = forge.open(new_project("haiku"))
-    new_config(made, "exp/longer")
-    assert type(made.config("exp/longer").build()).__name__ == "Trainer"
