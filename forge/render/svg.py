@@ -300,8 +300,10 @@ def _tooltip(card: Card) -> str:
 
 
 def _counted(cards: Sequence[Card]) -> str:
-    count = sum(len(card.nodes) for card in cards)
-    return f"{count} object{'s' if count != 1 else ''}" + (f", {len(cards)} drawn" if count != len(cards) else "")
+    """How many objects there are, and how many cards show them; lists and mappings with a card of their own are none."""
+    shown = [len(objects) for card in cards if (objects := [node for node in card.nodes if isinstance(node, Call)])]
+    count = sum(shown)
+    return f"{count} object{'s' if count != 1 else ''}" + (f", {len(shown)} drawn" if count != len(shown) else "")
 
 
 def _address(origin: Origin | None, links: Links | None) -> str:

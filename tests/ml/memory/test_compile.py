@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +64,12 @@ def test_one_graph_for_all_layers_and_one_more_for_all_lengths(
     assert counts == [1] + [2] * (len(LENGTHS) - 1)
 
 
+REAL = [(False, False), ("selective", True)]  # each takes the compiler some ten seconds
+ALL_REAL = [(how, offloading) for how in (False, True, "selective") for offloading in (False, True)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [False, True, "selective"])
-@pytest.mark.parametrize("offloading", [False, True])
+@pytest.mark.parametrize(("how", "offloading"), ALL_REAL if os.environ.get("FORGE_FULL") else REAL)
 def test_the_real_compiler_gives_the_same_gradients(
     llama: Any, loss_of: Any, gradients: Any, compiled_graphs: Any, monkeypatch: Any, how: Any, offloading: object
 ) -> None:
