@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from forge.api.config import ConfigHandle
     from forge.api.run import PlannedRun
     from forge.cli.output import Output
+    from forge.control.known import KnownJob
     from forge.launch.local import LocalPlan
     from forge.launch.supervise import Detached
     from forge.launch.topology import Topology
@@ -31,13 +32,18 @@ class HandingOver(NamedTuple):
     waits: bool = False
 
 
-def hand_over(output: Output, planned: PlannedRun, topology: Topology, how: HandingOver) -> int:
-    """Start a run somewhere else than in processes of this machine alone, and return its exit code, or 0 once it is handed over."""
+def hand_over(
+    output: Output, planned: PlannedRun, topology: Topology, how: HandingOver, past: KnownJob | None = None
+) -> int:
+    """Start a run somewhere else than in processes of this machine alone, and return its exit code, or 0 once it is handed over.
+
+    It takes the place of a ``past`` one that has ended.
+    """
     if topology.kind == "ssh":
         return _on_hosts(output, planned, topology, how)
     if topology.kind == "slurm":
         return _by_slurm(output, planned, topology, how)
-    return _on_kubernetes(output, planned, topology, how)
+    return _on_kubernetes(output, planned, topology, how, past)
 
 
 def begun_again(planned: PlannedRun, topology: Topology) -> PlannedRun:
@@ -70,9 +76,9 @@ def _on_hosts(output: Output, planned: PlannedRun, topology: Topology, how: Hand
     commands = host_commands(topology, folder, os.getcwd())
     if how.dry_run:
         output.write("\n".join(shlex.join(command) for command in commands))
-        return 0
-    if not is_ready(output, planned, topology=topology):
-        return 2
+    ready = is_ready(output, planned, topology=topology, dry_run=how.dry_run)
+    if how.dry_run or not ready:
+        return 0 if how.dry_run else 2
     write_topology(folder, topology)
     write_hosts(folder, commands)
     launch = LocalLaunch(tuple(module_command("forge.launch.hosts", [folder])))
@@ -91,9 +97,9 @@ def _by_slurm(output: Output, planned: PlannedRun, topology: Topology, how: Hand
     script, path = sbatch_script(topology, folder), os.path.join(folder, "job.sbatch")
     if how.dry_run:
         output.write(script)
-        return 0
-    if not is_ready(output, planned, topology=topology):
-        return 2
+    ready = is_ready(output, planned, topology=topology, dry_run=how.dry_run)
+    if how.dry_run or not ready:
+        return 0 if how.dry_run else 2
     _prepare(planned, ("sbatch", path))
     write_topology(folder, topology)
     write_atomic(path, script)
@@ -119,26 +125,30 @@ def _nowhere(_text: str) -> None:
     """Where a log goes that nobody wants to see."""
 
 
-def _on_kubernetes(output: Output, planned: PlannedRun, topology: Topology, how: HandingOver) -> int:
+def _on_kubernetes(
+    output: Output, planned: PlannedRun, topology: Topology, how: HandingOver, past: KnownJob | None
+) -> int:
     """On Kubernetes: the manifests are applied, or written for kubectl where the client is not installed."""
     from forge.base.files import make_folder, write_atomic
-    from forge.launch.cluster_jobs import cluster_of
+    from forge.launch.cluster_jobs import cluster_of, free_name
     from forge.launch.k8s import as_yaml, manifests
     from forge.launch.k8s_client import apply, client_missing
     from forge.launch.prepare import on_a_volume
 
     on_a_volume(topology, planned.output)
-    documents = manifests(topology, planned.folder, _frozen(planned.config))
+    documents = manifests(topology, planned.folder, _frozen(planned.config, topology))
     if how.dry_run:
         output.write(as_yaml(documents))
-        return 0
-    if not is_ready(output, planned, topology=topology):
-        return 2
+    ready = is_ready(output, planned, topology=topology, dry_run=how.dry_run)
+    if how.dry_run or not ready:
+        return 0 if how.dry_run else 2
     if missing := client_missing():
         path = os.path.join("output", f"{topology.job_name}.yaml")
         make_folder("output")
         write_atomic(path, as_yaml(documents))
         raise UsageError(missing, hint=f"the manifests are in {path}: kubectl apply -f {path}")
+    if past is not None:
+        free_name(past, topology, output.note)
     for line in apply(documents):
         output.write(line)
     known = planned.handed_over(cluster_of(topology, documents))
@@ -146,13 +156,15 @@ def _on_kubernetes(output: Output, planned: PlannedRun, topology: Topology, how:
     return 0
 
 
-def _frozen(config: ConfigHandle) -> dict[str, str]:
+def _frozen(config: ConfigHandle, topology: Topology) -> dict[str, str]:
     """The files of a frozen config, for a run folder that is somewhere else."""
     from forge.base.files import read_bounded, remove_tree, write_temporary
+    from forge.launch.run_folder import write_topology
 
     folder = os.path.dirname(write_temporary("config.yaml", config.show(resolve=True)))
     try:
         config.freeze(folder)
+        write_topology(folder, topology)
         names = sorted(os.listdir(folder))
         return {name: read_bounded(os.path.join(folder, name), _LARGEST).decode() for name in names}
     finally:
@@ -178,9 +190,17 @@ def _started(job: Detached) -> str:
 
 
 def is_ready(
-    output: Output, planned: PlannedRun, *, plan: LocalPlan | None = None, topology: Topology | None = None
+    output: Output,
+    planned: PlannedRun,
+    *,
+    plan: LocalPlan | None = None,
+    topology: Topology | None = None,
+    dry_run: bool = False,
 ) -> bool:
-    """Whether there is what a run needs, on this machine by its plan, or on others as far as their topology tells; what is not is printed."""
+    """Whether there is what a run needs, on this machine by its plan, or on others as far as their topology tells; what is not is printed.
+
+    After a ``dry_run``, whose command may be for another machine, it is no reason to end otherwise.
+    """
     from forge.launch.preflight import handed_preflight, preflight, shared_preflight
 
     root, main = planned.config.graph.root, str(planned.config.main)
@@ -193,5 +213,6 @@ def is_ready(
         output.note(f"{finding.severity}: {finding}")
     errors = sum(finding.severity == "error" for finding in findings)
     if errors:
-        output.note(f"{planned.config.name}: nothing was started, there is not what it needs")
+        what = "a run would not start from here" if dry_run else "nothing was started"
+        output.note(f"{planned.config.name}: {what}, there is not what it needs")
     return not errors

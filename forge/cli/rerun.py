@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from forge.base.errors import FileError, UsageError
@@ -12,7 +13,7 @@ from forge.base.origin import shown_path
 from forge.base.secrets import MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from forge.api.config import ConfigHandle
     from forge.api.run import PlannedRun
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from forge.launch.local import LocalLaunch
     from forge.launch.topology import Topology
 
-__all__ = ["Rerun", "rerun"]
+__all__ = ["Rerun", "ended_job", "frozen_run", "rerun"]
 
 _LIMIT = 1 << 20
 _RESUME = "resume_from_checkpoint"
@@ -35,8 +36,13 @@ class Rerun(NamedTuple):
     topology: Topology | None = None  # where it is handed to, if it is not for this machine alone
 
 
-def rerun(job: KnownJob, more: Sequence[str], *, resumes: bool, checkpoint: str = "auto") -> Rerun:
-    """Plan the run that a past one was, where that was; with ``resumes`` it goes on from a checkpoint, the newest by default."""
+def rerun(
+    job: KnownJob, more: Sequence[str], *, resumes: bool, checkpoint: str = "auto", folder: str | None = None
+) -> Rerun:
+    """Plan the run that a past one was, where that was; with ``resumes`` it goes on from a checkpoint, the newest by default.
+
+    ``folder`` has its frozen config, where its own run folder is not here.
+    """
     from forge.api.project import open_project
     from forge.api.run import PastRun
     from forge.build.frozen import thaw
@@ -45,7 +51,8 @@ def rerun(job: KnownJob, more: Sequence[str], *, resumes: bool, checkpoint: str 
 
     if job.running:
         raise UsageError(f"{job.id} is running", hint=f"stop it first: forge stop {job.id}")
-    facts = thaw(job.record.run).facts
+    past = folder or job.record.run
+    facts = thaw(past).facts
     project = open_project(facts.project_folder)
     before = project.config(facts.config)
     own = [_change(before, one) for one in facts.overrides]
@@ -55,16 +62,52 @@ def rerun(job: KnownJob, more: Sequence[str], *, resumes: bool, checkpoint: str 
     changes = [*own, *([f"++{facts.main}.{_RESUME}={checkpoint}"] if resumes else []), *more]
     config = project.config(facts.config, *changes)
     planned = config.plan_run()
-    folder = new_run_folder(planned.output, config.name)
-    topology = _topology(job.record.run, config, more)
-    planned = (
-        planned._replace(folder=folder) if topology else planned._replace(folder=folder, launch=_launch(job, folder))
-    )
-    changed = [line for line in PastRun(job.record.run).diff(config).text().splitlines() if _RESUME not in line]
+    planned = planned._replace(folder=new_run_folder(planned.output, config.name))
+    topology = _topology(past, config, more)
+    if topology is None:
+        planned = planned._replace(launch=_launch(job, planned.folder))
+    changed = [line for line in PastRun(past).diff(config).text().splitlines() if _RESUME not in line]
     notes = ["what is otherwise than then:", *(f"  {line}" for line in changed)] if changed else []
     words = ["forge", "-p", shown_path(facts.project_folder), "-t", facts.config, "train", *map(_expression, changes)]
     words += ["--hosts", ",".join(topology.hosts)] if topology is not None and topology.kind == "ssh" else []
     return Rerun(planned if topology is None else begun_again(planned, topology), shlex.join(words), notes, topology)
+
+
+def ended_job(name: str, find: Callable[[], KnownJob]) -> KnownJob:
+    """The run with this name, of which a cluster that has it says that it has ended; ``find`` looks among the run folders."""
+    from forge.control.known import as_now, find_job
+    from forge.control.record import read_record
+
+    record = read_record(name)
+    # What pods write to need not be seen from here.
+    job = find_job(name) if record is not None and record.cluster is not None else find()
+    if job.record.cluster is None or job.over:
+        return job
+    from forge.launch.cluster_jobs import ask_cluster  # which takes a client, or programs
+
+    view = ask_cluster(job)
+    job = as_now(job)
+    if not job.over:
+        raise UsageError(f"{job.id} is {job.how}: {view.state}", hint=f"stop it first: forge control stop {job.id}")
+    return job
+
+
+@contextmanager
+def frozen_run(job: KnownJob) -> Iterator[str]:
+    """The folder with the frozen config of a run: its own, or, of one whose folder only pods see, one with what the cluster has of it."""
+    from forge.base.files import remove_tree, write_atomic, write_temporary
+    from forge.launch.cluster_jobs import frozen_files
+
+    if os.path.isdir(job.record.run) or (job.record.cluster or {}).get("kind") != "k8s":
+        yield job.record.run
+        return
+    folder = os.path.dirname(write_temporary("run", job.id))
+    try:
+        for name, text in frozen_files(job).items():
+            write_atomic(os.path.join(folder, os.path.basename(name)), text)
+        yield folder
+    finally:
+        remove_tree(folder)
 
 
 def _topology(run_folder: str, config: ConfigHandle, more: Sequence[str]) -> Topology | None:

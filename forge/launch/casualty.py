@@ -5,112 +5,27 @@ Nothing is looked at here but what was found out of each rank, so that every nod
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from forge.base.origin import shown_path
-from forge.control.heartbeat import FAILED_THREAD
+from forge.launch.rank_facts import GONE, STOPPED, exit_words, rank_names, rank_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = [
-    "GONE",
-    "STOPPED",
-    "CallFrame",
-    "RankFacts",
-    "Verdict",
-    "exit_words",
-    "from_plain",
-    "judge",
-    "main_stack",
-    "rank_names",
-]
+    from forge.launch.rank_facts import RankFacts
 
-GONE: Final = "X"
-"""The state of a process that has ended."""
-_FRAME: Final = re.compile(r'\s+File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)')
-_BLOCK: Final = re.compile(rf"^(?=(?:Current thread|Thread|{FAILED_THREAD}) 0x[0-9a-f]+)", re.MULTILINE)
-_OURS: Final = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "")
-_PACKAGES: Final = "site-packages" + os.sep
+__all__ = ["Verdict", "judge"]
+
 # What a process says when another one is gone.
 _SECOND_HAND: Final = re.compile(
     r"connection (closed|reset|refused)|closed by peer|broken pipe|timed out|timeout|remote process|socketStartConnect",
     re.IGNORECASE,
 )
-STOPPED: Final = ("T", "t")
-"""The states of a process that a signal has stopped, or a debugger holds."""
-_LOOKED: Final = 8  # frames, innermost first, in which a collective would be
-# Where a process waits for its device, on which it may be a collective that does not come to an end.
-_MAY_WAIT: Final = ("_engine_run_backward", "synchronize", "wait")
-_READS_DEVICE: Final = os.path.join("forge", "ml", "train", "step.py")
 _MOST_HOSTS: Final = 4
-# What is below the first frame of the run itself is the same everywhere.
-_BELOW: Final = ("<frozen runpy>", "runpy.py", os.path.join("forge", "launch", "rank.py"))
-
-
-class CallFrame(NamedTuple):
-    """One call of a stack."""
-
-    file: str
-    line: int
-    function: str
-
-    def __str__(self) -> str:
-        """For a person."""
-        return f"{self.function} ({self.shown}:{self.line})"
-
-    @property
-    def shown(self) -> str:
-        """The file as it is known by, without the place where packages are."""
-        if _PACKAGES in self.file:
-            return self.file.rpartition(_PACKAGES)[2]
-        return self.file.removeprefix(_OURS) if self.file.startswith(_OURS) else shown_path(self.file)
-
-
-class RankFacts(NamedTuple):
-    """What was found out of one rank: ``idle`` are the seconds since it came further, ``gone`` those since it ended.
-
-    ``state`` is the letter that the system has for it, or `GONE`; ``code`` is as that of `subprocess`, negative for a signal.
-    """
-
-    rank: int
-    size: int
-    host: str
-    pid: int
-    step: int
-    marks: int
-    phase: str
-    idle: float
-    state: str
-    code: int | None = None
-    gone: float = 0.0
-    guilty: bool = False
-    told: bool = False
-    words: str = ""
-    stack: tuple[CallFrame, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        return f"rank {self.rank}"
-
-    @property
-    def failed(self) -> bool:
-        """Whether it has ended otherwise than one does that is done, or is asked to."""
-        return self.state == GONE and self.code not in (0, -signal.SIGTERM)
-
-    @property
-    def waits(self) -> int:
-        """How surely it waits for others: 2 inside a collective, 1 for what may be one on its device, 0 for neither."""
-        if any(f"torch{os.sep}distributed{os.sep}" in frame.file for frame in self.stack[:_LOOKED]):
-            return 2
-        top = self.stack[:1]
-        return int(any(one.function in _MAY_WAIT or one.file.endswith(_READS_DEVICE) for one in top))
 
 
 class Verdict(NamedTuple):
@@ -123,29 +38,7 @@ class Verdict(NamedTuple):
         """``rank 1 hangs: ...``."""
         if not self.ranks:
             return self.why
-        return f"{'rank' if len(self.ranks) == 1 else 'ranks'} {_ranges(self.ranks)} {self.why}"
-
-
-def main_stack(dump: str) -> tuple[CallFrame, ...]:
-    """The calls of the main thread in what `faulthandler` has written, innermost first: of several the first, or those of an error."""
-    stacks: list[tuple[CallFrame, ...]] = []
-    blocks = _BLOCK.split(dump)[1:]
-    for block in sorted(blocks, key=lambda block: not block.startswith(FAILED_THREAD)):
-        frames = tuple(
-            CallFrame(found["file"], int(found["line"]), found["function"].strip())
-            for found in map(_FRAME.match, block.splitlines()[1:])
-            if found is not None
-        )
-        stacks.append(frames)
-        # Threads are written youngest first: the oldest one is where the module was run.
-        if block.startswith(FAILED_THREAD) or any(frame.file.endswith(_BELOW) for frame in frames[-3:]):
-            return _trimmed(frames)
-    return _trimmed(stacks[-1]) if stacks else ()
-
-
-def _trimmed(frames: tuple[CallFrame, ...]) -> tuple[CallFrame, ...]:
-    kept = tuple(frame for frame in frames if not frame.file.endswith(_BELOW))
-    return kept or frames
+        return f"{'rank' if len(self.ranks) == 1 else 'ranks'} {rank_ranges(self.ranks)} {self.why}"
 
 
 def judge(ranks: Sequence[RankFacts], homes: Mapping[int, str] = MappingProxyType({})) -> Verdict:
@@ -169,7 +62,8 @@ def _guilty(ranks: Sequence[RankFacts]) -> Verdict | None:
 def _killed(ranks: Sequence[RankFacts]) -> Verdict | None:
     """The first that ended and did not say why; one of which not even the code is known may only have been ended for another."""
     silent = [one for one in ranks if one.failed and not one.told]
-    if not silent:
+    known = any(one.code is not None for one in silent)
+    if not silent or (not known and any(_at_first_hand(one) for one in ranks)):
         return None
     first = max(silent, key=lambda one: (one.code is not None, one.gone))
     return Verdict((first.rank,), f"died: {exit_words(first.code)}{_reason(first.code)}")
@@ -192,7 +86,12 @@ def _at_a_loss(ranks: Sequence[RankFacts]) -> bool:
 
 def _raised(ranks: Sequence[RankFacts]) -> Verdict | None:
     """The first that says more than that another one was gone."""
-    return _failed([one for one in ranks if one.failed and not _SECOND_HAND.search(one.words)])
+    return _failed([one for one in ranks if _at_first_hand(one)])
+
+
+def _at_first_hand(one: RankFacts) -> bool:
+    """Whether it says of itself why it ended, and that is not that another one was gone."""
+    return one.failed and one.told and not _SECOND_HAND.search(one.words)
 
 
 def _failed(found: Sequence[RankFacts]) -> Verdict | None:
@@ -244,7 +143,7 @@ def _odd(ranks: Sequence[RankFacts]) -> Verdict | None:
     """All wait, or none does: who is at another place than most."""
     places: dict[tuple[Any, ...], list[RankFacts]] = {}
     for one in ranks:
-        places.setdefault((one.step, one.marks, one.stack[:_LOOKED]), []).append(one)
+        places.setdefault(one.place, []).append(one)
     if len(places) < 2:  # noqa: PLR2004 - all at one place
         return None
     all_wait = min(one.waits for one in ranks) > 0
@@ -287,20 +186,8 @@ def _doing(one: RankFacts) -> str:
 
 
 def _at(one: RankFacts) -> str:
-    own = next((frame for frame in one.stack if _PACKAGES not in frame.file), None)
+    own = next((frame for frame in one.stack if not frame.packaged), None)
     return f"at {own}" if own else f"in {one.phase}"
-
-
-def exit_words(code: int | None) -> str:
-    """``killed by SIGKILL``, ``exit code 1``."""
-    if code is None:
-        return "ended without a word"
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
 
 
 def _reason(code: int | None) -> str:
@@ -311,32 +198,9 @@ def _reason(code: int | None) -> str:
     return ""
 
 
-def rank_names(ranks: Iterable[RankFacts]) -> str:
-    """``ranks 0-5, 7``."""
-    numbers = _numbers(ranks)
-    return f"{'rank' if len(numbers) == 1 else 'ranks'} {_ranges(numbers)}"
-
-
 def _numbers(ranks: Iterable[RankFacts]) -> tuple[int, ...]:
     return tuple(sorted(one.rank for one in ranks))
 
 
-def _ranges(numbers: Sequence[int]) -> str:
-    """``0-5, 7``."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
-
-
 def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0]
-
-
-def from_plain(data: dict[str, Any]) -> RankFacts:
-    """The facts of a rank from JSON, which another node has written."""
-    stack = tuple(CallFrame(str(file), int(line), str(function)) for file, line, function in data.pop("stack"))
-    return RankFacts(**data, stack=stack)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from forge.base.origin import shown_path
-from forge.launch.casualty import GONE, STOPPED, exit_words, rank_names
+from forge.launch.rank_facts import GONE, STOPPED, exit_words, rank_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forge.launch.casualty import CallFrame, RankFacts, Verdict
+    from forge.launch.casualty import Verdict
+    from forge.launch.rank_facts import CallFrame, RankFacts
 
 __all__ = ["casualty_page"]
 

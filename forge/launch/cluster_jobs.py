@@ -6,6 +6,7 @@ Where their run folder is on a volume that only pods see, what is asked of a run
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from forge.base.errors import FileError, ToolError
@@ -16,6 +17,7 @@ from forge.launch.k8s_client import (
     end_pods,
     follow_pod,
     job_condition,
+    map_files,
     pod_logs,
     pods,
     remove,
@@ -35,12 +37,16 @@ __all__ = [
     "abort_on_cluster",
     "ask_cluster",
     "cluster_of",
+    "free_name",
+    "frozen_files",
     "run_on_cluster",
     "show_logs",
     "take_away",
 ]
 
 _RUNS: Final = "Running"
+_GONE: Final = 180.0  # seconds in which the cluster has deleted what it was told to: pods have a grace of two minutes
+_LOOK: Final = 0.5
 _FINISHED: Final = ("Complete", "Succeeded")
 _ABORTED: Final = 130
 
@@ -126,6 +132,27 @@ def take_away(job: KnownJob, write: Callable[[str], None]) -> None:
     if cluster.get("kind") == "k8s":
         for line in remove(_cluster(job)["objects"]):
             write(line)
+
+
+def frozen_files(job: KnownJob) -> dict[str, str]:
+    """The frozen config of a job of Kubernetes, by the names of its files: its pods have it from a ConfigMap."""
+    found = map_files(_cluster(job)["objects"][0])
+    if not found:
+        raise ToolError(
+            f"what {job.id} was made from is not in the cluster any more", hint="start it by hand: forge train"
+        )
+    return found
+
+
+def free_name(job: KnownJob, topology: Topology, write: Callable[[str], None]) -> None:
+    """Take away a job that has ended where another one is to have its name, and wait until it is gone."""
+    cluster = job.record.cluster or {}
+    if (cluster.get("namespace"), cluster.get("name")) != (topology.namespace or "default", topology.job_name):
+        return
+    take_away(job, write)
+    until = time.monotonic() + _GONE
+    while job_condition(cluster["objects"][-1]) is not None and time.monotonic() < until:
+        time.sleep(_LOOK)
 
 
 def _cluster(job: KnownJob) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from forge.base.errors import UsageError
 from forge.base.origin import shown_path
 from forge.control.register import register
+from forge.launch.attendance import RollCall
 from forge.launch.process import run_command
-from forge.launch.rollcall import RollCall, ask_for_run
+from forge.launch.rollcall import ask_for_run
 from forge.launch.run_folder import RUNS
 
 if TYPE_CHECKING:

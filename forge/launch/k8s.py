@@ -6,9 +6,12 @@ volume that all pods share. torchrun is told where it is by the variables that t
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.launch.torchrun import TRAINS
+from forge.launch.address import Endpoint
+from forge.launch.agent import AGENT
+from forge.launch.torchrun import TRAINS, Meeting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +27,7 @@ CONFIG_FOLDER: Final = "/etc/forge/run"
 _PORT: Final = 29500
 _PYTORCHJOB_PORT: Final = 23456
 _GRACE: Final = 120  # seconds from TERM to KILL: a last checkpoint has to fit in
+_PATIENCE: Final = 600  # seconds in which all pods have to come: each fetches the image for itself
 _FINAL: Final = [2, 3]  # a mistake in the config is one the second time too, and who stops a run does not want it again
 _AGAIN: Final = 143  # for the operator, codes above 127 are worth another try
 _LABEL: Final = "app.kubernetes.io/managed-by"
@@ -215,7 +219,7 @@ def _indexed_job(topology: Topology, run_folder: str) -> list[_Manifest]:
     where = {
         "PET_NNODES": str(topology.nodes),
         "PET_NPROC_PER_NODE": str(topology.nproc_per_node),
-        "PET_MASTER_ADDR": f"{name}-0.{name}",
+        "PET_MASTER_ADDR": _pod_names(topology)[0],
         "PET_MASTER_PORT": str(_PORT),
     }
     container = _container(topology, run_folder, "node")
@@ -246,7 +250,7 @@ def _deadline(topology: Topology) -> _Manifest:
 
 def _container(topology: Topology, run_folder: str, name: str) -> _Manifest:
     python = topology.python or "python"
-    agent = [python, "-m", "torch.distributed.run", "-m", "forge.launch.rank", TRAINS, run_folder]
+    agent = [python, *AGENT, "-m", "forge.launch.rank", TRAINS, run_folder]
     mounts = [
         {"name": "run", "mountPath": CONFIG_FOLDER, "readOnly": True},
         {"name": "shm", "mountPath": _SHARED_MEMORY},
@@ -264,6 +268,7 @@ def _container(topology: Topology, run_folder: str, name: str) -> _Manifest:
             CONFIG_FOLDER,
             "--again",
             str(_AGAIN),
+            *_roll_call(topology, run_folder),
             run_folder,
             *agent,
         ],
@@ -271,6 +276,25 @@ def _container(topology: Topology, run_folder: str, name: str) -> _Manifest:
         **_resources(topology),
         "volumeMounts": mounts,
     }
+
+
+def _roll_call(topology: Topology, run_folder: str) -> list[str]:
+    """What lets the pods find out who of them is missing; there are none to miss where they come and go."""
+    if topology.nodes == 1 or topology.elastic:
+        return []
+    names = _pod_names(topology)
+    port = _PYTORCHJOB_PORT if topology.kind == "k8s_pytorchjob" else _PORT
+    meeting = Meeting(Endpoint(names[0], port), topology.nodes, os.path.basename(run_folder), None, None, names)
+    return [*meeting.words(), "--patience", str(_PATIENCE)]
+
+
+def _pod_names(topology: Topology) -> tuple[str, ...]:
+    """What the pods are called by one another, in their order: the services of an operator give each a name."""
+    name, nodes = topology.job_name, range(topology.nodes)
+    if topology.kind == "k8s_pytorchjob":
+        return (f"{name}-master-0", *(f"{name}-worker-{number}" for number in nodes[:-1]))
+    step = "node-0-" if topology.kind == "k8s_trainjob" else ""
+    return tuple(f"{name}-{step}{number}.{name}" for number in nodes)
 
 
 def _variables(values: Mapping[str, str]) -> list[_Manifest]:

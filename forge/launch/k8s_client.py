@@ -19,6 +19,7 @@ __all__ = [
     "end_pods",
     "follow_pod",
     "job_condition",
+    "map_files",
     "pod_logs",
     "pods",
     "remove",
@@ -73,6 +74,14 @@ def remove(documents: Sequence[dict[str, Any]]) -> Iterator[str]:
         with _cluster(f"{_name(document)} stays", unless=_NOT_FOUND) as (client, api):
             _call(client, api, "delete", document)(document["metadata"]["name"])
             yield f"{_name(document)} deleted"
+
+
+def map_files(document: dict[str, Any]) -> dict[str, str]:
+    """The files that a ConfigMap holds; none when it is gone."""
+    files: dict[str, str] = {}
+    with _cluster(f"{_name(document)} cannot be read", unless=_NOT_FOUND) as (client, api):
+        files.update(_call(client, api, "read", document)(document["metadata"]["name"]).data or {})
+    return files
 
 
 def end_pods(document: dict[str, Any]) -> None:

@@ -197,7 +197,7 @@ def main(arguments: Sequence[str]) -> int:
             _fit(command)
     except ForgeError as error:
         _say(f"error: {error}")
-        return _REFUSED
+        return int(again) if again is not None and _may_come(error) else _REFUSED
     except KeyboardInterrupt:
         return _ABORTED
     keeper = Keeper(run_folder, grace)
@@ -226,6 +226,13 @@ def _begin_again(run_folder: str) -> None:
         remove_file(os.path.join(run_folder, REQUEUE_FILE))
 
 
+def _may_come(error: ForgeError) -> bool:
+    """Whether the next start may find the nodes that this one has missed."""
+    from forge.launch.rollcall_line import AbsentNodeError
+
+    return isinstance(error, AbsentNodeError)
+
+
 def _taken_away(run_folder: str, code: int) -> bool:
     """Whether a run that ended so is to be started again."""
     stopped = code == _STOPPED and os.path.exists(os.path.join(run_folder, REQUEUE_FILE))
@@ -245,8 +252,9 @@ def _options(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 def _meet(flags: Mapping[str, str], run_folder: str, command: Sequence[str]) -> None:
     """Wait until all nodes are there; ForgeError when one is missing, is not like the others, or cannot start its part."""
     from forge.launch.address import endpoint_of  # one node meets nobody
+    from forge.launch.attendance import ROLL_PATIENCE, RollCall
     from forge.launch.preflight_node import node_names, node_number, node_problems, node_ways
-    from forge.launch.rollcall import ROLL_PATIENCE, RollCall, answer_roll, call_roll
+    from forge.launch.rollcall import answer_roll, call_roll
 
     where = endpoint_of(flags.get("host") or flags.get("join") or flags["meet"], MASTER_PORT)
     call = RollCall(
@@ -264,7 +272,7 @@ def _meet(flags: Mapping[str, str], run_folder: str, command: Sequence[str]) -> 
     hosts = "host" in flags or ("meet" in flags and _is_first(where.host))
     if "meet" in flags:
         os.environ["PET_RDZV_CONF"] = f"is_host={str(hosts).lower()}"  # for torchrun, which is told no other
-    own = call_roll(call, _say)[0].address if hosts else answer_roll(call)
+    own = call_roll(call, _say)[0].address if hosts else answer_roll(call, _say)
     for name, value in node_ways(own, os.environ).items():
         os.environ[name] = value
         _say(f"{name}={value} is set, for that is the way to the other nodes")

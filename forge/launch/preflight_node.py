@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from forge.base.files import read_bounded
 from forge.launch.preflight_devices import devices_here, misfits
 from forge.launch.preflight_network import interfaces, way_lines
+from forge.launch.told import torchrun_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["all_hosts", "forge_source", "node_names", "node_number", "node_problems", "node_ways"]
 
 _NUMBERS: Final = ("SLURM_NODEID", "PET_NODE_RANK", "NODE_RANK")
-_PROCESSES: Final = "--nproc-per-node"
 _LARGEST: Final = 16 << 20
 _GROUP: Final = re.compile(r"([^\[,]+)(?:\[([^\]]*)\])?([^\[,]*)")
 
@@ -44,9 +44,7 @@ def all_hosts(nodes: str) -> list[str]:
 
 def node_problems(command: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     """What stands in the way of what this node is told to start, each in one sentence."""
-    words = list(command)
-    # An operator of Kubernetes says it in the environment alone, where torchrun reads it.
-    told = words[words.index(_PROCESSES) + 1] if _PROCESSES in words[:-1] else environment.get("PET_NPROC_PER_NODE", "")
+    told = torchrun_told("nproc-per-node", command, environment)
     if not told.isdecimal():
         return []
     says, hint = misfits(int(told), environment, devices_here())

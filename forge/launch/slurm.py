@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from forge.launch.address import endpoint_of
+from forge.launch.agent import AGENT
 from forge.launch.torchrun import TRAINS
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _started(topology: Topology) -> Iterator[str]:
     mark = " --mark requeue" if _goes_on(topology) else ""
     meet = ' --meet "$MASTER_ADDR:$MASTER_PORT" --nodes "$SLURM_NNODES" --id "$id"' if topology.nodes > 1 else ""
     yield f'  "$python" -m forge.launch.node{mark}{meet} "$run" \\'
-    yield f'  "$python" -m torch.distributed.run --nnodes "$SLURM_NNODES" --nproc-per-node {topology.nproc_per_node} \\'
+    yield f'  "$python" {" ".join(AGENT)} --nnodes "$SLURM_NNODES" --nproc-per-node {topology.nproc_per_node} \\'
     restarts = f" --max-restarts {topology.max_restarts}" if topology.max_restarts else ""
     yield f'  --rdzv-backend c10d --rdzv-endpoint "$MASTER_ADDR:$MASTER_PORT" --rdzv-id "$id"{restarts} \\'
     yield f'  -m forge.launch.rank {TRAINS} "$run" &'

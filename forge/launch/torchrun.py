@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from forge.base.errors import UsageError
 from forge.base.spelling import did_you_mean
+from forge.launch.agent import AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ __all__ = ["FLAGS", "SWITCHES", "TRAINS", "Meeting", "joined_conf", "split_conf"
 
 
 class Meeting(NamedTuple):
-    """The roll call that goes before a run on several nodes; ``hosts`` says whether this one calls it.
+    """The roll call that goes before a run on several nodes; ``hosts`` says whether this one calls it, None that its number does.
 
     ``number`` is this node's, and ``names`` are those of all, where they are known.
     """
@@ -25,13 +26,13 @@ class Meeting(NamedTuple):
     endpoint: Endpoint
     nodes: int
     id: str
-    hosts: bool
+    hosts: bool | None
     number: int | None = None
     names: tuple[str, ...] = ()
 
     def words(self) -> tuple[str, ...]:
         """As `forge.launch.node` reads it."""
-        role = "--host" if self.hosts else "--join"
+        role = {True: "--host", False: "--join", None: "--meet"}[self.hosts]
         number = () if self.number is None else ("--number", str(self.number))
         names = ("--names", ",".join(self.names)) if self.names else ()
         return (role, str(self.endpoint), "--nodes", str(self.nodes), "--id", self.id, *number, *names)
@@ -129,7 +130,7 @@ def torchrun_command(
     With a ``leash`` they end when the standard input is closed.
     """
     words = [word for name, value in flags.items() for word in _written(name, value)]
-    agent = [python, "-m", "torch.distributed.run", *words, "-m", "forge.launch.rank", TRAINS, run_folder]
+    agent = [python, *AGENT, *words, "-m", "forge.launch.rank", TRAINS, run_folder]
     options = [*(("--input", "leash") if leash else ()), *(meeting.words() if meeting else ())]
     return (python, "-m", "forge.launch.node", *options, run_folder, *agent)
 

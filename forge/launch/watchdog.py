@@ -21,8 +21,10 @@ from forge.base.errors import ForgeError
 from forge.base.files import remove_tree, write_temporary
 from forge.control.heartbeat import HEARTBEATS, read_beats, stack_file
 from forge.control.processes import end_family, family, identity, is_alive
-from forge.launch.casualty import GONE, RankFacts, judge, main_stack
+from forge.launch.casualty import judge
+from forge.launch.told import nodes_told, torchrun_told
 from forge.launch.watchdog_nodes import Neighbours, casualty_report
+from forge.launch.watched_rank import WatchedRank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,39 +44,8 @@ _SOON: Final = 0.2  # within which a signal is heard
 _FIRST: Final = 0.3  # torchrun looks ten times in a second
 _AGENT: Final = 5.0  # for torchrun to end, where nothing is started again
 _REFUSED: Final = 2
-_ABORTED: Final = 130
-_QUIET: Final = frozenset({0, _REFUSED, 3, _ABORTED})  # and stopped
+_MET: Final = 50.0  # seconds in which the nodes have met, and the ranks begun
 _SLEPT: Final = 5.0  # seconds by which a look is late when this process was stopped, and the ranks with it
-
-
-class _Rank:
-    """One process that is watched."""
-
-    def __init__(self, beat: Beat) -> None:
-        self.beat = beat
-        self.code: int | None = None
-        self.died: float | None = None
-        self.asked: str | None = None  # its state when it was asked for its stack
-        self.handle: int | None = None
-        with contextlib.suppress(OSError, AttributeError):
-            self.handle = os.pidfd_open(beat.process.pid)
-
-    @property
-    def alive(self) -> bool:
-        return self.died is None
-
-    def look(self) -> bool:
-        """Whether it has just ended."""
-        if self.died is not None or is_alive(self.beat.process):
-            return False
-        self.code, self.died = _exit_code(self.beat.process.pid), time.monotonic()
-        self.close()
-        return True
-
-    def close(self) -> None:
-        if self.handle is not None:
-            os.close(self.handle)
-            self.handle = None
 
 
 class Watchdog:
@@ -83,7 +54,7 @@ class Watchdog:
     def __init__(self, run_folder: str, say: Callable[[str], None]) -> None:
         self._say = say
         self._folder = self._made(run_folder)
-        self._ranks: dict[int, _Rank] = {}
+        self._ranks: dict[int, WatchedRank] = {}
         self._past: set[Identity] = set()  # ranks of earlier attempts
         self._root: Identity | None = None
         self._over = threading.Event()
@@ -91,7 +62,8 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._neighbours = Neighbours(run_folder)
         self._awake = 0.0
-        self._last = ""
+        self.failed = False  # whether the run has ended by a rank that died or hung
+        self._unmet = ""  # what is said when no rank begins
 
     def _made(self, run_folder: str) -> str:
         """A folder for the heartbeats on this machine; a disk that is full keeps no run from beginning."""
@@ -103,6 +75,7 @@ class Watchdog:
 
     def environment(self, command: Sequence[str]) -> dict[str, str]:
         """This process's own, with what the ranks and torchrun have to find in theirs when they run this command."""
+        self._unmet = _unmet(command)
         quick = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": _TORCHRUN}
         # Ranks that are started again would find the addresses of those before them, and try to reach them for ever.
         fresh = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"} if _may_start_again(command) else {}
@@ -113,11 +86,6 @@ class Watchdog:
         self._root = root
         if self._folder:
             self._thread.start()
-
-    @property
-    def failed(self) -> bool:
-        """Whether the run has ended by a rank that died or hung."""
-        return bool(self._last)
 
     def hush(self) -> None:
         """The ranks are being ended on purpose: nothing that becomes of them is worth a word."""
@@ -132,13 +100,12 @@ class Watchdog:
             self._thread.join()
         for rank in self._ranks.values():
             rank.close()
-        if self._last:
-            self._say(self._last)  # torchrun has said much since
         with contextlib.suppress(ForgeError):
             remove_tree(self._folder)
 
     def _watch(self) -> None:
         last, looked = False, time.monotonic()
+        late = looked + _MET
         while not last:
             last = self._over.is_set()  # one more look after the end
             self._meet()
@@ -148,12 +115,15 @@ class Watchdog:
             if not self._silent:
                 self._look()
             looked = time.monotonic()
+            if looked > late and not self._ranks and self._unmet:
+                self._say(self._unmet)
+                self._unmet = ""
 
     def _look(self) -> None:
         dead = [rank for rank in self._ranks.values() if rank.look()]
         if dead:
             self._meet()  # their last words
-        if any(_abnormal(rank) for rank in dead):
+        if any(rank.abnormal for rank in dead):
             self._died()
         elif self._hangs() or self._neighbours.call():
             self._ask_for_stacks()
@@ -167,11 +137,19 @@ class Watchdog:
             if known is not None and known.beat.process == beat.process:
                 known.beat = beat
             elif beat.process not in self._past:
-                if not any(rank.alive for rank in self._ranks.values()):
+                if self._starts_anew(beat):
                     self._begin()
                 self._forget([known] if known is not None else [])
-                self._ranks[beat.rank] = _Rank(beat)
+                self._ranks[beat.rank] = WatchedRank(beat)
         self._neighbours.publish([rank.beat for rank in self._ranks.values()])
+
+    def _starts_anew(self, beat: Beat) -> bool:
+        """Whether a rank is of a later start than those that are known, of which none is left: who has just died may be of its own."""
+        known = self._ranks.values()
+        if not known or any(rank.alive for rank in known):
+            return not known
+        others = {(rank.beat.attempt, rank.beat.size) for rank in known}
+        return beat.rank in self._ranks or others != {(beat.attempt, beat.size)}
 
     def _begin(self) -> None:
         """Ranks start: what was before is over."""
@@ -179,7 +157,7 @@ class Watchdog:
         self._ranks.clear()
         self._neighbours.begin()
 
-    def _forget(self, ranks: Sequence[_Rank]) -> None:
+    def _forget(self, ranks: Sequence[WatchedRank]) -> None:
         for rank in ranks:
             rank.close()
             self._past.add(rank.beat.process)
@@ -235,12 +213,12 @@ class Watchdog:
     def _report(self) -> None:
         attempts_left = max((rank.beat.attempts - rank.beat.attempt for rank in self._ranks.values()), default=0)
         dumps = {number: self._dump(number) for number in sorted(self._ranks)}
-        facts = [_facts(self._ranks[number], dump) for number, dump in dumps.items()]
+        facts = [self._ranks[number].facts(dump) for number, dump in dumps.items()]
         verdict = judge(facts)
         try:
             report = casualty_report(self._neighbours, facts, dumps, attempts_left=attempts_left)
             verdict = report.verdict
-            self._last = "" if attempts_left else report.line
+            self.failed = not attempts_left
             self._say(report.text)
         except ForgeError as error:
             self._say(f"casualty: {verdict}; the report cannot be written: {error}")
@@ -249,7 +227,7 @@ class Watchdog:
     def _ask_for_stacks(self) -> None:
         for rank in self._ranks.values():
             if rank.alive and rank.asked is None and is_alive(rank.beat.process):
-                rank.asked = _state(rank.beat.process.pid)
+                rank.note_state()
                 _send(rank.beat.process, STACKS)
         stopped = [rank for rank in self._ranks.values() if rank.alive and rank.asked == "T"]
         if stopped:
@@ -257,7 +235,7 @@ class Watchdog:
         for rank in stopped:
             self._wake(rank)
 
-    def _wake(self, rank: _Rank) -> None:
+    def _wake(self, rank: WatchedRank) -> None:
         """Let a stopped process go on until it has written its stack, which is what it does first."""
         path, until = stack_file(self._folder, rank.beat.rank), time.monotonic() + _SOON
         before = _size(path)
@@ -317,44 +295,20 @@ class Watchdog:
         _end_all([who for who in below - kept if is_alive(who)], _FIRST)
 
 
+def _unmet(command: Sequence[str]) -> str:
+    """What is said when torchrun waits for other nodes; a node alone waits for none."""
+    least, most = nodes_told(command, os.environ)
+    if most == 1:
+        return ""
+    where = torchrun_told("rdzv-endpoint", command, os.environ) or torchrun_told("master-addr", command, os.environ)
+    needs = f"all {most} nodes" if least == most else f"at least {least} of {most} nodes"
+    return f"no rank has begun within {_MET:.0f} seconds: torchrun waits until {needs} are at {where}"
+
+
 def _may_start_again(command: Sequence[str]) -> bool:
     """Whether torchrun is told of restarts, or of a number of nodes that may change."""
-    values = {name: value for name, value in zip(command, [*command[1:], ""], strict=False) if name.startswith("--")}
-    attached = dict(word.split("=", 1) for word in command if word.startswith("--") and "=" in word)
-    told = {name.lstrip("-").replace("_", "-"): value for name, value in {**values, **attached}.items()}
-    restarts = told.get("max-restarts") or os.environ.get("PET_MAX_RESTARTS") or "0"
-    nodes = told.get("nnodes") or os.environ.get("PET_NNODES") or "1"
-    return restarts != "0" or ":" in nodes
-
-
-def _abnormal(rank: _Rank) -> bool:
-    """Whether a rank ended in a way that is worth a report."""
-    if rank.alive or rank.code in (0, -signal.SIGTERM):
-        return False  # it is done, or somebody has asked it to end
-    if rank.code is None:
-        return rank.beat.code not in _QUIET
-    return rank.code < 0 or rank.beat.code != _ABORTED
-
-
-def _facts(rank: _Rank, dump: str) -> RankFacts:
-    beat, now = rank.beat, time.monotonic()
-    return RankFacts(
-        rank=beat.rank,
-        size=beat.size,
-        host=beat.host,
-        pid=beat.process.pid,
-        step=beat.step,
-        marks=beat.marks,
-        phase=beat.phase,
-        idle=round(now - beat.since, 1),
-        state=(rank.asked or _state(beat.process.pid)) if rank.died is None else GONE,
-        code=beat.code if rank.code is None else rank.code,
-        gone=0.0 if rank.died is None else round(now - rank.died, 3),
-        guilty=beat.guilty,
-        told=beat.code is not None,
-        words=beat.words,
-        stack=main_stack(dump),
-    )
+    least, most = nodes_told(command, os.environ)
+    return torchrun_told("max-restarts", command, os.environ) not in {"", "0"} or most > least
 
 
 def _end_all(roots: Sequence[Identity], grace: float) -> None:
@@ -366,29 +320,6 @@ def _end_all(roots: Sequence[Identity], grace: float) -> None:
 def _send(who: Identity, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(who.pid, number)
-
-
-def _state(pid: int) -> str:
-    """The letter that the system has for what a process does."""
-    return next(iter(_status(pid)), "?")
-
-
-def _exit_code(pid: int) -> int | None:
-    """How a process ended that its parent has not asked yet; None when it has."""
-    fields = _status(pid)
-    if not fields or fields[0] != "Z":
-        return None
-    status = int(fields[-1])
-    return -(status & 0x7F) if status & 0x7F else status >> 8
-
-
-def _status(pid: int) -> list[str]:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except OSError:
-        return []
-    return text[text.rindex(")") + 2 :].split()
 
 
 def _size(path: str) -> int:

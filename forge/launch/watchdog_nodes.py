@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from forge.base.errors import FileError
 from forge.base.files import make_folder, make_new_folder, read_bounded, write_atomic
 from forge.base.origin import shown_path
-from forge.launch.casualty import RankFacts, Verdict, from_plain, judge
+from forge.launch.casualty import Verdict, judge
 from forge.launch.casualty_page import casualty_page
+from forge.launch.rank_facts import RankFacts, from_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -153,12 +153,27 @@ def test_a_real_client_from_apply_to_removal(
         assert "/6000  loss 2.5000" in done.out
         assert run("control", "logs", "tiny-1").out == "hello\n"
         assert "saved step" in run("control", "save", "tiny-1").out
+        done = run("runs", "relaunch", "tiny-1")
+        assert (done.code, "tiny-1 is on Kubernetes, team/tiny: Running" in done.errors) == (2, True)
         assert "stopped" in run("control", "stop", "tiny-1").out
         cluster.pods["tiny-0"][0].wait(20)
         assert "cluster     Failed" in run("control", "status", "tiny-1").out
         assert find_job("tiny-1").state == "stopped"
-        assert run("control", "cleanup", "tiny-1").code == 0
+        assert "resume_from_checkpoint" in run("runs", "resume", "tiny-1", "--dry-run").out
+        assert len(cluster.objects) == 3
+        done = run("runs", "resume", "tiny-1", "trainer.max_steps=7")
+        assert done.code == 0, done.errors
+        assert "Job tiny deleted\nService tiny deleted\nConfigMap tiny deleted\n" in done.errors
+        assert done.out.splitlines()[2:] == ["Job tiny created", done.out.splitlines()[3]]
+        files = cluster.objects["/api/v1/namespaces/team/configmaps/tiny"]["data"]
+        assert "++trainer.resume_from_checkpoint=auto" in json.loads(files["run.json"])["overrides"]
+        assert json.loads(files["topology.json"])["kind"] == "k8s_job"
+        assert find_job("tiny-2").record.run != known.record.run
+        assert run("control", "abort", "tiny-2").code == 0
+        assert run("control", "cleanup", "tiny-2").code == 0
         assert cluster.objects == {}
+        done = run("runs", "resume", "tiny-1")
+        assert "what tiny-1 was made from is not in the cluster any more" in done.errors
         assert project.is_dir()
     finally:
         cluster.close()

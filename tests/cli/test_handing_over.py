@@ -80,6 +80,9 @@ def test_what_does_not_fit_is_handed_to_nobody(planned: PlannedRun, output: Outp
     topology = Topology(kind="slurm", nproc_per_node=8, gpus_per_node=4)
     assert hand_over(output, planned, topology, HandingOver()) == 2
     assert "nothing was started, there is not what it needs" in str(output.errors.getvalue())
+    assert hand_over(output, planned, topology, HandingOver(dry_run=True)) == 0
+    assert "8 processes do not fit on the 4 GPUs that each node is asked for" in str(output.errors.getvalue())
+    assert "a run would not start from here, there is not what it needs" in str(output.errors.getvalue())
     assert is_ready(output, planned, topology=Topology(kind="slurm"))
 
 

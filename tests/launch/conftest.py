@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.control.processes import end_family, identity
+from forge.launch.agent import AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # the tests share what is no test
-AGENT = [sys.executable, "-m", "torch.distributed.run"]
+TORCHRUN = [sys.executable, *AGENT]
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def start(run: Path) -> Iterator[Start]:
     def begin(
         *flags: str, how: str, options: tuple[str, ...] = (), module: str = "standin", **changes: str
     ) -> subprocess.Popen[str]:
-        agent = [*AGENT, *flags] if flags else [sys.executable, str(HERE / "agent.py")]
+        agent = [*TORCHRUN, *flags] if flags else [sys.executable, str(HERE / "agent.py")]
         ranks = ["-m", "forge.launch.rank", module, str(run)]
         process = subprocess.Popen(
             [sys.executable, "-m", "forge.launch.node", *options, str(run), *agent, *ranks],

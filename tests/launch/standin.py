@@ -63,8 +63,10 @@ def ranks_known() -> int:
 def go_wrong() -> int:
     """All ranks take a step; then the second goes wrong, and the others wait for it."""
     heart = own_heart()
-    heart.patience = float(os.environ.get("PATIENCE", "1"))
+    heart.patience = float(os.environ.get("PATIENCE", "1" if HOW in {"hang", "stopped", "behind"} else "20"))
     heart.mark("data", 1)
+    while int(os.environ["WORLD_SIZE"]) > 1 and not (RUN / "rank-1.json").exists():
+        time.sleep(0.02)  # nobody waits for one who has not begun
     if RANK != 1 or HOW == "behind":
         heart.mark("waiting")
         time.sleep(60)

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import json
 import signal
 
 import pytest
 
-from forge.launch.casualty import CallFrame, RankFacts, exit_words, from_plain, judge, main_stack, rank_names
+from forge.launch.casualty import judge
+from forge.launch.rank_facts import CallFrame, RankFacts
 
 GONE = "X"
 COLLECTIVE = (
@@ -35,15 +35,6 @@ def facts(rank: int = 0, **changes: object) -> RankFacts:
     """A rank that waits in the third step."""
     known = RankFacts(rank, 2, "hal", 100 + rank, 3, 20, "data", 31.0, "S", stack=COLLECTIVE)
     return known._replace(**changes)  # type: ignore[arg-type]
-
-
-def test_the_main_thread_is_the_one_that_runs_the_module() -> None:
-    assert main_stack(DUMP) == (CallFrame("/p/my data.py", 12, "fetch"), CallFrame("/p/train.py", 3, "<module>"))
-    failed = f'Failed thread 0x0 (most recent call first):\n  File "/p/bug.py", line 9 in divide\n\n{DUMP}'
-    for dump in (failed, DUMP + failed):
-        assert main_stack(dump) == (CallFrame("/p/bug.py", 9, "divide"),)
-    assert main_stack("") == ()
-    assert main_stack("Fatal Python error: Segmentation fault\n\n" + DUMP) == main_stack(DUMP)
 
 
 @pytest.mark.parametrize(
@@ -106,13 +97,6 @@ def test_the_odd_one_of_many() -> None:
     assert judge([facts(0, size=1, stack=NAP)]).ranks == (0,)
 
 
-@pytest.mark.parametrize(
-    ("code", "words"), [(None, "ended without a word"), (3, "exit code 3"), (-9, "killed by SIGKILL"), (-250, "250")]
-)
-def test_how_a_process_ended(code: int | None, words: str) -> None:
-    assert words in exit_words(code)
-
-
 def test_hosts_that_wait_for_one_another_have_lost_what_joins_them() -> None:
     said = "what joins dave, hal may be cut, `forge doctor --hosts dave,hal` looks at it"
     assert str(judge([facts(0), facts(1, host="dave")])) == f"all ranks wait for one another: {said}"
@@ -127,16 +111,13 @@ def test_hosts_that_wait_for_one_another_have_lost_what_joins_them() -> None:
     assert "n0, n1, n2, n3, 5 more may be cut" in str(judge(hosts))
 
 
-def test_ranks_are_named_by_their_numbers() -> None:
-    assert rank_names([facts(3)]) == "rank 3"
-    assert rank_names(facts(rank) for rank in (7, 0, 1, 2)) == "ranks 0-2, 7"
-
-
-def test_facts_travel_as_plain_data() -> None:
-    one = facts(1, stack=NAP, words="x", code=-9)
-    assert from_plain(json.loads(json.dumps(one._asdict()))) == one
-
-
 def test_who_died_with_a_known_code_is_named_before_who_was_only_gone() -> None:
     ranks = [facts(0, state=GONE, code=None, gone=2.0), facts(1, state=GONE, code=1, gone=1.0)]
     assert str(judge(ranks)).startswith("rank 1 died: exit code 1")
+
+
+def test_who_failed_by_itself_is_named_before_those_of_whom_nothing_is_known() -> None:
+    gone = facts(0, state=GONE, code=None, gone=2.0)
+    assert str(judge([gone, facts(1, state=GONE, code=1, told=True)])) == "rank 1 failed: exit code 1"
+    closed = "RuntimeError: Connection closed by peer [10.0.0.1]:5"
+    assert str(judge([gone, facts(1, state=GONE, code=1, told=True, words=closed)])).startswith("rank 0 died")

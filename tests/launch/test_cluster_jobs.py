@@ -12,6 +12,8 @@ from forge.launch.cluster_jobs import (
     abort_on_cluster,
     ask_cluster,
     cluster_of,
+    free_name,
+    frozen_files,
     run_on_cluster,
     show_logs,
     take_away,
@@ -173,3 +175,22 @@ def test_what_was_applied_is_taken_away(cluster: Callable[..., None], said: list
     take_away(kubernetes_job(), said.append)
     take_away(job_of({"kind": "slurm", "job": "7"}), said.append)
     assert said == ["Job deleted", "Service deleted", "ConfigMap deleted"]
+
+
+def test_only_a_job_of_the_same_name_is_taken_away_for_the_next_one(
+    cluster: Callable[..., None], said: list[str]
+) -> None:
+    cluster(remove=lambda objects: [f"{one['kind']} deleted" for one in reversed(objects)], job_condition=None)
+    job = kubernetes_job()
+    free_name(job, Topology(kind="k8s_job", image="x", job_name="other", namespace="team"), said.append)
+    assert said == []
+    free_name(job, Topology(kind="k8s_job", image="x", job_name="tiny", namespace="team"), said.append)
+    assert said == ["Job deleted", "Service deleted", "ConfigMap deleted"]
+
+
+def test_what_a_job_was_made_from_is_in_the_cluster(cluster: Callable[..., None]) -> None:
+    cluster(map_files={"run.json": "{}"})
+    assert frozen_files(kubernetes_job()) == {"run.json": "{}"}
+    cluster(map_files={})
+    with pytest.raises(ToolError, match="is not in the cluster any more"):
+        frozen_files(kubernetes_job())

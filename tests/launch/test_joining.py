@@ -10,9 +10,10 @@ import pytest
 from forge.base.errors import UsageError
 from forge.control.known import find_job
 from forge.launch.address import Endpoint
+from forge.launch.attendance import RollCall
 from forge.launch.joining import find_run, run_joined
 from forge.launch.local import LocalLaunch
-from forge.launch.rollcall import RollCall, answer_roll, call_roll
+from forge.launch.rollcall import answer_roll, call_roll
 from forge.launch.torchrun import Meeting
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def test_the_run_of_the_host_is_found_below_the_own_output_folder(tmp_path: Path
     assert find_run(meeting, str(tmp_path / "out")) == str(run)
     with pytest.raises(UsageError, match="filesystem that all nodes share"):
         find_run(meeting, str(tmp_path / "elsewhere"))
-    answer_roll(call)
+    answer_roll(call, lambda _: None)
     host.join(20)
 
 

@@ -154,6 +154,27 @@ def test_what_the_operator_sets_is_left_to_it() -> None:
     assert variables["PET_MASTER_ADDR"] == "forge-sft-0.forge-sft"
 
 
+@pytest.mark.parametrize(
+    ("kind", "names", "port"),
+    [
+        ("k8s_pytorchjob", "forge-sft-master-0,forge-sft-worker-0,forge-sft-worker-1", 23456),
+        (
+            "k8s_trainjob",
+            "forge-sft-node-0-0.forge-sft,forge-sft-node-0-1.forge-sft,forge-sft-node-0-2.forge-sft",
+            29500,
+        ),
+        ("k8s_job", "forge-sft-0.forge-sft,forge-sft-1.forge-sft,forge-sft-2.forge-sft", 29500),
+    ],
+)
+def test_the_pods_call_the_roll(kind: str, names: str, port: int) -> None:
+    text = str(manifests(topology(kind, nodes=3), RUN, FILES)[-1])
+    first = names.partition(",")[0]
+    said = ["--meet", f"{first}:{port}", "--nodes", "3", "--id", "20260101-000000-tiny", "--names", names]
+    assert str([*said, "--patience", "600"])[1:-1] in text
+    assert "--meet" not in str(manifests(topology(kind, nodes=1), RUN, FILES))
+    assert "--meet" not in str(manifests(topology("k8s_pytorchjob_elastic"), RUN, FILES))
+
+
 @settings(max_examples=30)
 @given(value=st.text(), name=st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True))
 def test_hostile_values_arrive_as_they_are(value: str, name: str) -> None:

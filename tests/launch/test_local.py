@@ -58,7 +58,7 @@ def test_several_processes_are_torchruns() -> None:
     command = plan_local(nproc=2).launch("run").command
     assert command == (
         *(PYTHON, "-m", "forge.launch.node", "run"),
-        *(PYTHON, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *(PYTHON, "-m", "forge.launch.agent", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *("-m", "forge.launch.rank", "forge.ml.train", "run"),
     )
 

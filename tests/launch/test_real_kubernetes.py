@@ -18,6 +18,9 @@ from forge.launch.topology import Mount, Topology
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import TypeAlias
+
+    Part: TypeAlias = tuple[subprocess.Popen[str], Path]
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.timeout(600)]
 pytest.importorskip("torch")
@@ -126,12 +129,14 @@ class Cluster:
         self.folder = folder
         self.network = Network(folder / "hosts", [pod.host for pod in self.pods])
 
-    def start(self, module: str, **variables: str) -> list[tuple[subprocess.Popen[str], Path]]:
+    def start(self, module: str, **variables: str) -> list[Part]:
         """Start all pods, with this module in place of the training."""
-        return [self._start(pod, module, variables) for pod in self.pods]
+        return [self.start_one(number, module, **variables) for number in range(len(self.pods))]
 
-    def _start(self, pod: Pod, module: str, variables: dict[str, str]) -> tuple[subprocess.Popen[str], Path]:
-        mounted = {CONFIG_FOLDER: str(self.config), "forge.ml.train": module}
+    def start_one(self, number: int, module: str, patience: str = "600", **variables: str) -> Part:
+        """Start one of them."""
+        pod = self.pods[number]
+        mounted = {CONFIG_FOLDER: str(self.config), "forge.ml.train": module, "600": patience}
         words = [mounted.get(word, word) for word in pod.command]
         log = self.folder / f"{pod.host}.txt"
         with log.open("w") as file:
@@ -182,6 +187,29 @@ def test_the_pods_of_a_job_form_a_world(cluster: Callable[[str], Cluster], case:
     ranks = found.world() or [json.loads((found.run / f"rank-{rank}.json").read_text()) for rank in range(2)]
     assert {one["host"] for one in ranks} == {pod.host for pod in found.pods}
     assert case in WORLDS or [(one["RANK"], one["WORLD_SIZE"]) for one in ranks] == [("0", "2"), ("1", "2")]
+
+
+@pytest.mark.parametrize(
+    ("case", "missing", "names"),
+    [
+        ("pytorchjob", 1, "node 2 of 2 (forge-sft-worker-0)"),
+        ("trainjob-2.2", 0, "node 1 of 2 (forge-sft-node-0-0.forge-sft), where the nodes meet"),
+    ],
+)
+def test_a_pod_that_does_not_come_is_named_and_may_still_come(
+    cluster: Callable[[str], Cluster], case: str, missing: int, names: str
+) -> None:
+    found = cluster(case)
+    process, log = there = found.start_one(1 - missing, "standin", HOW="0")
+    wait_for(lambda: f"waiting for {names}: 15 of 600 seconds" in log.read_text(), 60, "its name", process)
+    said = [ended(*part) for part in (there, found.start_one(missing, "standin", HOW="0"))]
+    assert [code for code, _ in said] == [0, 0], said
+
+
+def test_a_pod_that_never_comes_is_a_reason_to_try_again(cluster: Callable[[str], Cluster]) -> None:
+    code, text = ended(*cluster("job").start_one(0, "standin", patience="2"))
+    assert code == 143
+    assert "node 2 of 2 (forge-sft-1.forge-sft) never came within 2 seconds; here are forge-sft-0" in text
 
 
 @pytest.mark.skipif(not FULL, reason="a pod that is taken away, and comes again: set FORGE_FULL=1")

@@ -30,6 +30,7 @@ from clusters import (
 from slurm_cluster import LOGIN, Slurm
 
 from forge.control.known import FACTS
+from forge.launch.agent import AGENT
 from forge.launch.slurm import job_log, sbatch_script
 from forge.launch.slurm_jobs import cancel, follow_job, job_state, submit
 from forge.launch.sweep import Member, Sweep
@@ -106,7 +107,7 @@ def job(slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
         topology = Topology(kind="slurm", **{**base, "env": {**LIGHT, "HOW": how}, **changes})
         script = sbatch_script(topology, str(run))
         path = run / "job.sbatch"
-        path.write_text(script if torchrun else script.replace("-m torch.distributed.run", f"{HERE}/agent.py"))
+        path.write_text(script if torchrun else script.replace(" ".join(AGENT), f"{HERE}/agent.py"))
         number = submit(str(path), folder=str(run))
         return Job(number, job_log(topology, str(run), number), run)
 
@@ -239,7 +240,7 @@ def test_the_runs_of_an_array(job: Callable[..., Job], tmp_path: Path, monkeypat
 
     def quick(path: str, *, folder: str) -> str:
         script = Path(path)
-        script.write_text(script.read_text().replace("-m torch.distributed.run", f"{HERE}/agent.py"))
+        script.write_text(script.read_text().replace(" ".join(AGENT), f"{HERE}/agent.py"))
         return submit(path, folder=folder)
 
     monkeypatch.setattr("forge.launch.sweep_array.submit", quick)

@@ -28,6 +28,7 @@ from clusters import (
 from namespaces import PLACES, Network
 
 from forge.control.processes import identity
+from forge.launch.agent import AGENT
 from forge.launch.hosts import HostsKeeper, host_commands, write_hosts
 from forge.launch.topology import Topology
 
@@ -100,7 +101,7 @@ def commands(desk: Network, run: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
         topology = Topology(kind="ssh", nodes=2, hosts=hosts, env=environment, rdzv_endpoint=address)
         lines = [list(command) for command in host_commands(topology, str(run), str(run))]
         for number, (line, how) in enumerate(zip(lines, hows, strict=True)):
-            said = line[-1].replace("-m torch.distributed.run", str(HERE / "agent.py"))
+            said = line[-1].replace(" ".join(AGENT), str(HERE / "agent.py"))
             line[-1] = said.replace("HOW=HOW", f"HOW={how}").replace("FIRST_RANK=NUMBER", f"FIRST_RANK={number}")
         return lines
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forge.base.errors import ToolError
-from forge.launch import rollcall
+from forge.launch import attendance, rollcall, rollcall_line
 from forge.launch.address import Endpoint
-from forge.launch.rollcall import RollCall, answer_roll, ask_for_run, call_roll, this_node
+from forge.launch.attendance import RollCall, this_node
+from forge.launch.rollcall import ask_for_run, call_roll
+from forge.launch.rollcall_line import AbsentNodeError, Deadline, RollLine, roll_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +28,16 @@ def call(run: Path) -> RollCall:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return RollCall(Endpoint("127.0.0.1", probe.getsockname()[1]), 2, "7", str(run), 10.0)
+
+
+def answer_roll(call: RollCall) -> str:
+    """Come to a roll call."""
+    return rollcall.answer_roll(call, lambda _: None)
+
+
+def reach(call: RollCall) -> RollLine:
+    """A line to the host."""
+    return roll_line(call.endpoint, Deadline(10, lambda _: None))
 
 
 class Host:
@@ -62,7 +74,7 @@ def test_all_come(call: RollCall, run: Path) -> None:
 
 def test_who_does_not_come_is_missed(call: RollCall) -> None:
     host = Host(replace(call, nodes=3, patience=1.0))
-    with pytest.raises(ToolError, match="node 3 of 3 never came within 1 seconds; here are"):
+    with pytest.raises(AbsentNodeError, match="node 3 of 3 never came within 1 seconds; here are"):
         answer_roll(call)
     error = host.end()
     assert "node 3 of 3 never came" in str(error)
@@ -70,8 +82,50 @@ def test_who_does_not_come_is_missed(call: RollCall) -> None:
 
 
 def test_nobody_answers(call: RollCall) -> None:
-    with pytest.raises(ToolError, match=r"nobody answered at 127\.0\.0\.1:.*: Connection refused"):
+    with pytest.raises(AbsentNodeError, match=r"nobody answered at 127\.0\.0\.1:.*: Connection refused"):
         answer_roll(replace(call, patience=0.3))
+
+
+def test_who_waits_for_the_host_says_so(call: RollCall, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollcall_line, "_TOLD", 0.3)
+    said: list[str] = []
+    with pytest.raises(AbsentNodeError):
+        rollcall.answer_roll(replace(call, patience=1.0, names=("tiny-0.tiny", "tiny-1.tiny")), said.append)
+    assert said[0] == "waiting for node 1 of 2 (tiny-0.tiny), where the nodes meet: 0 of 1 seconds"
+
+
+def test_an_earlier_start_of_the_host_is_asked_again(call: RollCall, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollcall_line, "_REPLY", 0.3)
+    answers: list[str] = []
+    with socket.create_server(
+        ("127.0.0.1", call.endpoint.port)
+    ) as store:  # torch's own takes what is sent, and says nothing
+        guest = threading.Thread(target=lambda: answers.append(answer_roll(call)))
+        guest.start()
+        first, _ = store.accept()
+        store.accept()[0].close()
+        first.close()
+    host = Host(call)
+    guest.join(20)
+    assert answers == ["127.0.0.1"]
+    assert len(host.end()) == 2
+
+
+def test_who_went_away_may_come_again(call: RollCall) -> None:
+    host = Host(replace(call, nodes=3, number=0))
+    line = reach(call)
+    line.send({"id": "7", "node": asdict(replace(this_node(call.folder), number=1))})
+    assert "token" in line.take()
+    line.send({"sees": True, "clock": time.time()})
+    while not host.said:
+        time.sleep(0.02)
+    line.close()
+    others = [threading.Thread(target=answer_roll, args=(replace(call, number=number),)) for number in (1, 2)]
+    for other in others:
+        other.start()
+    assert [node.number for node in host.end()[1:]] in ([1, 2], [2, 1])
+    for other in others:
+        other.join(20)
 
 
 def test_a_folder_that_is_not_shared(call: RollCall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,14 +170,14 @@ def test_who_is_missing_is_known_by_name(call: RollCall, monkeypatch: pytest.Mon
     with pytest.raises(ToolError, match=r"nodes 2, 4 of 4 \(nosuch\.invalid, 10\.0\.0\.8\) never came"):
         answer_roll(replace(call, number=2, names=names))
     assert "nosuch.invalid does not answer from here either: nobody knows that name here" in str(host.end())
-    monkeypatch.setattr(rollcall, "_SSH", call.endpoint.port)  # where nobody listens any more
+    monkeypatch.setattr(attendance, "_SSH", call.endpoint.port)  # where nobody listens any more
     host = Host(replace(call, patience=0.5, number=0, names=("127.0.0.1", "127.0.0.2")))
     assert "node 2 of 2 (127.0.0.2) never came" in str(host.end())
     assert "127.0.0.2 is up: look there for what its part says" in str(host.result)
 
 
 def test_who_is_waited_for_is_said_again(call: RollCall, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollcall, "_TOLD", 0.3)
+    monkeypatch.setattr(rollcall_line, "_TOLD", 0.3)
     host = Host(replace(call, patience=1.0, number=0, names=("a", "10.0.0.7")))
     host.end()
     assert "waiting for node 2 of 2 (10.0.0.7): 0 of 1 seconds" in host.said
@@ -170,7 +224,7 @@ def test_clocks_that_differ_a_little_are_a_warning(call: RollCall, monkeypatch: 
 
 def test_another_version_may_say_more(call: RollCall) -> None:
     host = Host(call)
-    line = rollcall._connect(call)
+    line = reach(call)
     line.send({"id": "7", "node": {**asdict(this_node(call.folder)), "more": 1}})
     assert "token" in line.take()
     line.send({"sees": True, "clock": time.time()})
@@ -203,7 +257,7 @@ def test_another_run_is_sent_away(call: RollCall) -> None:
 def test_what_is_no_node_disturbs_nobody(call: RollCall, said: bytes) -> None:
     host = Host(call)
     for _ in range(2):
-        end = rollcall._connect(call)._end
+        end = reach(call)._end
         with end, contextlib.suppress(OSError):  # the other end may have had enough of it
             end.sendall(said)
             end.shutdown(socket.SHUT_WR)

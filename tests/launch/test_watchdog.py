@@ -52,7 +52,6 @@ def test_the_rank_is_named_and_nobody_is_left(start: Start, run: Path, how: str,
     assert lines[lines.index("rank 1, innermost call first") + 1].strip().startswith(first_line)
     assert "the run is ended" in text
     assert text in errors
-    assert f"{lines[0]}; see " in errors.splitlines()[-1]
     assert sorted(file.name for file in (run / "logs" / "casualty-1").iterdir()) == [
         "node-0.json",
         "rank-0.txt",
@@ -139,3 +138,19 @@ def test_what_a_rank_has_left_behind_is_ended_before_the_next_attempt(start: Sta
     process.communicate(timeout=60)
     assert identity(int((run / "child-1").read_text())) is None
     assert "killed by SIGKILL" in (run / "casualty.txt").read_text()
+
+
+def test_where_no_rank_begins_it_is_said_what_torchrun_waits_for(
+    run: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forge.launch.watchdog._MET", 0.1)
+    said: list[str] = []
+    commands = [["--nnodes", "2:4", "--rdzv-endpoint", "hal:29400"], ["--nnodes=1"]]
+    dogs = [Watchdog(str(run), said.append) for _ in commands]
+    for dog, command in zip(dogs, commands, strict=True):
+        dog.environment(command)
+        dog.start(None)
+    until(lambda: said)
+    for dog in dogs:
+        dog.stop()
+    assert said == ["no rank has begun within 0 seconds: torchrun waits until at least 2 of 4 nodes are at hal:29400"]

@@ -10,7 +10,7 @@ import pytest
 from forge.base.files import make_folder
 from forge.control.heartbeat import Beat
 from forge.control.processes import Identity, identity
-from forge.launch.casualty import CallFrame, RankFacts
+from forge.launch.rank_facts import CallFrame, RankFacts
 from forge.launch.watchdog_nodes import REPORT, Neighbours, casualty_report
 
 if TYPE_CHECKING:

@@ -151,20 +151,22 @@ def _checkpoints(output: str) -> list[dict[str, Any]]:
 def _again(context: Context, words: list[str]) -> int:
     """Start what a run was started as, from its newest checkpoint or from nothing."""
     from forge.cli.handing_over import HandingOver, hand_over
-    from forge.cli.rerun import rerun
+    from forge.cli.rerun import ended_job, frozen_run, rerun
 
     action = context.words[0]
     if not words:
         raise UsageError(f"runs {action} needs a run", hint="`forge runs` lists them")
-    job = _named(context, words[0])
+    job = ended_job(words[0], lambda: _named(context, words[0]))
     kept = [one for one in _checkpoints(job.record.run) if one["newest"]]  # of a run that saved nothing by itself
-    again = rerun(job, words[1:], resumes=action == "resume", checkpoint=kept[0]["path"] if kept else "auto")
+    checkpoint = kept[0]["path"] if kept else "auto"
+    with frozen_run(job) as folder:
+        again = rerun(job, words[1:], resumes=action == "resume", checkpoint=checkpoint, folder=folder)
     for line in again.notes:
         context.output.note(line)
     if again.topology is not None:
         context.output.note(again.line)
         how = HandingOver(dry_run=context.options.dry_run, detach=context.options.detach)
-        return hand_over(context.output, again.planned, again.topology, how)
+        return hand_over(context.output, again.planned, again.topology, how, job)
     if context.options.dry_run:
         context.output.write(f"{again.line}\n{again.planned.launch}")
         return 0

@@ -94,9 +94,9 @@ def _here(context: Context, planned: PlannedRun, topology: Topology) -> int:
     planned = planned._replace(launch=plan.launch(planned.folder))
     if options.dry_run:
         context.output.write(_plan(planned))
-        return 0
-    if not is_ready(context.output, planned, plan=plan):
-        return 2
+    ready = is_ready(context.output, planned, plan=plan, dry_run=options.dry_run)
+    if options.dry_run or not ready:
+        return 0 if options.dry_run else 2
     context.output.flush()
     if plan.joins:
         return _join(context, planned, plan)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forge.control.heartbeat import Beat
+from forge.control.processes import identity
+from forge.launch.rank_facts import GONE
+from forge.launch.watched_rank import WatchedRank
+
+if TYPE_CHECKING:
+    from conftest import Until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="how a process ended is read from /proc")
+
+
+def rank_of(pid: int) -> WatchedRank:
+    """A process as the rank that has said of itself that it is in its third step."""
+    who = identity(pid)
+    assert who is not None
+    return WatchedRank(Beat(0, 1, 0, 1, "hal", who, 0, 0, 3, 7, 0.0, 60.0, False, None, "data", ""))
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "abnormal"),
+    [("kill", -signal.SIGKILL, True), ("term", -signal.SIGTERM, False), ("done", 0, False), ("fail", 1, True)],
+)
+def test_how_it_ended(until: Until, how: str, code: int, *, abnormal: bool) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.exit(int(sys.stdin.read()))"], stdin=subprocess.PIPE
+    )
+    rank = rank_of(process.pid)
+    assert (rank.alive, rank.look(), rank.abnormal) == (True, False, False)
+    assert rank.facts("").state in {"R", "S", "D"}
+    if how in {"kill", "term"}:
+        os.kill(process.pid, signal.SIGKILL if how == "kill" else signal.SIGTERM)
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.write(b"0" if how == "done" else b"1")
+        process.stdin.close()
+    until(rank.look)
+    assert (rank.alive, rank.code, rank.abnormal) == (False, code, abnormal)
+    found = rank.facts("")
+    assert (found.state, found.step) == (GONE, 3)
+    process.wait()
+
+
+def test_its_state_is_that_before_it_was_asked() -> None:
+    rank = rank_of(os.getpid())
+    rank.note_state()
+    assert rank.asked in {"R", "S"}
+    assert rank.facts("").state == rank.asked
+    rank.close()
+    rank.close()
+    assert rank.handle is None
