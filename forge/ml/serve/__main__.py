@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from forge.ml.serve.batcher import Batcher
     from forge.ml.serve.engine import TextEngine
     from forge.ml.serve.following import Follower
+    from forge.ml.serve.grammar import Grammars
     from forge.ml.serve.model_folder import ServedModel
     from forge.ml.serve.sources import ServedSource
     from forge.ml.serve.vllm_engine import VllmEngine
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+_OWN: Final = ("follow", "device", "attn_implementation", "pooling")
+"""What vLLM decides by itself."""
 _LONGEST_KEYS: Final = 64 << 10
 _SHORTEST_KEY: Final = 16
 
@@ -58,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--served-model-name")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--device")
-    parser.add_argument("--attn-implementation", default="sdpa")
+    parser.add_argument("--attn-implementation")
     parser.add_argument("--chat-template")
     parser.add_argument("--max-model-len", type=int)
     parser.add_argument("--max-num-seqs", type=int, default=32)
@@ -98,11 +101,13 @@ def _serve(options: argparse.Namespace, keys: Sequence[str]) -> int:
         engine, model, follower = _engine(options)
         address = f"http://{options.host}:{sockets[0].getsockname()[1]}"
         said = f"serving {model.name} on {address} - open it in a browser to chat; Ctrl-C ends it"
-        server = _announced(_config(engine, model, keys), said)
-        if follower is not None:
-            follower.start()
-        with contextlib.suppress(KeyboardInterrupt):  # the server has ended in peace, and says so this way
-            server.run(sockets=sockets)
+        with contextlib.closing(engine):
+            engine.start()
+            server = _announced(_config(engine, model, keys), said)
+            if follower is not None:
+                follower.start()
+            with contextlib.suppress(KeyboardInterrupt):  # the server has ended in peace, and says so this way
+                server.run(sockets=sockets)
         return 0 if server.started else 2
     finally:
         for one in sockets:
@@ -189,8 +194,9 @@ def _engine(options: argparse.Namespace) -> tuple[TextEngine, ServedModel, Follo
     from forge.ml.serve.model_folder import read_served_model
     from forge.ml.serve.sources import find_source
 
-    if options.engine == "vllm" and options.follow:
-        raise UsageError("--follow works with forge's own engine", hint="leave --engine vllm or --follow out")
+    if options.engine == "vllm" and (own := [name for name in _OWN if getattr(options, name)]):
+        flag = f"--{own[0].replace('_', '-')}"
+        raise UsageError(f"{flag} works with forge's own engine", hint=f"leave --engine vllm or {flag} out")
     source = find_source(options.model, checkpoint=options.from_checkpoint, adapter=options.adapter, say=_say)
     model = read_served_model(
         source.weights,
@@ -210,12 +216,12 @@ def _vllm(options: argparse.Namespace, source: ServedSource, model: ServedModel)
     from forge.ml.serve.vllm_engine import VllmEngine, VllmSettings
 
     settings = VllmSettings(options.dtype, options.max_model_len, options.max_num_seqs, options.max_waiting)
-    return VllmEngine(source, model.longest, settings)
+    _say(f"loading {source.weights}: vLLM takes a while")
+    return VllmEngine(source, model.longest, settings, _grammars(model))
 
 
 def _batcher(options: argparse.Namespace, source: ServedSource, model: ServedModel) -> Batcher:
     from forge.ml.serve.batcher import Batcher, BatcherLimits
-    from forge.ml.serve.grammar import Grammars
     from forge.ml.serve.loading import free_tokens
 
     weights = _weights(options, source.weights, source.adapter)
@@ -225,8 +231,13 @@ def _batcher(options: argparse.Namespace, source: ServedSource, model: ServedMod
         longest=options.max_model_len or model.longest,
         cached=free_tokens(weights),
     )
-    grammars = Grammars(model.tokenizer, model.ends, model.vocabulary)
-    return Batcher(weights, limits, grammars=grammars, pooling=options.pooling or model.pooling)
+    return Batcher(weights, limits, grammars=_grammars(model), pooling=options.pooling or model.pooling)
+
+
+def _grammars(model: ServedModel) -> Grammars:
+    from forge.ml.serve.grammar import Grammars
+
+    return Grammars(model.tokenizer, model.ends, model.vocabulary)
 
 
 def _weights(options: argparse.Namespace, folder: str, adapter: str | None) -> Any:
@@ -234,7 +245,7 @@ def _weights(options: argparse.Namespace, folder: str, adapter: str | None) -> A
 
     device = serving_device(options.device)
     return load_served_model(
-        folder, device, dtype=options.dtype, adapter=adapter, attention=options.attn_implementation
+        folder, device, dtype=options.dtype, adapter=adapter, attention=options.attn_implementation or "sdpa"
     )
 
 

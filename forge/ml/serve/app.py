@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,18 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 
 from forge import __version__
 from forge.ml.serve.chats import Service, answer_chat, answer_completion
+from forge.ml.serve.described import (
+    ERRORS,
+    ChatAnswer,
+    CompletionAnswer,
+    EmbeddingAnswer,
+    HealthAnswer,
+    ModelCard,
+    ModelList,
+    TextAnswer,
+    TokenAnswer,
+    answers,
+)
 from forge.ml.serve.engine import EngineBusy, RequestRefused, TextEngine
 from forge.ml.serve.generation import EngineFailed, Postbox
 from forge.ml.serve.guard import App, Guard, GuardRules, error_body
@@ -34,11 +47,13 @@ from forge.ml.serve.traffic import Traffic
 __all__ = ["build_app"]
 
 _GONE: Final = 499
+_KIND: Final = re.compile(r".*[-\[(].*")
+"""What pydantic calls a kind of value, in the way to a field that may be of several."""
 _TYPES: Final = {400: "invalid_request_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
 def build_app(engine: TextEngine, model: ServedModel, rules: GuardRules) -> App:
-    """The whole application on an engine that is not started yet: it starts and ends with the application."""
+    """The whole application, on an engine that its owner has started and ends."""
     traffic = Traffic()
     rendering = Rendering(model)
 
@@ -47,15 +62,19 @@ def build_app(engine: TextEngine, model: ServedModel, rules: GuardRules) -> App:
         postbox = Postbox(asyncio.get_running_loop())
         app.state.service = Service(engine, model, rendering, postbox, traffic)
         await rendering.start()
-        await asyncio.to_thread(engine.start)  # which may load a model
         try:
             yield
         finally:
-            await asyncio.to_thread(engine.close)
             await rendering.close()
 
     app = FastAPI(
-        title="forge", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+        title="forge",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=ERRORS,
     )
     app.state.traffic = traffic
     _answer_mistakes(app)
@@ -87,21 +106,21 @@ def _service(request: Request) -> Service:
 
 
 def _add_model_routes(app: FastAPI) -> None:
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses=answers(ChatAnswer, streams=True))
     async def chat_completions(request: Request, asked: ChatRequest) -> Response:
         return await answer_chat(_service(request), request, asked)
 
-    @app.post("/v1/completions")
+    @app.post("/v1/completions", responses=answers(CompletionAnswer, streams=True))
     async def completions(request: Request, asked: CompletionRequest) -> Response:
         return await answer_completion(_service(request), request, asked)
 
-    @app.post("/v1/embeddings")
+    @app.post("/v1/embeddings", responses=answers(EmbeddingAnswer))
     async def embeddings(request: Request, asked: EmbeddingRequest) -> Response:
         return await _embeddings(_service(request), request, asked)
 
 
 def _add_text_routes(app: FastAPI) -> None:
-    @app.post("/tokenize")
+    @app.post("/tokenize", responses=answers(TokenAnswer))
     async def tokenize(request: Request, asked: TokenizeRequest) -> Response:
         service = _service(request)
         service.check_model(asked.model)
@@ -111,7 +130,7 @@ def _add_text_routes(app: FastAPI) -> None:
             tokens = await asyncio.to_thread(service.model.tokens, asked.prompt or "", special=asked.add_special_tokens)
         return JSONResponse({"tokens": tokens, "count": len(tokens), "max_model_len": service.engine.longest})
 
-    @app.post("/detokenize")
+    @app.post("/detokenize", responses=answers(TextAnswer))
     async def detokenize(request: Request, asked: DetokenizeRequest) -> Response:
         service = _service(request)
         service.check_model(asked.model)
@@ -122,23 +141,23 @@ def _add_text_routes(app: FastAPI) -> None:
 
 
 def _add_watch_routes(app: FastAPI) -> None:
-    @app.get("/v1/models")
+    @app.get("/v1/models", responses=answers(ModelList))
     async def models(request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [_model_card(_service(request))]})
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", responses=answers(ModelCard))
     async def one_model(request: Request, name: str) -> Response:
         service = _service(request)
         if name != service.model.name:
             raise HTTPException(404, "there is no such model here")
         return JSONResponse(_model_card(service))
 
-    @app.get("/health")
+    @app.get("/health", responses={**answers(HealthAnswer), 503: {"model": HealthAnswer}})
     async def health(request: Request) -> Response:
         alive = _service(request).engine.load.alive
         return JSONResponse({"status": "ok" if alive else "the engine failed"}, 200 if alive else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
         service = _service(request)
         return PlainTextResponse(service.traffic.text(service.engine.load))
@@ -223,6 +242,13 @@ def _error(status: int, message: str, param: str | None = None) -> Response:
 
 def _first_mistake(error: RequestValidationError) -> tuple[str, str | None]:
     """What is wrong, and where; nothing of what the client sent."""
-    first = error.errors()[0]
-    place = ".".join(str(step)[:64] for step in first["loc"] if step != "body")[:200]
-    return f"{place}: {first['msg']}" if place else str(first["msg"]), place or None
+    # Where a field may be several things, the one that fits furthest is the one that was meant.
+    first = max(error.errors(), key=lambda one: len(one["loc"]))
+    if first["type"] == "json_invalid":
+        return f"the body is no JSON: {first['ctx']['error']} (character {first['loc'][-1]})", None
+    *way, last = (str(step)[:64] for step in first["loc"])
+    unknown = first["type"] == "extra_forbidden"  # and has any name
+    steps = [step for step in way if not _KIND.match(step)] + [last] * (unknown or not _KIND.match(last))
+    place = ".".join(steps[1:])[:200]
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {said}" if place else said, place or None

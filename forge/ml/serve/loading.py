@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from forge.base.errors import ModelError
 from forge.ml.models.adapter_folder import holds_adapter, refuse_adapter
 from forge.ml.models.causal import causal_lm, deferred_weights, materialise
+from forge.ml.serve.room import free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,12 +52,9 @@ def free_tokens(model: Any, share: float = 0.8) -> int:
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     each = 2 * config.num_hidden_layers * heads * size * next(model.parameters()).element_size()
     device = next(model.parameters()).device
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0] * share
-    else:
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") * share / 2
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory() // 2
     # The rest is for a step: it copies the keys and values of a layer out of their pages, and repeats the heads of prompts.
-    return max(int(free / 3 / each), 1)
+    return max(int(free * share / 3 / each), 1)
 
 
 def _dtype(folder: str, name: str) -> torch.dtype:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
 import os
 import threading
@@ -11,19 +12,32 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.errors import ModelError, ToolError
+from forge.base.errors import ForgeError, ModelError, ToolError
+from forge.base.files import read_bounded
 from forge.ml.serve.engine import Ended, EngineBusy, EngineLoad, RequestRefused, Sampled
+from forge.ml.serve.grammar import missing_grammars
+from forge.ml.serve.room import free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
     from forge.ml.serve.engine import Heard, Sampling, Work
+    from forge.ml.serve.grammar import Grammars
     from forge.ml.serve.sources import ServedSource
 
 __all__ = ["VllmEngine", "VllmSettings"]
 
 _log: Final = logging.getLogger("forge.serve")
+_RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
+_SEEDS: Final = 1 << 63  # larger ones end its engine
+_LONGEST: Final = 1 << 20
+_PAGE: Final = 128
+"""More tokens than one of its pages has."""
+_ITS_OWN: Final = {
+    "VLLM_NO_USAGE_STATS": "1",  # it would tell its makers what is served here
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +51,36 @@ class VllmSettings:
 
 
 class VllmEngine:
-    """Hands texts to vLLM. Ending the task of a text is what aborts it there."""
+    """Hands texts to vLLM. Ending the task of a text is what aborts it there; ``grammars`` look at schemas before it does."""
 
     name = "vllm"
     pooling = ""
-    constrains = ""
 
-    def __init__(self, source: ServedSource, longest: int, settings: VllmSettings) -> None:
+    def __init__(
+        self, source: ServedSource, longest: int, settings: VllmSettings, grammars: Grammars | None = None
+    ) -> None:
         if find_spec("vllm") is None:
             raise ToolError("vLLM is not installed", hint="pip install vllm, or leave --engine out")
-        if source.adapter is not None:
-            raise ModelError("an adapter is not served with --engine vllm", hint="merge it into the model first")
         self.longest = min(longest, settings.longest or longest)
-        self._source, self._settings = source, settings
+        self.constrains = missing_grammars() if grammars is not None else "this server holds no text to a schema"
+        self._source, self._settings, self._grammars = source, settings, grammars
         self._numbers = itertools.count(1)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="forge-vllm", daemon=True)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._known = 0
+        self._adapter: Any = None
         self._closing = self._failed = False
         self._vllm: Any = None
 
     def start(self) -> None:
-        """Load the model; it takes as long as vLLM takes."""
+        """Load the model, which takes as long as vLLM takes; ModelError when it cannot."""
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
+        try:
+            asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(f"vLLM cannot serve {self._source.weights}: {reason}") from error
 
     def close(self) -> None:
         """Abort everything and end."""
@@ -75,7 +94,8 @@ class VllmEngine:
         self._loop.close()
 
     def submit(self, work: Work, heard: Heard) -> int:
-        """Hand a text over; EngineBusy when vLLM has as many as it should."""
+        """Hand a text over; EngineBusy when vLLM has as many as it should, RequestRefused when it would not do it."""
+        self._look_at(work)
         if self._closing or self._failed:
             raise EngineBusy("the server is ending", later=10, stopping=True)
         if self._known >= self._settings.slots + self._settings.waiting:
@@ -99,12 +119,33 @@ class VllmEngine:
         running = min(self._known, self._settings.slots)
         return EngineLoad(running, self._known - running, not self._failed)
 
+    def _look_at(self, work: Work) -> None:
+        """RequestRefused for what vLLM would only refuse when the answer has begun."""
+        whole = len(work.prompt) + work.sampling.max_tokens
+        if whole > self.longest:
+            raise RequestRefused(f"{whole:,} tokens do not fit: this model takes {self.longest:,} at most")
+        if work.sampling.schema is not None:
+            if self._grammars is None or self.constrains:
+                raise RequestRefused(self.constrains, "response_format")
+            self._grammars.begin(work.sampling.schema)
+
     # ---- in its loop
 
     async def _begin(self) -> None:
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would tell its makers what is served here
-        from vllm import AsyncEngineArgs
+        for name, value in _ITS_OWN.items():
+            os.environ.setdefault(name, value)
         from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._vllm = AsyncLLM.from_engine_args(self._arguments())
+        if self._source.adapter is not None:
+            from vllm.lora.request import LoRARequest
+
+            self._adapter = LoRARequest("adapter", 1, self._source.adapter)
+            await self._vllm.add_lora(self._adapter)
+
+    def _arguments(self) -> Any:
+        from vllm import AsyncEngineArgs
+        from vllm.platforms import current_platform
 
         asked = AsyncEngineArgs(
             model=self._source.weights,
@@ -113,8 +154,22 @@ class VllmEngine:
             max_model_len=self.longest,
             max_num_seqs=self._settings.slots,
             trust_remote_code=False,
+            generation_config="vllm",  # what a request leaves open is filled in before it comes here
+            structured_outputs_config={"backend": "guidance", "disable_any_whitespace": True},  # as forge's own engine
         )
-        self._vllm = AsyncLLM.from_engine_args(asked)
+        if self._source.adapter is not None:
+            asked.enable_lora, asked.max_lora_rank = True, _room_for(_rank(self._source.adapter))
+        if current_platform.is_cpu():
+            # There it would take nearly all memory, and compile, for which it needs a compiler.
+            asked.kv_cache_memory_bytes, asked.enforce_eager = self._cache_on_a_processor(asked), True
+        return asked
+
+    def _cache_on_a_processor(self, asked: Any) -> int:
+        """The bytes of keys and values when all texts are as long as they may be; a half of the free memory at most."""
+        model = asked.create_model_config()
+        numbers = model.get_total_num_hidden_layers() * model.get_total_num_kv_heads() * model.get_head_size()
+        wanted = 2 * numbers * model.dtype.itemsize * (self.longest + _PAGE) * self._settings.slots
+        return int(min(wanted, free_memory() // 2))
 
     async def _finish(self) -> None:
         for task in self._tasks.values():
@@ -151,11 +206,14 @@ class VllmEngine:
         prompt = {"prompt_token_ids": list(work.prompt)}
         asked = _sampling_params(work.sampling)
         reason = "length"
-        async for output in self._vllm.generate(request_id=str(number), prompt=prompt, sampling_params=asked):
+        async for output in self._vllm.generate(
+            request_id=str(number), prompt=prompt, sampling_params=asked, lora_request=self._adapter
+        ):
             (said,) = output.outputs
             for place, token in enumerate(said.token_ids):
                 if token not in work.sampling.stop_tokens:
-                    heard(_sampled(token, said.logprobs[place] if said.logprobs else None))
+                    logprobs = said.logprobs[place] if said.logprobs else None
+                    heard(_sampled(token, logprobs, work.sampling.top_logprobs or 0))
             reason = said.finish_reason or reason
         return Ended("length" if reason == "length" else "stop")
 
@@ -170,23 +228,36 @@ def _sampling_params(asked: Sampling) -> Any:
         top_p=asked.top_p,
         top_k=asked.top_k,
         min_p=asked.min_p,
-        seed=asked.seed,
+        seed=None if asked.seed is None else asked.seed % _SEEDS,
         presence_penalty=asked.presence_penalty,
         frequency_penalty=asked.frequency_penalty,
         repetition_penalty=asked.repetition_penalty,
         logit_bias=dict(asked.logit_bias) or None,
         logprobs=asked.top_logprobs,
         stop_token_ids=sorted(asked.stop_tokens),
-        ignore_eos=not asked.stop_tokens,
+        ignore_eos=not asked.stop_tokens and asked.schema is None,
         structured_outputs=None if asked.schema is None else StructuredOutputsParams(json=asked.schema),
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
     )
 
 
-def _sampled(token: int, found: Any) -> Sampled:
-    """A token, and what vLLM says of it: the likeliest ones with their ranks, and the token itself."""
+def _sampled(token: int, found: Any, count: int) -> Sampled:
+    """A token, and what vLLM says of it: so many of the likeliest ones, and the token itself."""
     if found is None:
         return Sampled(token)
-    best = sorted(found.items(), key=lambda pair: -pair[1].logprob)
+    best = sorted(found.items(), key=lambda pair: -pair[1].logprob)[:count]
     return Sampled(token, found[token].logprob, tuple((other, said.logprob) for other, said in best))
+
+
+def _rank(adapter: str) -> int:
+    try:
+        found = json.loads(read_bounded(os.path.join(adapter, "adapter_config.json"), _LONGEST))
+        return max([int(found["r"]), *map(int, (found.get("rank_pattern") or {}).values())])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ForgeError) as error:
+        raise ModelError(f"the folder {adapter} holds no LoRA adapter ({str(error)[:100]})") from error
+
+
+def _room_for(rank: int) -> int:
+    """The least of the ranks that vLLM can be told which is enough."""
+    return next((known for known in _RANKS if known >= rank), rank)

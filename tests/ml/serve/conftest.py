@@ -209,7 +209,8 @@ def run_server(
         timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0), backlog=4096) as listening:
+    with contextlib.closing(engine), socket.create_server(("127.0.0.1", 0), backlog=4096) as listening:
+        engine.start()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -86,11 +86,15 @@ def test_a_mistake_names_the_field_and_says_nothing_that_was_sent(server: Runnin
         ({"prompt": "a", "n": 1000}, "n"),
         ({"prompt": "a", "maxtokens": 3}, "maxtokens"),
         ({"prompt": "a", "logit_bias": {"1": 1e999}}, "logit_bias.1"),
+        ({"prompt": "a", "max-Tokens": 3}, "max-Tokens"),
+        ({"prompt": [[1, "x"]]}, "prompt.0.1"),
         ({}, "prompt"),
     ]:
         found = server.ask("POST", "/v1/completions", body)
         assert (found.status, found.json["error"]["param"]) == (400, param)
         assert b"SECRET" not in found.content
+    assert server.ask("POST", "/v1/completions", b'{"a":').error.startswith("the body is no JSON: ")
+    assert server.ask("POST", "/tokenize", b"{}").error == "give a prompt or messages, one of them"
     for body in (b"", b"{", b"[]", b"null", b'"\\ud800"', b"\xff", b'{"prompt": "\\ud800"}'):
         assert server.ask("POST", "/v1/completions", body).status == 400
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import threading
@@ -17,6 +18,7 @@ from forge.ml.serve.vllm_engine import VllmEngine, VllmSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
 
 SOURCE = ServedSource("model", "model", None, "m")
 
@@ -24,6 +26,13 @@ SOURCE = ServedSource("model", "model", None, "m")
 class _Values:
     def __init__(self, **values: Any) -> None:
         self.__dict__.update(values)
+
+
+class _Arguments(_Values):
+    def create_model_config(self) -> Any:
+        numbers = {"hidden_layers": 2, "kv_heads": 3}
+        counts = {f"get_total_num_{name}": lambda count=count: count for name, count in numbers.items()}
+        return _Values(**counts, get_head_size=lambda: 5, dtype=_Values(itemsize=2))
 
 
 class _AsyncLLM:
@@ -35,11 +44,19 @@ class _AsyncLLM:
     @classmethod
     def from_engine_args(cls, asked: Any) -> _AsyncLLM:
         made = cls()
-        made.args, made.aborted, made.ended = asked, [], False  # type: ignore[attr-defined]
+        if asked.model == "nosuch":
+            raise ValueError("no such\n  architecture")
+        made.args, made.aborted, made.ended, made.adapters = asked, [], False, []  # type: ignore[attr-defined]
         cls.begun = made
         return made
 
-    async def generate(self, *, request_id: str, prompt: Any, sampling_params: Any) -> AsyncIterator[Any]:
+    async def add_lora(self, adapter: Any) -> None:
+        self.adapters.append(adapter)  # type: ignore[attr-defined]
+
+    async def generate(
+        self, *, request_id: str, prompt: Any, sampling_params: Any, lora_request: Any
+    ) -> AsyncIterator[Any]:
+        assert [lora_request] == (self.adapters or [None])  # type: ignore[attr-defined]
         tokens = prompt["prompt_token_ids"]
         if tokens[0] in (665, 666):
             self.errored = tokens[0] == 666
@@ -67,23 +84,26 @@ class _AsyncLLM:
 
 @pytest.fixture
 def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., VllmEngine]]:
-    modules = {
-        name: types.ModuleType(name) for name in ("vllm", "vllm.v1", "vllm.v1.engine", "vllm.v1.engine.async_llm")
+    names = ["vllm", "vllm.platforms", "vllm.sampling_params", "vllm.lora", "vllm.lora.request"]
+    modules: dict[str, Any] = {
+        name: types.ModuleType(name) for name in [*names, "vllm.v1", "vllm.v1.engine", "vllm.v1.engine.async_llm"]
     }
-    modules["vllm.sampling_params"] = types.ModuleType("vllm.sampling_params")
-    modules["vllm"].AsyncEngineArgs = modules["vllm"].SamplingParams = _Values  # type: ignore[attr-defined]
-    modules["vllm.sampling_params"].RequestOutputKind = _Values(DELTA=1)  # type: ignore[attr-defined]
-    modules["vllm.sampling_params"].StructuredOutputsParams = _Values  # type: ignore[attr-defined]
-    modules["vllm.v1.engine.async_llm"].AsyncLLM = _AsyncLLM  # type: ignore[attr-defined]
+    modules["vllm"].AsyncEngineArgs, modules["vllm"].SamplingParams = _Arguments, _Values
+    modules["vllm.platforms"].current_platform = _Values(is_cpu=lambda: True)
+    modules["vllm.sampling_params"].RequestOutputKind = _Values(DELTA=1)
+    modules["vllm.sampling_params"].StructuredOutputsParams = _Values
+    modules["vllm.lora.request"].LoRARequest = lambda *said: said
+    modules["vllm.v1.engine.async_llm"].AsyncLLM = _AsyncLLM
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(vllm_engine, "find_spec", lambda name: name)
-    monkeypatch.setenv("VLLM_NO_USAGE_STATS", "0")  # so that it is put back
-    monkeypatch.delenv("VLLM_NO_USAGE_STATS")
+    for name in ("VLLM_NO_USAGE_STATS", "VLLM_LOGGING_LEVEL"):
+        monkeypatch.setenv(name, "0")  # so that it is put back
+        monkeypatch.delenv(name)
     begun: list[VllmEngine] = []
 
-    def make(settings: VllmSettings | None = None) -> VllmEngine:
-        begun.append(VllmEngine(SOURCE, 2048, settings or VllmSettings()))
+    def make(settings: VllmSettings | None = None, source: ServedSource = SOURCE, grammars: Any = None) -> VllmEngine:
+        begun.append(VllmEngine(source, 10_000, settings or VllmSettings(), grammars))
         begun[-1].start()
         return begun[-1]
 
@@ -106,12 +126,10 @@ def _submit(engine: VllmEngine, prompt: tuple[int, ...], **sampling: Any) -> tup
 
 
 def test_texts_are_handed_on(begin: Callable[..., VllmEngine]) -> None:
-    engine = begin(VllmSettings(longest=1000))
-    assert (engine.longest, _AsyncLLM.begun.args.model, _AsyncLLM.begun.args.trust_remote_code) == (
-        1000,
-        "model",
-        False,
-    )
+    engine = begin(VllmSettings(longest=1000, slots=4), grammars=_Values(begin=str))
+    asked = _AsyncLLM.begun.args
+    assert (engine.longest, asked.model, asked.trust_remote_code) == (1000, "model", False)
+    assert (asked.kv_cache_memory_bytes, asked.enforce_eager) == (2 * (2 * 3 * 5) * 2 * 1128 * 4, True)
     assert os.environ["VLLM_NO_USAGE_STATS"] == "1"
     _, words, done = _submit(engine, (1, 2, 3, 4))
     assert done.wait(10)
@@ -119,6 +137,15 @@ def test_texts_are_handed_on(begin: Callable[..., VllmEngine]) -> None:
     _, words, done = _submit(engine, (1, 2, 3, 4), stop_tokens=frozenset([4]), top_logprobs=2, schema="{}")
     assert done.wait(10)
     assert words[0] == Sampled(1, -0.5, ((1, -0.5), (9, -2.0)))
+    _, words, done = _submit(engine, (1, 2), top_logprobs=1, seed=(1 << 64) + 1)
+    assert done.wait(10)
+    assert words[0] == Sampled(1, -0.5, ((1, -0.5),))
+    assert words[-1] == Ended("length")
+
+
+def test_a_text_ends_at_its_stop_token(begin: Callable[..., VllmEngine]) -> None:
+    _, words, done = _submit(begin(), (1, 2, 3, 4), stop_tokens=frozenset([4]))
+    assert done.wait(10)
     assert words[-1] == Ended("stop")
     assert len(words) == 4
 
@@ -169,14 +196,35 @@ def test_one_request_that_vllm_refuses_does_not_end_the_others(
     assert words[-1] == Ended("length")
 
 
+def test_an_adapter_goes_along_with_each_text(begin: Callable[..., VllmEngine], tmp_path: Path) -> None:
+    said = {"peft_type": "LORA", "r": 9, "rank_pattern": {"q_proj": 33}}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(said))
+    engine = begin(source=ServedSource("model", "texts", str(tmp_path), "m"))
+    assert (_AsyncLLM.begun.args.enable_lora, _AsyncLLM.begun.args.max_lora_rank) == (True, 64)
+    assert _AsyncLLM.begun.adapters == [("adapter", 1, str(tmp_path))]
+    _, words, done = _submit(engine, (1, 2))
+    assert done.wait(10)
+    assert words[-1] == Ended("length")
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="holds no LoRA adapter"):
+        begin(source=ServedSource("model", "texts", str(tmp_path), "m"))
+
+
+def test_a_model_that_vllm_does_not_know_is_told_in_a_line(begin: Callable[..., VllmEngine]) -> None:
+    with pytest.raises(ModelError, match=r"vLLM cannot serve nosuch: no such architecture$"):
+        begin(source=ServedSource("nosuch", "nosuch", None, "m"))
+
+
 def test_what_it_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_engine, "find_spec", lambda _name: None)
     with pytest.raises(ToolError, match="not installed"):
         VllmEngine(SOURCE, 2048, VllmSettings())
     monkeypatch.setattr(vllm_engine, "find_spec", lambda name: name)
-    with pytest.raises(ModelError, match="adapter"):
-        VllmEngine(ServedSource("m", "m", "a", "m"), 2048, VllmSettings())
     engine = VllmEngine(SOURCE, 2048, VllmSettings())
     with pytest.raises(RequestRefused, match="no embeddings"):
         engine.embed([[1]])
+    with pytest.raises(RequestRefused, match="2,049 tokens do not fit"):
+        _submit(engine, (1,), max_tokens=2048)
+    with pytest.raises(RequestRefused, match="holds no text to a schema"):
+        _submit(engine, (1,), schema="{}")
     engine.close()
