@@ -20,6 +20,8 @@ _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLO
 # Handed to the system, and to the thread that hashes, at a time; the system takes at most 1024 pieces in one call.
 _PORTION: Final = 8 << 20
 _MOST_PIECES: Final = 512
+# Handed to the system at a time where nothing is hashed: the memory of small pieces is taken again for the next ones.
+_SMALL_PORTION: Final = 512 << 10
 _AHEAD: Final = 32
 
 
@@ -27,15 +29,16 @@ _AHEAD: Final = 32
 class NewFile:
     """A file that must not be there yet, written in pieces: its size and SHA-256 are known when it is closed.
 
-    The bytes are on disk when the ``with`` block ends. A block that fails leaves no file behind. What is handed to `write` is
-    read until then, partly by a second thread, and must not be changed. A file that is not ``hashed`` has no SHA-256, and
-    what was handed over is let go sooner.
+    The bytes are on disk when the ``with`` block ends, or `finish` returns. A block that fails, or `give_up`, leaves no file
+    behind. What is handed to `write` is read until then, partly by a second thread, and must not be changed. A file that is not
+    ``hashed`` has no SHA-256, and what was handed over is let go sooner.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, hashed: bool = True) -> None:
         self.path = os.fspath(path)
         self.size = 0
         self._digest = _Digest() if hashed else None
+        self._portion = _PORTION if hashed else _SMALL_PORTION
         self._pieces: list[memoryview] = []
         self._waiting = 0
         try:
@@ -57,7 +60,7 @@ class NewFile:
             piece = view[start : start + _PORTION]
             self._pieces.append(piece)
             self._waiting += len(piece)
-            if self._waiting >= _PORTION or len(self._pieces) >= _MOST_PIECES:
+            if self._waiting >= self._portion or len(self._pieces) >= _MOST_PIECES:
                 self._hand_on()
 
     def copy(self, source: int, start: int, size: int) -> None:
@@ -82,15 +85,28 @@ class NewFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Force the bytes to disk, or remove the file when something went wrong."""
-        if error is not None:
-            self._give_up()
-            return
+        if error is None:
+            self.finish()
+        else:
+            self.give_up()
+
+    def finish(self) -> None:
+        """Force the bytes to disk; what goes wrong with that leaves no file behind."""
         try:
             self._hand_on()
             self._force()
         except BaseException:
-            self._give_up()
+            self.give_up()
             raise
+
+    def give_up(self) -> None:
+        """Close the file and remove it."""
+        self._end_digest()
+        with contextlib.suppress(OSError):
+            if self._handle >= 0:
+                os.close(self._handle)
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
 
     def _hand_on(self) -> None:
         pieces, self._pieces, self._waiting = self._pieces, [], 0
@@ -115,14 +131,6 @@ class NewFile:
     def _end_digest(self) -> None:
         if self._digest is not None:
             self._digest.end()
-
-    def _give_up(self) -> None:
-        self._end_digest()
-        with contextlib.suppress(OSError):
-            if self._handle >= 0:
-                os.close(self._handle)
-        with contextlib.suppress(OSError):
-            os.unlink(self.path)
 
 
 class _Digest:

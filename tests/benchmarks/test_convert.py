@@ -27,6 +27,8 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             (Path(arguments[0]) / "model-00001.safetensors").write_bytes(bytes(1_000_000))
             return ""
         Path(arguments[1]).mkdir()
+        size = 2_000_000 if "float32" in arguments[2] else 1_000_000
+        (Path(arguments[1]) / "model.safetensors").write_bytes(bytes(size))
         return json.dumps({"seconds": facts["seconds"], "memory": facts["memory"]})
 
     monkeypatch.setattr(convert, "_python", python)
@@ -37,16 +39,20 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_a_conversion_within_the_bounds_is_reported(
     made_up: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made_up["seconds"] = 1.25
+    made_up["seconds"] = 0.9
     assert convert.main(["--size", "1", "--shard", "1", "--pairs", "1", "--folder", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "1 MB in files of 1 MB; cp with fsync writes 1 MB/s" in said
-    assert "as it is: 1 MB/s, 0.80 of cp; peak memory 0.10 shards" in said
-    assert "to float32: 2 MB/s, 1.60 of cp" in said
+    assert "1 MB of bfloat16, written in files of 1 MB" in said
+    assert (
+        "as it is: 0.90 s, cp of the result 1.00 s (1 MB/s written); 1.11 of cp's bytes a second; peak memory 0.10 shards"
+        in said
+    )
+    assert "to float32: 0.90 s, cp of the result 1.00 s (2 MB/s written); 0.83 of cp's bytes a second" in said
+    assert "back to bfloat16: 0.90 s, cp of the result 1.00 s (1 MB/s written); 1.67 of cp's" in said
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("worse", [{"seconds": 1.3}, {"memory": 2_100_000}])
+@pytest.mark.parametrize("worse", [{"seconds": 0.95}, {"memory": 2_100_000}])
 def test_a_bound_that_is_not_kept_is_exit_code_1(
     made_up: dict[str, Any], tmp_path: Path, worse: dict[str, float]
 ) -> None:

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from forge.base.new_file import NewFile
     from forge.ml.checkpoint.manifest import Entry
 
-__all__ = ["InFile", "Raw", "as_tensor", "map_tensors", "raw_of", "read_tensors", "total_bytes", "write_tensors"]
+__all__ = [
+    "InFile",
+    "Portions",
+    "Raw",
+    "as_tensor",
+    "map_tensors",
+    "raw_of",
+    "read_tensors",
+    "total_bytes",
+    "write_tensors",
+]
 
 _WIDTHS: Final = {
     "BOOL": 1,
@@ -87,8 +97,14 @@ class InFile(NamedTuple):
     size: int
 
 
+class Portions(NamedTuple):
+    """A tensor's bytes as tensors, one after another, each of which is made when the one before it is written."""
+
+    portions: Iterator[torch.Tensor]
+
+
 def write_tensors(
-    file: NewFile, tensors: Mapping[str, torch.Tensor | Raw | InFile], metadata: Mapping[str, str]
+    file: NewFile, tensors: Mapping[str, torch.Tensor | Raw | InFile | Portions], metadata: Mapping[str, str]
 ) -> None:
     """Write a safetensors file: its header, then each tensor's bytes from where they are."""
     layout = {name: _layout(name, tensor) for name, tensor in tensors.items()}
@@ -96,15 +112,22 @@ def write_tensors(
     order = sorted(layout, key=lambda name: (-_WIDTHS[layout[name][0]], name))
     file.write(_header(layout, order, metadata))
     for name in order:
-        found = tensors[name]
-        data = found if isinstance(found, InFile) else raw_of(found).data
-        size = data.size if isinstance(data, InFile) else len(data)
+        size = _write(file, tensors[name])
         if size != _size(*layout[name]):
             raise CheckpointError(f"the tensor {name} has {size:,} bytes in place of {_size(*layout[name]):,}")
-        if isinstance(data, InFile):
-            file.copy(*data)
-        else:
-            file.write(data)
+
+
+def _write(file: NewFile, tensor: torch.Tensor | Raw | InFile | Portions) -> int:
+    """Write the bytes of a tensor, and return how many they were."""
+    if isinstance(tensor, InFile):
+        file.copy(*tensor)
+        return tensor.size
+    size = 0
+    for portion in tensor.portions if isinstance(tensor, Portions) else (tensor,):
+        data = raw_of(portion).data
+        file.write(data)
+        size += len(data)
+    return size
 
 
 def total_bytes(tensors: Mapping[str, torch.Tensor | Raw]) -> int:

@@ -25,7 +25,7 @@ from forge.ml.models.decoder import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
     from transformers import PretrainedConfig
@@ -246,28 +246,50 @@ def _renamed(name: str, stored: Stored) -> dict[str, Stored]:
 
 
 def _turned(name: str, stored: Stored) -> dict[str, Stored]:
-    return {name: _made(name, stored, stored.shape[::-1], lambda: _transposed(stored.read()))}
+    return {name: _transposed(replace(stored, name=name))}
 
 
 def _third(name: str, stored: Stored, place: int) -> Stored:
     """The queries, the keys or the values of a projection that has all three."""
     *before, last = stored.shape
+    width, part = last // 3, stored.part
+    first = place * width
 
     def read() -> Tensor:
-        return _transposed(stored.read()).chunk(3)[place].clone()
+        return stored.read()[..., first : first + width].clone()
 
-    return _made(name, stored, (last // 3, *before), read)
+    own = replace(stored, name=name).read_by(
+        read,
+        None if part is None else lambda places: part([*places[:-1], places[-1] + first]),
+        shape=(*before, width),
+    )
+    return _transposed(own)
 
 
 def _together(name: str, parts: list[Stored]) -> Stored:
-    rows = sum(part.shape[0] for part in parts)
-    shape = (*parts[0].shape[1:], rows)
-    return _made(name, parts[0], shape, lambda: _transposed(torch.cat([part.read() for part in parts])))
+    lengths = [part.shape[0] for part in parts]
+    begins = [sum(lengths[:number]) for number in range(len(parts))]
+
+    def part(places: Sequence[Tensor]) -> Tensor:
+        own = [places[0] - begin for begin in begins]
+        inside = [rows[(rows >= 0) & (rows < length)] for rows, length in zip(own, lengths, strict=True)]
+        return torch.cat([one.part([rows, *places[1:]]) for rows, one in zip(inside, parts, strict=True) if one.part])
+
+    whole = replace(parts[0], name=name).read_by(
+        lambda: torch.cat([one.read() for one in parts]),
+        part if all(one.part is not None for one in parts) else None,
+        shape=(sum(lengths), *parts[0].shape[1:]),
+    )
+    return _transposed(whole)
 
 
-def _made(name: str, like: Stored, shape: tuple[int, ...], read: Callable[[], Tensor]) -> Stored:
-    return replace(like, name=name, shape=shape, read=read)
-
-
-def _transposed(tensor: Tensor) -> Tensor:
-    return tensor.t().contiguous() if tensor.ndim > 1 else tensor
+def _transposed(stored: Stored) -> Stored:
+    if len(stored.shape) == 1:
+        return stored
+    part = stored.part
+    turned = stored.read_by(
+        lambda: stored.read().t().contiguous(),
+        None if part is None else lambda places: part(places[::-1]).t().contiguous(),
+        shape=stored.shape[::-1],
+    )
+    return replace(turned, scattered=True)

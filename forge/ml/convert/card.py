@@ -6,11 +6,11 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from forge import __version__
 from forge.base.errors import ForgeError
 from forge.base.files import read_bounded
 
@@ -89,7 +89,7 @@ def _training(facts: CardFacts) -> Iterator[str]:
         "tokens": _counted(facts.facts.get("tokens")),
         facts.score[0] if facts.score else "score": f"{facts.score[1]:.4f}" if facts.score else None,
         "last training loss": _last_loss(facts.run_folder),
-        "forge": version("forge"),
+        "forge": __version__,
     }
     known = {name: value for name, value in rows.items() if value is not None}
     yield from ["## Training", "", "| fact | value |", "|---|---|"]

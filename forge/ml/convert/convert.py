@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -31,7 +31,6 @@ from forge.ml.models.decoder.modeling import DecoderForCausalLM
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from forge.ml.convert.source import SourceModel
@@ -170,11 +169,7 @@ def narrowed(stored: Stored, dtype: str) -> Stored:
     wanted = getattr(torch, dtype)
     if not stored.dtype.is_floating_point or stored.dtype == wanted:
         return stored
-
-    def read() -> Tensor:
-        return stored.read().to(wanted)
-
-    return replace(stored, dtype=wanted, read=read)
+    return stored.made(lambda tensor: tensor.to(wanted), wanted)
 
 
 def _refuse_same(folder: str, target: str) -> None:

@@ -85,7 +85,7 @@ def exported(
     with open_source(origin) as source:
         made = renamed(source, None) if adapter is None else _with_adapter(source, adapter)
         made.files |= dict(carried_files(source.folder, tokenizer=False))
-        tokenizer = pretrained(what.folder, chat_template=template)
+        tokenizer = pretrained(_texts(what.folder, origin), chat_template=template)
         counted_tokens(what.folder, tokenizer, _rows(made))
         made.tokenizer = tokenizer
         made.files |= tokenizer_files(tokenizer)
@@ -95,6 +95,12 @@ def exported(
         made = finished(made)
         made.files["README.md"] = card(_facts(what, made, adapter, origin, name, tokenizer)).encode()
         yield made
+
+
+def _texts(folder: str, origin: str) -> str:
+    """The folder with the tokenizer: that of an adapter may have none, which is then its base model's."""
+    own = any(os.path.isfile(os.path.join(folder, name)) for name in ("tokenizer.json", "tokenizer_config.json"))
+    return folder if own or not holds_adapter(folder) else origin
 
 
 def _of_run(found: Checkpoint) -> Chosen:

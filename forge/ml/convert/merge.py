@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -19,7 +19,7 @@ from forge.ml.checkpoint.tensors import as_tensor, read_tensors
 from forge.ml.models.adapter_folder import ADAPTER_WEIGHTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor, nn
     from transformers import PreTrainedModel
@@ -132,10 +132,7 @@ def _replaced(stored: Stored, tensor: Tensor) -> Stored:
     if tuple(tensor.shape[1:]) != stored.shape[1:] or len(tensor) < stored.shape[0]:
         raise ModelError(f"the adapter's {stored.name} is {tuple(tensor.shape)}, and the base model's {stored.shape}")
 
-    def read() -> Tensor:
-        return tensor.to(stored.dtype)
-
-    return replace(stored, shape=tuple(tensor.shape), read=read)
+    return stored.read_by(lambda: tensor.to(stored.dtype), shape=tuple(tensor.shape))
 
 
 def _adapted(stored: Stored, adapter: Adapter, module: str, layer: nn.Module) -> Stored:
@@ -153,13 +150,30 @@ def _adapted(stored: Stored, adapter: Adapter, module: str, layer: nn.Module) ->
         )
     scale = _scale(adapter.config, module, parts["lora_A"].shape[0])
 
-    def read() -> Tensor:
-        weight = stored.read()
+    def changed(weight: Tensor, own: Mapping[str, Tensor]) -> Tensor:
         wide = weight.float().t() if turned else weight.float()
-        new = _with_low_rank(wide, parts, scale)
+        new = _with_low_rank(wide, own, scale)
         return (new.t() if turned else new).to(weight.dtype).contiguous()
 
-    return replace(stored, read=read)
+    def part(places: Sequence[Tensor]) -> Tensor:
+        rows, columns = places
+        assert stored.part is not None  # noqa: S101 - for the type checker: it is asked for only where it is there
+        whole = stored.part([rows, torch.arange(stored.shape[1])])
+        return changed(whole, _of_rows(parts, rows, turned=turned))[:, columns]
+
+    # The lengths that DoRA brings its rows to are not those of the turned ones.
+    whole_only = stored.part is None or (turned and "lora_magnitude_vector" in parts)
+    return stored.read_by(lambda: changed(stored.read(), parts), None if whole_only else part)
+
+
+def _of_rows(parts: Mapping[str, Tensor], rows: Tensor, *, turned: bool) -> dict[str, Tensor]:
+    """What of an adapter changes some rows of the stored tensor."""
+    if turned:
+        return {**parts, "lora_A": parts["lora_A"][:, rows]}
+    kept = {"lora_B": parts["lora_B"][rows]}
+    if "lora_magnitude_vector" in parts:
+        kept["lora_magnitude_vector"] = parts["lora_magnitude_vector"].flatten()[rows]
+    return {**parts, **kept}
 
 
 def _with_low_rank(weight: Tensor, parts: Mapping[str, Tensor], scale: float) -> Tensor:

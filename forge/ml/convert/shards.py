@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import torch
 
 from forge.base.errors import CheckpointError, ModelError
-from forge.ml.checkpoint.tensors import InFile, write_tensors
+from forge.ml.checkpoint.tensors import InFile, Portions, write_tensors
 from forge.ml.models.stored import FileReader
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ __all__ = ["SHARD", "planned_shards", "size_of", "write_shards"]
 SHARD: Final = 5_000_000_000
 """How large a file is made at most, unless the user says otherwise."""
 _AT_A_TIME: Final = 2
+_PORTION: Final = 1 << 20
+"""The bytes that are read, changed and written at a time: what stays near a processor meanwhile."""
+_SHARE: Final = 8
+"""At most such a part of a file is in memory of what is read at a time."""
 _INDEX: Final = "model.safetensors.index.json"
 
 
@@ -64,7 +68,8 @@ def write_shards(
 
     def write(file: str) -> None:
         with folder.file(file) as new:
-            write_tensors(new, _Lazy({name: tensors[name] for name in shards[file]}, advance, stop), {"format": "pt"})
+            here = {name: tensors[name] for name in shards[file]}
+            write_tensors(new, _Lazy(here, limit // _SHARE, advance, stop), {"format": "pt"})
 
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         writing = [pool.submit(write, file) for file in shards]
@@ -89,14 +94,15 @@ def _index(tensors: Mapping[str, Stored], shards: Mapping[str, list[str]]) -> by
 
 
 @final
-class _Lazy(Mapping[str, "Tensor | InFile"]):
-    """The tensors of one file: described at once, and each read when it is asked for, unless all is to ``stop``.
+class _Lazy(Mapping[str, "Portions | InFile"]):
+    """The tensors of one file: described at once, and read in portions when they are asked for, unless all is to ``stop``.
 
     Of those that are as another file has them it is said where they are there.
     """
 
-    def __init__(self, stored: Mapping[str, Stored], advance: Callable[[int], None], stop: Event) -> None:
+    def __init__(self, stored: Mapping[str, Stored], most: int, advance: Callable[[int], None], stop: Event) -> None:
         self._stored = stored
+        self._most = most
         self._advance = advance
         self._stop = stop
 
@@ -112,11 +118,19 @@ class _Lazy(Mapping[str, "Tensor | InFile"]):
             name: torch.empty(stored.shape, dtype=stored.dtype, device="meta") for name, stored in self._stored.items()
         }.items()
 
-    def __getitem__(self, name: str) -> Tensor | InFile:
+    def __getitem__(self, name: str) -> Portions | InFile:
+        stored = self._stored[name]
+        if isinstance(stored.read, FileReader) and stored.read.in_a_row:
+            self._go_on(size_of(stored))
+            return InFile(stored.read.handle, stored.read.place.start, size_of(stored))
+        return Portions(self._portions(stored))
+
+    def _portions(self, stored: Stored) -> Iterator[Tensor]:
+        for portion in stored.portions(self._most if stored.scattered else min(_PORTION, self._most)):
+            self._go_on(portion.nbytes)
+            yield portion
+
+    def _go_on(self, size: int) -> None:
         if self._stop.is_set():
             raise ModelError("the conversion was stopped")
-        stored = self._stored[name]
-        self._advance(size_of(stored))
-        if isinstance(stored.read, FileReader) and stored.read.in_a_row:
-            return InFile(stored.read.handle, stored.read.place.start, size_of(stored))
-        return stored.read()
+        self._advance(size)

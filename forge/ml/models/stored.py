@@ -7,9 +7,10 @@ model and one tensor, and a file that changes or shrinks meanwhile is an error i
 from __future__ import annotations
 
 import json
+import math
 import os
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape, glob
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
@@ -61,6 +62,37 @@ class Stored:
     read: Callable[[], Tensor]
     part: Callable[[Sequence[Tensor]], Tensor] | None = None
     """Reads what is at some places in each dimension, and nothing else; None where it has to be read whole."""
+    scattered: bool = False
+    """Whether a row of it lies in many places of its file, so that it takes long to read by few rows at a time."""
+
+    def read_by(
+        self,
+        read: Callable[[], Tensor],
+        part: Callable[[Sequence[Tensor]], Tensor] | None = None,
+        *,
+        shape: tuple[int, ...] | None = None,
+    ) -> Stored:
+        """The tensor as something else reads it, whole and in parts."""
+        return replace(self, shape=self.shape if shape is None else shape, read=read, part=part)
+
+    def made(self, change: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Stored:
+        """What ``change`` makes of it, which changes each number for itself."""
+        part = self.part
+        changed = self.read_by(
+            lambda: change(self.read()), None if part is None else lambda places: change(part(places))
+        )
+        return replace(changed, dtype=dtype)
+
+    def portions(self, most: int) -> Iterator[Tensor]:
+        """Its rows in their order, of about so many bytes at a time; all at once where it has to be read whole."""
+        size = math.prod(self.shape) * self.dtype.itemsize
+        if self.part is None or size <= most or not self.shape:
+            yield self.read()
+            return
+        rows = max(1, self.shape[0] * most // size)
+        columns = [torch.arange(length) for length in self.shape[1:]]
+        for first in range(0, self.shape[0], rows):
+            yield self.part([torch.arange(first, min(first + rows, self.shape[0])), *columns])
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,3 +79,6 @@ def test_gpt2_s_matrices_turn_there_and_back(model_folder: Callable[..., Path]) 
         back = assembly.as_known(found.config, parts)
         assert back.keys() == found.tensors.keys()
         assert all(torch.equal(back[name].read(), one.read()) for name, one in found.tensors.items())
+        for one in (*parts.values(), *back.values()):
+            assert one.part is not None
+            assert torch.equal(torch.cat(list(one.portions(200))), one.read())

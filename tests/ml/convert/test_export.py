@@ -234,6 +234,11 @@ def test_an_adapter_is_merged_into_its_base_model(
         _exported(export.chosen(str(adapter)), tmp_path / "other")
     other = _exported(export.chosen(str(adapter)), tmp_path / "other", base=str(moved))
     assert all(torch.equal(after[name], tensor) for name, tensor in tensors_of(other).items())
+    # One that somebody else has trained comes without a tokenizer.
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (adapter / name).unlink()
+    bare = _exported(export.chosen(str(adapter)), tmp_path / "bare", base=str(moved))
+    assert (bare / "tokenizer.json").read_text() == (other / "tokenizer.json").read_text()
     with pytest.raises(ModelError, match="is a whole model and no adapter"):
         _exported(export.Chosen(str(moved)), tmp_path / "third", base=str(moved))
 

@@ -64,7 +64,10 @@ def _merged(base: Path, folder: Path) -> dict[str, Any]:
     with source.open_source(str(base)) as opened:
         model = source.empty_model(opened.config)
         found = merge.merged(model, opened.tensors, merge.read_adapter(str(folder)))
-        return {name: stored.read() for name, stored in found.items()}
+        tensors = {name: stored.read() for name, stored in found.items()}
+        for name, stored in found.items():
+            assert torch.allclose(torch.cat(list(stored.portions(300))), tensors[name], atol=1e-6), name
+        return tensors
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out:UserWarning", "ignore:Setting `save_embedding_layers`:UserWarning")

@@ -24,3 +24,15 @@ def test_a_bias_grows_too_and_a_table_that_is_large_enough_stays() -> None:
     bias = stored.Stored("b", "file", (2,), torch.bfloat16, lambda: torch.tensor([1.0, 3.0]).bfloat16())
     assert rows.grown(bias, 3, [tokens.NewRow("a", 2, None)], known=2).read().tolist() == [1, 3, 2]
     assert rows.grown(bias, 1, [], known=2).shape == (2,)
+
+
+def test_what_is_read_in_portions_is_the_same() -> None:
+    table = torch.randn(7, 3, generator=torch.Generator().manual_seed(1))
+    given = stored.Stored("w", "file", (7, 3), torch.float32, lambda: table, lambda at: table[at[0]][:, at[1]])
+    new = [tokens.NewRow("a", 2, None), tokens.NewRow("b", 8, (0, 4)), tokens.NewRow("c", 9, ())]
+    grown = rows.grown(given, 11, new, known=6)
+    whole = grown.read()
+    assert torch.equal(torch.cat(list(grown.portions(24))), whole)
+    assert torch.allclose(whole[[2, 7, 10]], table[:6].mean(0).expand(3, 3))
+    assert torch.equal(whole[8], table[[0, 4]].mean(0))
+    assert torch.equal(grown.part([torch.tensor([1, 8]), torch.tensor([2])]), whole[[1, 8]][:, [2]])

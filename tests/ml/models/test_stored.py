@@ -205,3 +205,21 @@ def test_what_lies_turned_in_its_file_is_read_whole(tmp_path: Path) -> None:
     torch.save({"turned": torch.randn(6, 8).t()}, tmp_path / "pytorch_model.bin")
     with stored.open_weights(str(tmp_path)) as weights:
         assert weights.parts[0]["turned"].part is None
+
+
+def test_a_tensor_comes_in_portions_of_whole_rows(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(60.0).reshape(10, 6), "one": torch.tensor(3.0), "row": torch.arange(100.0)[None]}
+    safetensors.save_file(tensors, tmp_path / MODEL)
+    with stored.open_weights(str(tmp_path)) as weights:
+        for name, most, shapes in (
+            *(("a", 72, [(3, 6)] * 3 + [(1, 6)]), ("a", 5, [(1, 6)] * 10), ("a", 1000, [(10, 6)])),
+            *(("one", 1, [()]), ("row", 8, [(1, 100)])),
+        ):
+            found = list(weights.parts[0][name].portions(most))
+            assert [tuple(one.shape) for one in found] == shapes
+            assert torch.equal(torch.cat(found) if shapes[0] else found[0], tensors[name])
+        halves = weights.parts[0]["a"].made(lambda tensor: (tensor / 2).half(), torch.float16)
+        assert torch.equal(torch.cat(list(halves.portions(60))), (tensors["a"] / 2).half())
+        assert torch.equal(halves.read(), (tensors["a"] / 2).half())
+        whole = weights.parts[0]["a"].read_by(lambda: torch.ones(2, 2), shape=(2, 2))
+        assert [one.tolist() for one in whole.portions(1)] == [[[1, 1], [1, 1]]]
