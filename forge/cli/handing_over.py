@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from forge.launch.supervise import Detached
     from forge.launch.topology import Topology
 
-__all__ = ["HandingOver", "begun_again", "hand_over", "is_ready", "start_run"]
+__all__ = ["HandingOver", "begun_again", "built_topology", "hand_over", "is_ready", "start_run"]
 
 _LARGEST: Final = 1 << 20  # what a cluster takes as one config
 
@@ -44,6 +44,23 @@ def hand_over(
     if topology.kind == "slurm":
         return _by_slurm(output, planned, topology, how)
     return _on_kubernetes(output, planned, topology, how, past)
+
+
+def built_topology(config: ConfigHandle) -> Topology:
+    """Where the config's launch says that the run happens, by default on this machine; UsageError when it cannot be."""
+    from forge.launch.topology import Topology
+
+    if "launch" not in config.composed.tree:
+        return Topology()
+    try:
+        found = config.build("launch")
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"launch: {error}", hint="`forge show` has what it comes to, `forge why launch.KEY` where it is written"
+        ) from error
+    if not isinstance(found, Topology):
+        raise UsageError("launch is no topology", hint="choose one: launch=local, ssh, slurm, k8s_pytorchjob ...")
+    return found
 
 
 def begun_again(planned: PlannedRun, topology: Topology) -> PlannedRun:

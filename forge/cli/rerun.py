@@ -87,7 +87,7 @@ def ended_job(name: str, find: Callable[[], KnownJob]) -> KnownJob:
 
     view = ask_cluster(job)
     job = as_now(job)
-    if not job.over:
+    if not job.over and not view.over:
         raise UsageError(f"{job.id} is {job.how}: {view.state}", hint=f"stop it first: forge control stop {job.id}")
     return job
 
@@ -112,14 +112,13 @@ def frozen_run(job: KnownJob) -> Iterator[str]:
 
 def _topology(run_folder: str, config: ConfigHandle, more: Sequence[str]) -> Topology | None:
     """Where the run was handed to, or where it is to be handed to now."""
+    from forge.cli.handing_over import built_topology
     from forge.launch.run_folder import read_topology
-    from forge.launch.topology import Topology
 
     before = read_topology(run_folder)
     if before is None or not any(_key(one).partition(".")[0] == "launch" for one in more):
         return before
-    found = config.build("launch")
-    return found if isinstance(found, Topology) else before
+    return built_topology(config)
 
 
 def _change(config: ConfigHandle, typed: str) -> str | tuple[str, str]:

@@ -154,13 +154,14 @@ def _key_of(change: str | tuple[str, str]) -> str:
 
 def _topology(context: Context, config: ConfigHandle) -> Topology:
     """Where the runs happen: on this machine, or as an array of jobs of Slurm."""
-    from forge.launch.topology import Topology
+    from forge.cli.handing_over import built_topology
 
-    topology = config.build("launch") if "launch" in config.composed.tree else Topology()
+    topology = built_topology(config)
     options = context.options
-    if not isinstance(topology, Topology) or topology.kind not in {"local", "slurm"}:
-        kind = getattr(topology, "kind", "something else")
-        raise UsageError(f"a sweep runs on this machine or by Slurm, and launch is {kind}", hint="leave out launch=...")
+    if topology.kind not in {"local", "slurm"}:
+        raise UsageError(
+            f"a sweep runs on this machine or by Slurm, and launch is {topology.kind}", hint="leave out launch=..."
+        )
     idle = {"-d": options.devices, "--nproc": options.nproc, "--keep-going": options.keep_going}
     if topology.kind == "slurm" and (given := [name for name, there in idle.items() if there]):
         raise UsageError(f"{given[0]} means nothing to a sweep with launch=slurm, whose jobs all run by themselves")

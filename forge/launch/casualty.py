@@ -132,7 +132,11 @@ def _elsewhere(ranks: Sequence[RankFacts]) -> Verdict | None:
         return Verdict(_numbers(ranks), f"{_hang(ranks)}{_doing(ranks[0])}") if ranks else None
     least = min(one.waits for one in ranks)
     idle = [one for one in ranks if one.waits == least]
-    if len(idle) < len(ranks):
+    # Nobody can wait for one who is further and may wait as well: in its backward pass, say, for what the others are to send.
+    further = least > 0 and min((one.step, one.marks) for one in idle) > max(
+        ((one.step, one.marks) for one in ranks if one not in idle), default=(0, 0)
+    )
+    if len(idle) < len(ranks) and not further:
         behind = [one for one in idle if (one.step, one.marks) == min((two.step, two.marks) for two in idle)]
         found = idle if least == 0 else behind
         return Verdict(_numbers(found), f"{_hang(found)}{_doing(found[0])}, and the others wait for it")

@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 _RUNS: Final = "Running"
+_FORGOTTEN: Final = "forgotten by Slurm"
 _GONE: Final = 180.0  # seconds in which the cluster has deleted what it was told to: pods have a grace of two minutes
 _LOOK: Final = 0.5
 _FINISHED: Final = ("Complete", "Succeeded")
@@ -52,11 +53,16 @@ _ABORTED: Final = 130
 
 
 class ClusterView(NamedTuple):
-    """How a cluster says that a job is; ``code`` is its exit code once it has ended, and None before."""
+    """How a cluster says that a job is; ``code`` is its exit code once it has ended, and None before, or where nobody knows it any more."""
 
     state: str
     code: int | None
     pods: list[PodState]
+
+    @property
+    def over(self) -> bool:
+        """Whether it does not run any more, and never will."""
+        return self.code is not None or self.state == _FORGOTTEN
 
 
 def cluster_of(topology: Topology, documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -169,7 +175,7 @@ def _place(document: Mapping[str, Any]) -> dict[str, str]:
 def _view(cluster: Mapping[str, Any]) -> ClusterView:
     if cluster["kind"] == "slurm":
         found = job_state(str(cluster["job"]))
-        return ClusterView(found.state.lower() or "forgotten by Slurm", found.code if found.over else None, [])
+        return ClusterView(found.state.lower() or _FORGOTTEN, found.code if found.over else None, [])
     document = cluster["objects"][-1]
     condition, running = job_condition(document), pods(document)
     if condition is None:

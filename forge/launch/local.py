@@ -149,6 +149,7 @@ def _among_several(
     least, _, most = flags["nnodes"].partition(":")
     if not all(part.isdecimal() and int(part) for part in (least, most or least)):
         raise UsageError(f"--nnodes is a number of nodes, or least:most, not {flags['nnodes']!r}")
+    _check_number(flags, int(most or least))
     where = flags.get("rdzv-endpoint") or topology.rdzv_endpoint or flags.get("master-addr")
     if not where:
         raise UsageError(
@@ -162,6 +163,15 @@ def _among_several(
     # Nodes that come and go have no roll call, and other backends have a host of their own.
     fixed = backend in {"c10d", "static"} and most in {"", least} and not alone
     return flags, meeting._replace(nodes=int(least)) if fixed else None
+
+
+def _check_number(flags: Mapping[str, str], nodes: int) -> None:
+    number = _own_number(flags)
+    if number is not None and number >= nodes:
+        raise UsageError(
+            f"there is no node {number} among {nodes}: they are counted from 0",
+            hint=f"set NODE_RANK, or -- --node-rank, to a number from 0 to {nodes - 1}",
+        )
 
 
 def _nodes(topology: Topology) -> str:

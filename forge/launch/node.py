@@ -79,6 +79,7 @@ class Keeper:
         self._root: Identity | None = None
         self._watchdog: Watchdog | None = None
         self._asked: float | None = None
+        self._unbegun = False  # it was asked to stop before there was anything to save
 
     def listen(self) -> None:
         """Take over the signals; SIGHUP stays ignored where somebody has asked for that, as nohup does, and no leash may be cut."""
@@ -105,9 +106,10 @@ class Keeper:
             code = process.wait()
         self._watchdog.stop()
         self._clear_up()
-        if self.aborted:
-            self._tell_aborted()
-            return _ABORTED
+        if self.aborted or self._unbegun:
+            code, reason = (_ABORTED, "aborted") if self.aborted else (_STOPPED, "stopped before it began")
+            self._tell(code, reason)
+            return code
         after = ending_of(self.folder)
         if after is not None and after != before:
             return after.code
@@ -115,10 +117,10 @@ class Keeper:
             return _FAILED  # torchrun may have been ended, too
         return code if code >= 0 else _SIGNALS - code
 
-    def _tell_aborted(self) -> None:
-        """Ranks that were ended could not write down how."""
+    def _tell(self, code: int, reason: str) -> None:
+        """Ranks that were ended, or never were, could not write down how."""
         with contextlib.suppress(FileError):
-            ending = json.dumps({"code": _ABORTED, "reason": "aborted"})
+            ending = json.dumps({"code": code, "reason": reason})
             write_atomic(os.path.join(self.folder, ENDING_FILE), ending + "\n", durable=False)
 
     def _clear_up(self) -> None:
@@ -151,6 +153,12 @@ class Keeper:
             ask_to_stop(self.folder)
         except FileError as error:
             _say(f"the run cannot be asked to stop: {error.what}; Ctrl-C again ends it at once")
+            return
+        if self._watchdog is not None and self._root is not None and not self._watchdog.begun:
+            # Nobody would hear that: torchrun waits for other nodes, for minutes.
+            self._unbegun = True
+            _say("stopping: no rank has begun, so there is nothing to save")
+            end_family(self._root, self.grace)
             return
         _say("stopping: the run is saved after its step; Ctrl-C again ends it at once")
 

@@ -69,6 +69,7 @@ def surroundings(environment: Mapping[str, str], decided: Collection[str] = ()) 
 
     What is ``decided`` elsewhere they are not asked for.
     """
+    _refuse_rank(environment)
     facts: dict[str, Stated] = {}
     for name, fact in _said(environment):
         if name in decided:
@@ -81,6 +82,21 @@ def surroundings(environment: Mapping[str, str], decided: Collection[str] = ()) 
                 hint=f"unset one of them, or say it yourself: -- --{name} VALUE",
             )
     return Surroundings(facts)
+
+
+def _refuse_rank(environment: Mapping[str, str]) -> None:
+    """UsageError where each of several processes that something has started would start all of them."""
+    if local := environment.get("LOCAL_RANK", "").strip():
+        raise UsageError(
+            f"LOCAL_RANK={local}: this is one process of several that torchrun, or the like, has started",
+            hint="start forge once on each machine, without it: forge starts the processes itself",
+        )
+    tasks = re.match(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    if tasks and int(tasks.group()) > 1:
+        raise UsageError(
+            f"srun has started {tasks.group()} tasks on a node, and each of them would start the whole run",
+            hint="srun --ntasks-per-node=1 ...: forge starts the processes itself, see launch.nproc_per_node",
+        )
 
 
 def _said(environment: Mapping[str, str]) -> Iterator[tuple[str, Stated]]:

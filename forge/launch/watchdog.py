@@ -21,6 +21,7 @@ from forge.base.errors import ForgeError
 from forge.base.files import remove_tree, write_temporary
 from forge.control.heartbeat import HEARTBEATS, read_beats, stack_file
 from forge.control.processes import end_family, family, identity, is_alive
+from forge.launch.agent import last_words
 from forge.launch.casualty import judge
 from forge.launch.told import nodes_told, torchrun_told
 from forge.launch.watchdog_nodes import Neighbours, casualty_report
@@ -62,7 +63,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._neighbours = Neighbours(run_folder)
         self._awake = 0.0
-        self.failed = False  # whether the run has ended by a rank that died or hung
+        self._last = ""
         self._unmet = ""  # what is said when no rank begins
 
     def _made(self, run_folder: str) -> str:
@@ -87,6 +88,16 @@ class Watchdog:
         if self._folder:
             self._thread.start()
 
+    @property
+    def failed(self) -> bool:
+        """Whether the run has ended by a rank that died or hung."""
+        return bool(self._last)
+
+    @property
+    def begun(self) -> bool:
+        """Whether ranks have started, as far as that can be told."""
+        return not self._folder or bool(read_beats(self._folder))
+
     def hush(self) -> None:
         """The ranks are being ended on purpose: nothing that becomes of them is worth a word."""
         self._silent = True
@@ -100,6 +111,9 @@ class Watchdog:
             self._thread.join()
         for rank in self._ranks.values():
             rank.close()
+        # One line at the end; where there is no page, what torchrun itself gave up for.
+        if last := self._last or ("" if self._silent else last_words(self._folder)):
+            self._say(last)
         with contextlib.suppress(ForgeError):
             remove_tree(self._folder)
 
@@ -218,7 +232,7 @@ class Watchdog:
         try:
             report = casualty_report(self._neighbours, facts, dumps, attempts_left=attempts_left)
             verdict = report.verdict
-            self.failed = not attempts_left
+            self._last = "" if attempts_left else report.line
             self._say(report.text)
         except ForgeError as error:
             self._say(f"casualty: {verdict}; the report cannot be written: {error}")

@@ -9,12 +9,13 @@ import pytest
 
 import forge
 from forge.base.errors import UsageError
-from forge.cli.rerun import rerun
+from forge.cli.rerun import ended_job, frozen_run, rerun
 from forge.control.known import job_of_run
 from forge.control.processes import identity
 from forge.control.record import change_record
 from forge.control.register import register
 from forge.launch.run_folder import write_topology
+from forge.launch.slurm_jobs import JobState
 from forge.launch.topology import Topology
 
 if TYPE_CHECKING:
@@ -101,3 +102,18 @@ def test_what_cannot_start_again_is_told(made: Make) -> None:
     change_record(job.id, ended="", code=None, process=identity(os.getpid()))
     with pytest.raises(UsageError, match="is running"):
         rerun(job_of_run(job.record.run), [], resumes=False)
+
+
+def test_a_job_that_a_cluster_still_has_does_not_start_again(made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = made()
+    change_record(job.id, ended="", code=None, cluster={"kind": "slurm", "job": "7"})
+    for state, says in (("RUNNING", "is on Slurm, job 7: running"), ("PENDING", "job 7: pending")):
+        monkeypatch.setattr("forge.launch.cluster_jobs.job_state", lambda _, state=state: JobState(state))
+        with pytest.raises(UsageError, match=says):
+            ended_job(job.id, lambda: job)
+    monkeypatch.setattr("forge.launch.cluster_jobs.job_state", lambda _: JobState(""))
+    assert ended_job(job.id, lambda: job).id == job.id  # nobody knows it any more
+    monkeypatch.setattr("forge.launch.cluster_jobs.job_state", lambda _: JobState("FAILED", 1))
+    assert ended_job(job.id, lambda: job).state == "failed"
+    with frozen_run(job) as folder:
+        assert folder == job.record.run

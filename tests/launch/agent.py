@@ -1,6 +1,6 @@
 """In place of torchrun, as far as it matters to what looks after it: it starts ranks in sessions of their own, and ends with them.
 
-Two of them, or as many as torchrun's flags say, of which nothing else is looked at.
+Two of them, or as many as torchrun is told, of which nothing else is looked at.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ def main() -> int:
     """Run the command as the ranks of a node; 1 when one of them fails, which ends the others."""
     words = sys.argv[1:]
     flags: dict[str, str] = {}
-    while words[0].startswith("--"):
+    while words[0].startswith("--"):  # what follows is the module of the ranks
         name, value, *words = words
         flags[name] = value
-    count = int(flags.get("--nproc-per-node", "2"))
+    count = int(flags.get("--nproc-per-node") or os.environ.get("PET_NPROC_PER_NODE", "2"))
     first = int(os.environ.get("FIRST_RANK", count * int(os.environ.get("SLURM_NODEID", "0"))))
     world = str(count * int(flags.get("--nnodes", "1")))
     ranks = [

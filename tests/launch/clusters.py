@@ -81,30 +81,49 @@ def _missing(programs: Sequence[str]) -> str:
     return "" if alone.returncode == 0 else "it takes the right to make network namespaces"
 
 
-def make_training(folder: Path) -> Path:
-    """A project whose config ``run`` trains a tiny model with dropout for a few steps, and can be held up after three of them."""
-    project = small_run.make_project(folder)
-    hold = f"callback:\n  hold: {{_target_: hold.Hold, step: null, folder: {folder}}}\n"
-    config = small_run.CONFIG.replace("  - /trainer: default\n", "  - /launch: local\n  - /trainer: default\n")
-    changed = config.replace("FOLDER", str(folder)).replace("  max_steps: 50\n", f"  max_steps: {STEPS}\n") + hold
-    assert changed.count("/launch: local") == 1
-    (project / "configs" / "run.yaml").write_text(changed)
-    (project / "project.yaml").write_text("name: small\nsource: src\n")
-    (project / "src").mkdir()
-    (project / "src" / "hold.py").write_text(HOLD)
-    forge.open(project).trust()
-    return project
+class Training:
+    """A project whose config ``run`` trains a tiny model with dropout for a few steps, and can be held up before one of them."""
 
+    def __init__(self, folder: Path) -> None:
+        self.project, self.output = small_run.make_project(folder / "small"), folder / "out"
+        self.held = self.project / "held"
+        hold = f"callback:\n  hold: {{_target_: hold.Hold, step: null, folder: {self.project}}}\n"
+        config = small_run.CONFIG.replace("  - /trainer: default\n", "  - /launch: local\n  - /trainer: default\n")
+        changed = config.replace("FOLDER", str(self.project)).replace("max_steps: 50\n", f"max_steps: {STEPS}\n") + hold
+        assert changed.count("/launch: local") == 1
+        (self.project / "configs" / "run.yaml").write_text(changed)
+        (self.project / "project.yaml").write_text("name: small\nsource: src\n")
+        (self.project / "src").mkdir()
+        (self.project / "src" / "hold.py").write_text(HOLD)
+        forge.open(self.project).trust()
 
-def forge_words(project: Path, *words: str) -> list[str]:
-    """The command line of forge that trains it so."""
-    return [sys.executable, "-m", "forge", "-p", str(project), "-t", "run", "train", *SMALL, *words]
+    def words(self, *words: str) -> list[str]:
+        """The command line of forge that trains it."""
+        line = [sys.executable, "-m", "forge", "-p", str(self.project), "-t", "run", "train", *SMALL]
+        return [*line, f"trainer.output_dir={self.output}", *words]
+
+    def go_on(self) -> None:
+        """Let it go on where it is held up."""
+        (self.project / "go").touch()
+
+    @property
+    def run(self) -> Path:
+        """Its only run folder."""
+        (found,) = (self.output / "runs").iterdir()
+        return found
+
+    def uninterrupted(self, ranks: int) -> dict[str, str]:
+        """What the same training leaves behind where nothing happens to it."""
+        output = self.project / "whole"
+        folder = small_run.freeze(self.project, "whole", *SMALL, f"trainer.output_dir={output}")
+        assert endings_of([folder], ranks) == [[0] * ranks]
+        return digests(output)
 
 
 def surroundings(**changes: str) -> dict[str, str]:
     """The environment of whoever starts something: torch with one thread, and forge from this checkout."""
     path = os.pathsep.join([str(ROOT), str(HERE)])
-    return variables(OMP_NUM_THREADS="1", PYTHONPATH=path, NO_COLOR="1", **changes)
+    return variables(**{"OMP_NUM_THREADS": "1", "PYTHONPATH": path, "NO_COLOR": "1", **changes})
 
 
 def endings_of(run_folders: Sequence[str], ranks: int) -> list[list[int]]:
@@ -118,14 +137,6 @@ def endings_of(run_folders: Sequence[str], ranks: int) -> list[list[int]]:
     )
     found: list[list[int]] = json.loads(done.stdout)
     return found
-
-
-def uninterrupted(project: Path, ranks: int) -> dict[str, str]:
-    """What the same training leaves behind where nothing happens to it."""
-    output = project / "whole"
-    folder = small_run.freeze(project, "whole", *SMALL, f"trainer.output_dir={output}")
-    assert endings_of([folder], ranks) == [[0] * ranks]
-    return digests(output)
 
 
 def digests(output: Path, step: int = STEPS) -> dict[str, str]:
@@ -157,8 +168,3 @@ def ended(process: subprocess.Popen[str], log: Path, seconds: float = 120) -> tu
     except subprocess.TimeoutExpired:
         pytest.fail(f"it does not end:\n{log.read_text()}")
     return code, log.read_text()
-
-
-def runs_of(output: Path) -> Sequence[Path]:
-    """The run folders below an output folder, the oldest first."""
-    return sorted((output / "runs").iterdir())

@@ -40,17 +40,22 @@ def run(tmp_path: Path) -> Path:
 def start(run: Path) -> Iterator[Start]:
     """Starts the ranks of a run below what looks after them; ``how`` is what becomes of them, ``flags`` are torchrun's.
 
-    Without flags something quicker takes torchrun's place.
+    Without flags something quicker takes torchrun's place: ``agent``.
     """
     begun: list[tuple[subprocess.Popen[str], Identity | None]] = []
 
     def begin(
-        *flags: str, how: str, options: tuple[str, ...] = (), module: str = "standin", **changes: str
+        *flags: str,
+        how: str,
+        options: tuple[str, ...] = (),
+        module: str = "standin",
+        agent: str = "agent",
+        **changes: str,
     ) -> subprocess.Popen[str]:
-        agent = [*TORCHRUN, *flags] if flags else [sys.executable, str(HERE / "agent.py")]
+        above = [*TORCHRUN, *flags] if flags else [sys.executable, str(HERE / f"{agent}.py")]
         ranks = ["-m", "forge.launch.rank", module, str(run)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "forge.launch.node", *options, str(run), *agent, *ranks],
+            [sys.executable, "-m", "forge.launch.node", *options, str(run), *above, *ranks],
             env={**os.environ, "OMP_NUM_THREADS": "1", "HOW": how, "PYTHONPATH": str(HERE), **changes},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -39,7 +39,32 @@ def ip(*words: str) -> str:
     return subprocess.run(command, check=True, timeout=30, capture_output=True, text=True, env=variables()).stdout
 
 
-class Network:
+class Made:
+    """What is made on this machine as it is entered, and removed as it is left."""
+
+    def up(self) -> None:
+        """Make it."""
+        raise NotImplementedError
+
+    def down(self) -> None:
+        """Remove it, with whatever runs there."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        """Make it, all or nothing."""
+        try:
+            self.up()
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove it."""
+        self.down()
+
+
+class Network(Made):
     """Hosts that are joined by a switch; ``away`` are on networks of their own, with addresses that the others have no way to.
 
     A folder stands for one network: who names the same folder again means the same hosts.
@@ -50,19 +75,6 @@ class Network:
         self.mark = "forge" + hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
         self.addresses = {name: f"{NETWORK}.{number}" for number, name in enumerate(names, 1)} | dict(away or {})
         self.switch = f"{self.mark}-switch"
-
-    def __enter__(self) -> Self:
-        """Make the hosts."""
-        try:
-            self.up()
-        except BaseException:
-            self.down()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove them, with whatever still runs there."""
-        self.down()
 
     def space(self, name: str) -> str:
         """The namespace of a host."""

@@ -11,12 +11,8 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from namespaces import Network
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from namespaces import Made, Network
 
 LOGIN = "login"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel", "sinfo")
@@ -57,7 +53,7 @@ NODE = "NodeName={name} NodeAddr={address} CPUs=4 RealMemory=8000\n"
 PARTITION = "PartitionName=main Nodes={nodes} Default=YES MaxTime=INFINITE State=UP\n"
 
 
-class Slurm:
+class Slurm(Made):
     """A cluster of hosts ``n1``, ``n2`` ..., and a host ``login`` from which jobs are submitted; a node is down after ``patience`` seconds."""
 
     def __init__(self, folder: Path, nodes: int = 2, patience: int = 300) -> None:
@@ -66,19 +62,6 @@ class Slurm:
         self.network = Network(folder / "hosts", [LOGIN, *self.nodes])
         self.patience = patience
         self.variables = {"SLURM_CONF": str(folder / "slurm.conf")}
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        try:
-            self.up()
-        except BaseException:
-            self.down()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End it."""
-        self.down()
 
     def up(self) -> None:
         """Start it, and wait until its nodes are idle."""

@@ -1,6 +1,7 @@
-"""A real sshd on loopback and a real ssh that reaches it, both with keys and settings of their own; nothing of the user's is read.
+"""A real sshd and a real ssh that reaches it, both with keys and settings of their own; nothing of the user's is read.
 
-`up` gives a folder with a program ``ssh``: put in front of PATH, it takes any name of a host to this machine.
+`settings` gives a folder with a program ``ssh``: put in front of PATH, it takes names of hosts to where their servers are. `up` starts one
+on loopback, to which any name leads.
 """
 
 from __future__ import annotations
@@ -12,8 +13,36 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+PORT = 22
+SERVER = """\
+Port {port}
+HostKey {folder}/host
+PidFile none
+AuthorizedKeysFile {folder}/user.pub
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+AcceptEnv FORGE_*
+"""
+CLIENT = """\
+Port {port}
+User {user}
+IdentityFile {folder}/user
+IdentitiesOnly yes
+StrictHostKeyChecking yes
+UserKnownHostsFile {folder}/known
+GlobalKnownHostsFile none
+LogLevel ERROR
+SendEnv FORGE_*
+"""
 
 
 def missing() -> str:
@@ -23,28 +52,30 @@ def missing() -> str:
     return f"{', '.join(gone)} of openssh not found" if gone else ""
 
 
-def up(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
-    """Start a server in a folder; it, and the folder of the program that reaches it."""
+def settings(folder: Path, places: Mapping[str, str], port: int = PORT) -> tuple[list[str], Path]:
+    """The command of a server, and the folder of the program that reaches it by these names at these addresses."""
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    port = _free_port()
-    (folder / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\nAuthorizedKeysFile {folder}/user.pub\n"
-        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
-        "AcceptEnv FORGE_*\n"
-    )
-    (folder / "ssh_config").write_text(
-        f"Host *\nHostName 127.0.0.1\nPort {port}\nUser {getpass.getuser()}\nIdentityFile {folder}/user\nIdentitiesOnly yes\n"
-        f"StrictHostKeyChecking no\nUserKnownHostsFile {folder}/known\nLogLevel ERROR\nSendEnv FORGE_*\n"
-    )
+    (folder / "known").write_text(f"* {(folder / 'host.pub').read_text()}")
+    (folder / "sshd_config").write_text(SERVER.format(folder=folder, port=port))
+    client = CLIENT.format(folder=folder, port=port, user=getpass.getuser())
+    hosts = "".join(f"Host {name}\nHostName {address}\n" for name, address in places.items())
+    (folder / "ssh_config").write_text(client + hosts)
     programs = folder / "bin"
     programs.mkdir()
     (programs / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/ssh_config "$@"\n')
     (programs / "ssh").chmod(0o755)
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where the server of a system would have made it
-    server = subprocess.Popen([str(SSHD), "-D", "-e", "-f", folder / "sshd_config"], stderr=subprocess.DEVNULL)
-    _await(port)
+    return [str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")], programs
+
+
+def up(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start a server in a folder; it, and the folder of the program that reaches it."""
+    port = _free_port()
+    command, programs = settings(folder, {"*": "127.0.0.1"}, port)
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    await_server("127.0.0.1", port)
     return server, programs
 
 
@@ -54,20 +85,21 @@ def down(server: subprocess.Popen[bytes]) -> None:
     server.wait(timeout=20)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _await(port: int) -> None:
+def await_server(address: str, port: int = PORT) -> None:
+    """Wait until a server answers."""
     end = time.monotonic() + 30
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            socket.create_connection((address, port), timeout=5).close()
         except OSError:
             if time.monotonic() > end:
                 raise
             time.sleep(0.05)
         else:
             return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.control.heartbeat import HEARTBEATS
-from forge.launch.agent import AGENT
+from forge.launch.agent import AGENT, last_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,14 +50,14 @@ def said(tmp_path: Path, what: str, *, watched: bool = True) -> tuple[int, str]:
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), HEARTBEATS: str(tmp_path) if watched else ""}
     command = [sys.executable, *AGENT[:-1], "fake_torchrun", what]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    return done.returncode, done.stderr
+    return done.returncode, done.stderr + last_words(str(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("what", "code", "words"),
     [
-        ("ranks", 1, "torchrun: rank 3 was the first to end: killed by SIGKILL\n"),
-        ("rendezvous", 1, "torchrun: LostError: nobody came\n"),
+        ("ranks", 1, "torchrun: rank 3 was the first to end: killed by SIGKILL; see logs/rank-3.log of the run folder"),
+        ("rendezvous", 1, "torchrun: LostError: nobody came"),
         ("0", 0, ""),
         ("2", 2, ""),
     ],

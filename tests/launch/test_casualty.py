@@ -47,6 +47,8 @@ def facts(rank: int = 0, **changes: object) -> RankFacts:
         ({"state": "D"}, 1, "a disk, a network folder"),
         ({"stack": OTHER, "marks": 25}, 1, "left out a collective in which the others wait"),
         ({"stack": OTHER, "marks": 15}, 0, "left out a collective"),
+        ({"stack": ENGINE, "marks": 25}, 1, "left out a collective in which the others wait"),
+        ({"stack": ENGINE, "marks": 15}, 1, "hangs in _engine_run_backward"),
         ({"state": GONE, "code": -9, "stack": ()}, 1, "killed by SIGKILL; the system does that when memory runs out"),
         ({"state": GONE, "code": -11}, 1, "killed by SIGSEGV; a library crashed"),
         ({"state": GONE, "code": None, "stack": ()}, 1, "ended without a word"),

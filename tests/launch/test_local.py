@@ -163,6 +163,7 @@ def test_elastic_nodes_have_no_roll_call() -> None:
         (["--nnodes", "two", "--rdzv-endpoint", "a"], None, {}, "a number of nodes"),
         (["--nnodes", "2", "--standalone", "--rdzv-endpoint", "a"], None, {}, "--standalone is for one node"),
         (["--nnodes=2", "--rdzv-backend=static", "--master-addr=a"], None, {}, "have numbers"),
+        ([], None, {"NNODES": "2", "NODE_RANK": "2", "MASTER_ADDR": "a"}, "there is no node 2 among 2"),
         ([], Topology(nodes=4), {"NNODES": "2"}, "launch.nodes=4 and NNODES=2 disagree"),
         ([], None, {"NNODES": "2", "PET_NNODES": "4"}, "PET_NNODES=4 and NNODES=2 disagree"),
         (["--nnodes=2", "--rdzv-endpoint=a", "--rdzv-conf=is_host"], None, {}, "name=value"),

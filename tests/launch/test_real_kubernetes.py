@@ -12,6 +12,7 @@ import pytest
 from clusters import FULL, demand, ended, surroundings, wait_for
 from namespaces import Network
 
+from forge.launch.agent import AGENT
 from forge.launch.k8s import CONFIG_FOLDER, manifests
 from forge.launch.topology import Mount, Topology
 
@@ -110,7 +111,11 @@ CASES = {
 }
 if FULL:  # which has other keys, and starts the same
     CASES["trainjob-2.1"] = ("k8s_trainjob", train_pods, {"trainer_version": "2.1"})
-WORLDS = list(CASES) if FULL else ["pytorchjob-elastic"]  # of gloo; the ranks of the others only say which they are
+TAKEN = list(CASES) if FULL else ["pytorchjob-elastic"]
+LATE = {  # a pod that comes later than the others, and what these say meanwhile
+    "pytorchjob": (1, "node 2 of 2 (forge-sft-worker-0)"),
+    "trainjob-2.2": (0, "node 1 of 2 (forge-sft-node-0-0.forge-sft), where the nodes meet"),
+}
 
 
 class Cluster:
@@ -129,14 +134,16 @@ class Cluster:
         self.folder = folder
         self.network = Network(folder / "hosts", [pod.host for pod in self.pods])
 
-    def start(self, module: str, **variables: str) -> list[Part]:
+    def start(self, module: str, **changes: str) -> list[Part]:
         """Start all pods, with this module in place of the training."""
-        return [self.start_one(number, module, **variables) for number in range(len(self.pods))]
+        return [self.start_one(number, module, **changes) for number in range(len(self.pods))]
 
-    def start_one(self, number: int, module: str, patience: str = "600", **variables: str) -> Part:
+    def start_one(
+        self, number: int, module: str, torchrun: str = AGENT[-1], patience: str = "600", **variables: str
+    ) -> Part:
         """Start one of them."""
         pod = self.pods[number]
-        mounted = {CONFIG_FOLDER: str(self.config), "forge.ml.train": module, "600": patience}
+        mounted = {CONFIG_FOLDER: str(self.config), "forge.ml.train": module, AGENT[-1]: torchrun, "600": patience}
         words = [mounted.get(word, word) for word in pod.command]
         log = self.folder / f"{pod.host}.txt"
         with log.open("w") as file:
@@ -175,35 +182,19 @@ def cluster(tmp_path: Path) -> Iterator[Callable[[str], Cluster]]:
         network.down()
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if FULL or case not in TAKEN])
 def test_the_pods_of_a_job_form_a_world(cluster: Callable[[str], Cluster], case: str) -> None:
     found = cluster(case)
     assert len(found.pods) == 2
-    said = [ended(*part) for part in found.start("gloo_rank" if case in WORLDS else "standin", STEPS="1", HOW="0")]
+    late, name = LATE.get(case, (1, ""))
+    process, log = there = found.start_one(1 - late, "gloo_rank", STEPS="1")
+    if name:
+        wait_for(lambda: f"waiting for {name}: 15 of 600 seconds" in log.read_text(), 60, "its name", process)
+    said = [ended(*part) for part in (there, found.start_one(late, "gloo_rank", STEPS="1"))]
     assert [code for code, _ in said] == [0, 0], said
     assert (found.run / "graph.json").read_text() == "{}"
-    if case in WORLDS:
-        assert [(one["sum"], one["size"]) for one in found.world()] == [(1.0, 2)] * 2
-    ranks = found.world() or [json.loads((found.run / f"rank-{rank}.json").read_text()) for rank in range(2)]
-    assert {one["host"] for one in ranks} == {pod.host for pod in found.pods}
-    assert case in WORLDS or [(one["RANK"], one["WORLD_SIZE"]) for one in ranks] == [("0", "2"), ("1", "2")]
-
-
-@pytest.mark.parametrize(
-    ("case", "missing", "names"),
-    [
-        ("pytorchjob", 1, "node 2 of 2 (forge-sft-worker-0)"),
-        ("trainjob-2.2", 0, "node 1 of 2 (forge-sft-node-0-0.forge-sft), where the nodes meet"),
-    ],
-)
-def test_a_pod_that_does_not_come_is_named_and_may_still_come(
-    cluster: Callable[[str], Cluster], case: str, missing: int, names: str
-) -> None:
-    found = cluster(case)
-    process, log = there = found.start_one(1 - missing, "standin", HOW="0")
-    wait_for(lambda: f"waiting for {names}: 15 of 600 seconds" in log.read_text(), 60, "its name", process)
-    said = [ended(*part) for part in (there, found.start_one(missing, "standin", HOW="0"))]
-    assert [code for code, _ in said] == [0, 0], said
+    assert [(one["sum"], one["size"]) for one in found.world()] == [(1.0, 2)] * 2
+    assert {one["host"] for one in found.world()} == {pod.host for pod in found.pods}
 
 
 def test_a_pod_that_never_comes_is_a_reason_to_try_again(cluster: Callable[[str], Cluster]) -> None:
@@ -212,15 +203,18 @@ def test_a_pod_that_never_comes_is_a_reason_to_try_again(cluster: Callable[[str]
     assert "node 2 of 2 (forge-sft-1.forge-sft) never came within 2 seconds; here are forge-sft-0" in text
 
 
-@pytest.mark.skipif(not FULL, reason="a pod that is taken away, and comes again: set FORGE_FULL=1")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", TAKEN)
 def test_a_pod_is_taken_away_and_the_run_goes_on_in_the_next_ones(cluster: Callable[[str], Cluster], case: str) -> None:
     found = cluster(case)
     parts = found.start("gloo_rank")
     wait_for(lambda: len(found.world()) == 2, what="a world of two", process=parts[0][0])
+    assert [(one["sum"], one["size"]) for one in found.world()] == [(1.0, 2)] * 2
     parts[1][0].terminate()
     said = [ended(*part) for part in parts]
     assert [code for code, _ in said] == [143, 143], said
-    again = [ended(*part) for part in found.start("gloo_rank", STEPS="1")]
+    assert (found.run / "STOP").exists()
+    # Whether the ranks of the next pods meet is told above.
+    next_ones = found.start("gloo_rank", STEPS="1") if FULL else found.start("standin", torchrun="agent", HOW="0")
+    again = [ended(*part) for part in next_ones]
     assert [code for code, _ in again] == [0, 0], again
     assert not (found.run / "STOP").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,25 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import namespaces
 import pytest
-from clusters import (
-    FULL,
-    HERE,
-    ROOT,
-    demand,
-    digests,
-    ended,
-    forge_words,
-    make_training,
-    surroundings,
-    uninterrupted,
-    wait_for,
-)
+import ssh_server
+from clusters import FULL, HERE, ROOT, Training, demand, digests, ended, surroundings, wait_for
 from namespaces import PLACES, Network
 
 from forge.control.processes import identity
 from forge.launch.agent import AGENT
-from forge.launch.hosts import HostsKeeper, host_commands, write_hosts
+from forge.launch.hosts import HostsKeeper, host_commands
 from forge.launch.topology import Topology
+from forge.launch.torchrun import TRAINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,22 +27,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 HOSTS = ("hal", "muthur")
-SERVER = """\
-HostKey {folder}/host_key
-AuthorizedKeysFile {folder}/user_key.pub
-PidFile {folder}/sshd-%h.pid
-PermitRootLogin prohibit-password
-PasswordAuthentication no
-UsePAM no
-StrictModes no
+QUICK = f"""#!/bin/sh
+[ "$(hostname)" = hal ] && FIRST_RANK=0 || FIRST_RANK=1
+export FIRST_RANK
+for word; do
+  shift
+  case $word in {TRAINS}) word=standin ;; {AGENT[-1]}) word=agent ;; esac
+  set -- "$@" "$word"
+done
+exec {sys.executable} "$@"
 """
-CLIENT = """\
-IdentityFile {folder}/user_key
-UserKnownHostsFile {folder}/known_hosts
-GlobalKnownHostsFile none
-StrictHostKeyChecking yes
-"""
-PLACE = "Host {name}\nHostName {address}\n"
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +44,15 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """A desk, and two hosts that are reached from it."""
     demand("sshd", "ssh", "ssh-keygen", *namespaces.PROGRAMS)
     folder = tmp_path_factory.mktemp("ssh")
-    for name in ("host_key", "user_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    public = (folder / "host_key.pub").read_text()
-    (folder / "known_hosts").write_text(f"* {public}")
-    wrapped = folder / "bin" / "ssh"
-    wrapped.parent.mkdir()
-    wrapped.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/ssh_config "$@"\n')
-    wrapped.chmod(0o755)
-    server = shutil.which("sshd", path=PLACES) or "sshd"
-    os.makedirs("/run/sshd", exist_ok=True)  # where the package's own service would make it
     with Network(folder, ["desk", *HOSTS]) as found:
-        places = (PLACE.format(name=name, address=address) for name, address in found.addresses.items())
-        (folder / "ssh_config").write_text(CLIENT.format(folder=folder) + "".join(places))
-        for host in HOSTS:
-            (folder / f"sshd-{host}").write_text(SERVER.format(folder=folder).replace("%h", host))
-            found.said(host, server, "-f", f"{folder}/sshd-{host}")
+        command, _ = ssh_server.settings(folder, found.addresses)
+        servers = [found.start(host, *command, stderr=subprocess.DEVNULL) for host in HOSTS]
+        with found.inside("desk"):
+            for host in HOSTS:
+                ssh_server.await_server(found.addresses[host])
         yield found
+    for server in servers:
+        server.wait(20)
 
 
 @pytest.fixture
@@ -113,28 +88,48 @@ def _ranks(run: Path) -> list[dict[str, Any]]:
     return [json.loads(text) for text in texts if text]
 
 
-def test_a_run_on_two_hosts_is_started_shown_and_stopped(
-    commands: Callable[..., Any], run: Path, tmp_path: Path
-) -> None:
-    write_hosts(str(run), commands("wait", "wait"))
-    log = tmp_path / "said.txt"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "forge.launch.hosts", str(run)], stdout=file, stderr=subprocess.STDOUT
-        )
-    try:
-        wait_for(lambda: len(_ranks(run)) == 2, what="two ranks", process=process)
-        wait_for(lambda: "rank 0 speaks" in log.read_text(), what="what the first rank prints")
-        process.send_signal(signal.SIGINT)
-        code, text = ended(process, log)
-    finally:
+@pytest.fixture
+def trained(desk: Network, tmp_path: Path) -> Iterator[Callable[..., tuple[Training, subprocess.Popen[str], Path]]]:
+    """Starts a small training on both hosts by the command line of forge: what it is, the command, and what it says."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(*words: str) -> tuple[Training, subprocess.Popen[str], Path]:
+        training, log = Training(tmp_path), tmp_path / "said.txt"
+        kept = {
+            name: value for name, value in os.environ.items() if name.startswith("FORGE_") and name.endswith("_HOME")
+        }
+        own = [f"+launch.env.{name}={value}" for name, value in kept.items()]
+        where = ("launch=ssh", "--hosts", "hal:1,muthur:1", f"launch.rdzv_endpoint={desk.addresses['hal']}")
+        with log.open("w") as file:
+            line = training.words(*where, *own, *words)
+            variables = surroundings(PATH=os.environ["PATH"])
+            process = subprocess.Popen(
+                line, stdout=file, stderr=subprocess.STDOUT, env=variables, cwd=tmp_path, text=True
+            )
+        begun.append(process)
+        return training, process, log
+
+    yield begin
+    for process in begun:
         process.kill()
         process.wait()
+
+
+def test_one_command_starts_shows_and_stops_both_hosts(trained: Callable[..., Any], tmp_path: Path) -> None:
+    python = tmp_path / "python"  # in which something quicker takes the place of torchrun and of the training
+    python.write_text(QUICK)
+    python.chmod(0o755)
+    variables = (f"+launch.env.PYTHONPATH='{HERE}:{ROOT}'", "+launch.env.HOW=wait")
+    training, process, log = trained(f"launch.python={python}", *variables)
+    wait_for(lambda: "rank 0 speaks" in log.read_text(), what="what the first rank prints", process=process)
+    wait_for(lambda: len(_ranks(training.run)) == 2, what="two ranks", process=process)
+    process.send_signal(signal.SIGINT)
+    code, text = ended(process, log)
     assert code == 3, text
     assert "2 of 2 nodes are here: muthur (10.79.0.3) came" in text
     assert "stopping all hosts" in text
-    assert [rank["WORLD_SIZE"] for rank in _ranks(run)] == ["2", "2"]
-    assert not any(identity(rank["pid"]) for rank in _ranks(run))
+    assert [(rank["host"], rank["WORLD_SIZE"]) for rank in _ranks(training.run)] == [("hal", "2"), ("muthur", "2")]
+    assert not any(identity(rank["pid"]) for rank in _ranks(training.run))
 
 
 def test_one_host_fails_and_the_others_are_ended_after_their_time(
@@ -161,20 +156,9 @@ def test_a_host_that_is_not_there_is_named_and_nobody_waits_for_it(
 
 @pytest.mark.torch
 @pytest.mark.skipif(not FULL, reason="a whole training on two hosts: set FORGE_FULL=1")
-def test_forge_itself_trains_on_both(desk: Network, tmp_path: Path) -> None:
-    project, output, log = make_training(tmp_path / "small"), tmp_path / "out", tmp_path / "said.txt"
-    kept = {name: value for name, value in os.environ.items() if name.startswith("FORGE_") and name.endswith("_HOME")}
-    environment = [f"+launch.env.{name}={value}" for name, value in kept.items()]
-    words = [f"trainer.output_dir={output}", "launch=ssh", "launch.nproc_per_node=1", "launch.hosts=[hal,muthur]"]
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            forge_words(project, *words, *environment, f"launch.rdzv_endpoint={desk.addresses['hal']}"),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=surroundings(PATH=os.environ["PATH"]),
-            cwd=tmp_path,
-        )
+def test_forge_itself_trains_on_both(trained: Callable[..., Any]) -> None:
+    training, process, log = trained()
     code, text = ended(process, log, 240)
     assert code == 0, text
     assert "step 6/6" in text
-    assert digests(output) == uninterrupted(project, 2)
+    assert digests(training.output) == training.uninterrupted(2)

@@ -112,3 +112,16 @@ def test_what_is_decided_is_not_asked_for() -> None:
 )
 def test_the_first_of_slurms_hosts(nodes: str, first: str) -> None:
     assert first_host(nodes) == first
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"LOCAL_RANK": "0", "RANK": "0"}, "LOCAL_RANK=0: this is one process of several"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "8(x2)"}, "srun has started 8 tasks on a node"),
+    ],
+)
+def test_one_process_of_several_starts_nothing(environment: dict[str, str], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        surroundings(environment)
+    assert surroundings({"SLURM_STEP_TASKS_PER_NODE": "1(x2)", "LOCAL_RANK": "", "RANK": "1"}).facts == {}

@@ -52,6 +52,7 @@ def test_the_rank_is_named_and_nobody_is_left(start: Start, run: Path, how: str,
     assert lines[lines.index("rank 1, innermost call first") + 1].strip().startswith(first_line)
     assert "the run is ended" in text
     assert text in errors
+    assert f"{lines[0]}; see " in errors.splitlines()[-1]
     assert sorted(file.name for file in (run / "logs" / "casualty-1").iterdir()) == [
         "node-0.json",
         "rank-0.txt",
@@ -138,6 +139,18 @@ def test_what_a_rank_has_left_behind_is_ended_before_the_next_attempt(start: Sta
     process.communicate(timeout=60)
     assert identity(int((run / "child-1").read_text())) is None
     assert "killed by SIGKILL" in (run / "casualty.txt").read_text()
+
+
+@pytest.mark.torch
+def test_torchrun_is_heard_in_a_line_where_there_is_no_page(start: Start) -> None:
+    process = start("--standalone", "--nproc-per-node=1", how="0", module="no_such_module")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "No module named no_such_module" in errors
+    assert "ChildFailedError" not in errors
+    assert errors.splitlines()[-1].startswith(
+        ("torchrun: rank 0 was the first to end: exit code 1", "casualty: rank 0")
+    )
 
 
 def test_where_no_rank_begins_it_is_said_what_torchrun_waits_for(

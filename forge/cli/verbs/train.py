@@ -26,10 +26,11 @@ def _run(context: Context) -> int:
     if context.options.keep_going or context.options.sweep_jobs != 1:
         flag = "--keep-going" if context.options.keep_going else "--sweep-jobs"
         raise UsageError(f"{flag} is for a sweep", hint="name what is varied: train --sweep lr=1e-4,3e-4")
-    planned = context.config.plan_run()
-    if not _is_sound(context, context.config):
+    config = _with_hosts(context)
+    planned = config.plan_run()
+    if not _is_sound(context, config):
         return 2
-    topology = _topology(context)
+    topology = _topology(context, config)
     _refuse_idle_flags(context, topology)
     from forge.cli.handing_over import HandingOver, begun_again, hand_over
 
@@ -42,16 +43,24 @@ def _run(context: Context) -> int:
     return hand_over(context.output, planned, topology, how)
 
 
-def _topology(context: Context) -> Topology:
+def _with_hosts(context: Context) -> ConfigHandle:
+    """The config, in which --hosts has taken the place of the hosts where it is for some."""
+    config, hosts = context.config, context.options.hosts
+    launch = config.composed.tree.get("launch")
+    if hosts is None or not isinstance(launch, dict) or launch.get("kind") != "ssh":
+        return config
+    named = hosts.split(",")
+    quoted = ",".join("'" + host.replace("'", "") + "'" for host in named)
+    return config.override(f"launch.hosts=[{quoted}]", f"launch.nodes={len(named)}")
+
+
+def _topology(context: Context, config: ConfigHandle) -> Topology:
     """Where the run happens: what the config's launch says, changed by --hosts."""
     from dataclasses import replace
 
-    from forge.launch.topology import Topology  # `forge --help` starts nothing
+    from forge.cli.handing_over import built_topology
 
-    config = context.config
-    topology = config.build("launch") if "launch" in config.composed.tree else Topology()
-    if not isinstance(topology, Topology):
-        raise UsageError("launch is no topology", hint="choose one: launch=local, ssh, slurm, k8s_pytorchjob ...")
+    topology = built_topology(config)
     if context.options.hosts is None:
         return topology
     hosts = tuple(context.options.hosts.split(","))
