@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -89,8 +90,8 @@ def test_four_bits_below_an_adapter_learn_in_a_fourth_of_the_memory(folder: str)
     _learns(model)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torchao") is not None, reason="torchao is installed")
-def test_without_torchao_four_bits_say_what_to_install(folder: str) -> None:
+def test_without_torchao_four_bits_say_what_to_install(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)  # as if there were none
     with pytest.raises(ModelError, match="need torchao") as caught:
         causal.causal_lm(path=folder, adapter=adapters.QLora(**SETTINGS))
     assert "forge[lowbit]" in str(caught.value)
