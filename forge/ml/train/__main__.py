@@ -18,7 +18,6 @@ from forge.base.origin import shown_path
 from forge.control.aborting import obeying_abort
 from forge.control.heartbeat import HEARTBEATS, own_heart
 from forge.control.requests import ENDING_FILE
-from forge.ml.memory.host import give_back_large_blocks
 from forge.ml.train.stopping import Stopping, among_others
 from forge.ml.train.unheard import speak_unheard
 
@@ -169,7 +168,6 @@ if __name__ == "__main__":
     # Before torch is imported, whose mkldnn layer keeps what it has prepared for a matrix product, with the scratch memory, for
     # 1,024 shapes. One is as quick, and a model of 10M parameters in bf16 takes about 120 MB less.
     os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
-    give_back_large_blocks()
     speak_unheard()
     code = main(sys.argv[1:])
     with contextlib.suppress(OSError):
