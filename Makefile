@@ -7,6 +7,7 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
 INSTALLED := $(VENV)/.installed
+APART := $(VENV)/apart
 LINTERS := $(VENV)/.linters
 
 .DEFAULT_GOAL := help
@@ -18,11 +19,13 @@ help: ## show this help
 
 install: $(INSTALLED) ## create .venv and install forge with everything it trains, draws and tests with
 
-# torch comes first and alone: what is installed after it then finds it there and does not choose another one.
+# torch comes first and alone: what is installed after it then finds it there and does not choose another one. torchao stands apart:
+# where it is found, every process that imports transformers imports it, and the tests start hundreds of those.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,draw,serve,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade --target $(APART) torchao
 	touch $@
 
 $(LINTERS): $(INSTALLED)
@@ -42,6 +45,7 @@ demo: $(INSTALLED) ## draw the tiny model that needs no download, and train it; 
 # compiles is kept, whatever the machine says: the tests start hundreds of processes.
 test: export OMP_NUM_THREADS = 1
 test: export PYTHONDONTWRITEBYTECODE =
+test: export FORGE_TEST_APART = $(CURDIR)/$(APART)
 test: $(INSTALLED) ## run all tests
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m 'not slow and not torch and not wheel and not browser'
 	$(BIN)/python -m pytest -q -n $$(($(JOBS) + 1)) --dist worksteal -m 'slow or torch or wheel or browser'

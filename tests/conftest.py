@@ -25,6 +25,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# What is installed apart is there for the tests themselves, and not for the processes that they start.
+if apart := os.environ.get("FORGE_TEST_APART"):
+    sys.path.append(apart)
+
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {
     "project.yaml": """\

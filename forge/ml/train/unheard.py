@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["Unheard", "speak_unheard"]
+__all__ = ["UnheardStream", "speak_unheard"]
 
 
-class Unheard:
+class UnheardStream:
     """A stream like another one, which from its first failed write on leads nowhere."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -46,4 +46,4 @@ def speak_unheard() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None:
-            setattr(sys, name, Unheard(stream))
+            setattr(sys, name, UnheardStream(stream))

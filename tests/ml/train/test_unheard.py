@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.ml.train.unheard import Unheard
+from forge.ml.train.unheard import UnheardStream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ open(sys.argv[1], "w").write("reached")
 
 def test_what_is_heard_arrives_at_once() -> None:
     heard = io.TextIOWrapper(io.BytesIO(), write_through=False)
-    stream = Unheard(heard)
+    stream = UnheardStream(heard)
     assert stream.write("a line\n") == 7
     assert heard.buffer.getvalue() == b"a line\n"  # type: ignore[attr-defined]
     assert stream.isatty() is False
@@ -45,7 +45,7 @@ def test_an_error_of_the_stream_is_the_last_one(tmp_path: Path, monkeypatch: pyt
             raise OSError(code, os.strerror(code))
 
     file = (tmp_path / "log").open("wb")
-    stream = Unheard(failing := Failing(file))
+    stream = UnheardStream(failing := Failing(file))
     assert stream.write("lost") == 4
     assert os.fstat(file.fileno()).st_rdev == os.stat(os.devnull).st_rdev
     monkeypatch.setattr(Failing, "flush", io.TextIOWrapper.flush)
