@@ -29,6 +29,7 @@ _SIZES = ("10M", "50M")
 _UNPACKED, _PACKED = 1.15, 1.5
 _MEMORY = 0.7
 _PREPARE = 3.0
+_PREPARING = "prepare"
 # Who of the contenders is forge: as the peers run, and computing again in the backward pass what is cheap to compute, or all of it.
 _OURS = {"forge": "false", "forge, selective": "selective", "forge, checkpointing": "true"}
 
@@ -85,8 +86,9 @@ def main() -> None:
             if options.only in str(case):
                 tables.append(_compare(size, case, pythons, limits[case.precision], options))
                 print(tables[-1].markdown(), flush=True)
-    tables.append(_prepare(pythons, options.rounds))
-    print(tables[-1].markdown())
+    if options.only in _PREPARING:
+        tables.append(_prepare(pythons, options.rounds))
+        print(tables[-1].markdown())
     limit = ", ".join(f"{name} {value:,.0f} GFLOP/s" for name, value in limits.items())
     body = f"{machine()}. Matrix products of 2048 in the same run: {limit}.\n\n"
     body += "\n\n".join(table.markdown() for table in tables)
@@ -98,7 +100,7 @@ def main() -> None:
 
 
 def _compare(size: str, case: Case, pythons: dict[str, str], limit: float, options: argparse.Namespace) -> Table:
-    contenders = _contenders(case)
+    contenders = [name for name in _contenders(case) if not options.who or name in options.who]
     found: dict[str, list[Result]] = {name: [] for name in contenders}
     notes: dict[str, str] = {}
     for _ in range(options.rounds):
@@ -316,7 +318,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=14)
     parser.add_argument("--warm-up", type=int, default=4)
-    parser.add_argument("--only", default="", help="only cases whose name holds this")
+    parser.add_argument("--only", default="", help=f"only cases whose name holds this; {_PREPARING} is one")
+    parser.add_argument("--who", nargs="+", default=[], metavar="NAME", help="only these contenders")
     parser.add_argument("--write", help="the page to write the tables into")
     return parser.parse_args()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from own_venv import ROOT
@@ -12,8 +13,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import forge
 
-# "even": its head costs as much as a layer, so that it can be cut into two or four stages that cost the same.
-SHAPES = {"10M": (320, 864, 6, 5), "50M": (640, 1728, 9, 10), "even": (320, 864, 7, 5)}
+SHAPES = {"10M": (320, 864, 6, 5), "50M": (640, 1728, 9, 10), "even": (320, 864, 8, 5)}
+# "even" has few tokens: its head costs next to nothing, so that two or four stages take as long, forward and backward.
+TOKENS = {"even": 512}
 
 
 def main(folder: Path, sizes: list[str]) -> None:
@@ -22,11 +24,11 @@ def main(folder: Path, sizes: list[str]) -> None:
     tiny = forge.open(ROOT / "projects" / "pydoc").config("pretrain/tiny")
     _write_rows(folder / "text.jsonl", ({"text": text} for text in tiny.build("dataset").train))
     _write_rows(folder / "chat.jsonl", config.build("dataset").train)
-    tokenizer = tiny.build("tokenizer")
     for size in sizes:
         if (folder / size / "model.safetensors").is_file():
             continue
         hidden, intermediate, layers, heads = SHAPES[size]
+        tokenizer = _tokenizer(TOKENS.get(size, 4096))
         torch.manual_seed(0)
         shape = LlamaConfig(
             vocab_size=len(tokenizer),
@@ -43,6 +45,11 @@ def main(folder: Path, sizes: list[str]) -> None:
         )
         LlamaForCausalLM(shape).save_pretrained(folder / size)
         tokenizer.save_pretrained(folder / size)
+
+
+def _tokenizer(tokens: int) -> Any:
+    changed = forge.open(ROOT / "projects" / "pydoc").config("pretrain/tiny", f"tokenizer.vocab_size={tokens}")
+    return changed.build("tokenizer")
 
 
 def _write_rows(path: Path, rows: object) -> None:

@@ -116,7 +116,10 @@ class NewFile:
             _write_pieces(self._handle, pieces)
         except OSError as error:
             raise unwritable(self.path, error) from error
-        self.size += sum(map(len, pieces))
+        count = sum(map(len, pieces))
+        if count >= _PORTION:
+            _start_the_disk(self._handle, self.size, count)
+        self.size += count
 
     def _force(self) -> None:
         # The rest is hashed while the disk takes what was written.
@@ -186,6 +189,13 @@ def _copied(source: int, target: int, start: int, size: int) -> int:
         while done < size and (count := os.copy_file_range(source, target, size - done, start + done)):
             done += count
     return done
+
+
+def _start_the_disk(handle: int, start: int, size: int) -> None:
+    """Let the disk begin with what was written while more comes: by itself the system keeps it until it is forced to disk."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(handle, start, size, os.POSIX_FADV_DONTNEED)
 
 
 def _write_pieces(handle: int, pieces: list[memoryview]) -> None:

@@ -98,3 +98,19 @@ def test_bytes_of_another_file_are_copied(tmp_path: Path, *, hashed: bool) -> No
     assert (tmp_path / "new").read_bytes() == b"head" + content[5:] + b"tail"
     assert file.size == (9 << 20) + 3
     assert not (tmp_path / "short").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="another system")
+def test_the_disk_begins_with_large_files_while_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, start, size, __: begun.append((start, size)))
+    with NewFile(tmp_path / "small") as file:
+        file.write(b"x" * 100)
+    assert begun == []
+    with NewFile(tmp_path / "large") as file:
+        file.write(b"x" * 100)
+        file.write(b"y" * (20 << 20))
+        assert begun == [(0, 100 + (8 << 20)), (100 + (8 << 20), 8 << 20)]
+    assert (tmp_path / "large").stat().st_size == 100 + (20 << 20)

@@ -49,7 +49,7 @@ def test_an_error_of_the_disk_leaves_the_old_checkpoints(
         if ended.code == 3:
             told += 1
             assert 1 <= len(ended.report["error"].splitlines()) <= 3, call.text
-            assert ended.report["seconds"] <= 1, call.text
+            assert ended.report["seconds"] <= 5, call.text  # nothing is tried again and again
         found = Store(place / "checkpoints").list(quick=False)
         assert all(one.valid for one in found), call.text
         steps = {one.step for one in found}

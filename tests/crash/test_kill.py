@@ -47,7 +47,7 @@ def is_what_was_saved(found: Checkpoint, child: ModuleType, step: int, size: int
 
 
 # A large one is written in several portions and hashed by a second thread.
-@pytest.mark.parametrize("size", [1000, *([20_000_000] if FULL else [])])
+@pytest.mark.parametrize("size", [1000, *([pytest.param(20_000_000, marks=pytest.mark.timeout(1800))] if FULL else [])])
 def test_a_killed_save_leaves_the_old_checkpoint_or_the_new_one(
     strace: Strace, child: ModuleType, with_steps: Callable[..., Path], afresh: Callable[[Path], Path], size: int
 ) -> None:

@@ -106,8 +106,18 @@ def _forge(config: str, verb: str, *arguments: str, cwd: Path) -> subprocess.Com
     return _run([*line, *arguments], cwd)
 
 
-def _losses(found: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    return {record["dataset"]: record for record in json.loads(found.stdout)["datasets"]}
+def _losses(records: list[dict[str, Any]]) -> dict[str, Any]:
+    return {record["dataset"]: record for record in records}
+
+
+def _records(output: Path) -> list[dict[str, Any]]:
+    (log,) = (output / "runs").glob("*/metrics.jsonl")
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def _evaluations(output: Path) -> list[dict[str, Any]]:
+    """What a run has measured on held-out rows before its first step."""
+    return [record for record in _records(output) if "eval_loss" in record and record["step"] == 0]
 
 
 def _held_out_rows(number: int) -> list[dict[str, Any]]:
@@ -142,11 +152,11 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
     )
     sets = f"+dataset.held_out={{all: {everything}, few: {_as_set(folder / 'few.jsonl', rows)}}}"
     data = ("-M", base, "--output-dir", str(folder / "out"), *SMALL, "~dataset.held_out", sets)
-    before = _losses(_forge("chat/lora", "eval", *data, "--json", cwd=folder))  # there is no checkpoint yet
-    trained = _forge(
-        "chat/lora", "train", *data, "--max-steps", str(STEPS), "--learning-rate", "5e-4" if FULL else "1e-3", "--eval-strategy", "no", cwd=folder
-    )  # fmt: skip
-    after = _losses(_forge("chat/lora", "eval", *data, "--json", cwd=folder))
+    learning = ("--max-steps", str(STEPS), "--learning-rate", "5e-4" if FULL else "1e-3")
+    evaluating = ("--eval-strategy", "no", "trainer.eval_on_start=true")
+    trained = _forge("chat/lora", "train", *data, *learning, *evaluating, cwd=folder)
+    before = _losses(_evaluations(folder / "out"))
+    after = _losses(json.loads(_forge("chat/lora", "eval", *data, "--json", cwd=folder).stdout)["datasets"])
     checkpoint = folder / "out" / "checkpoints" / f"checkpoint-{STEPS}"
     asked = json.dumps([base, str(checkpoint), [row["messages"] for row in rows], QUESTIONS])
     others = json.loads(_run(["-c", OTHERS, asked], folder).stdout.splitlines()[-1])
@@ -196,8 +206,7 @@ def test_all_its_weights_can_be_tuned_in_mixed_precision(tmp_path: Path) -> None
     )
     done = _forge("chat/full", "train", *learned, cwd=tmp_path)
     assert "mixed precision" in done.stdout + done.stderr
-    (log,) = (tmp_path / "out" / "runs").glob("*/metrics.jsonl")
-    records = [json.loads(line) for line in log.read_text().splitlines()]
+    records = _records(tmp_path / "out")
     assert [record["step"] for record in records] == [1, 2]
     assert all(0 < record["loss"] < math.log(49152) for record in records)
     checkpoint = tmp_path / "out" / "checkpoints" / "checkpoint-2"

@@ -49,6 +49,7 @@ def handing_over(stage: Stage, rank: int) -> Iterator[None]:
     """Inside, a process writes its files into the stage of the first one, which is told at the end how that went."""
     try:
         yield
+        stage.settle()
     except ForgeError as error:
         _leave_note(stage, rank, error.what)
         raise

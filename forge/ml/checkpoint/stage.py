@@ -32,8 +32,10 @@ STAGED: Final = ".staging-"
 class Stage:
     """The files of a checkpoint on their way to disk; a ``with`` block that ends without `commit` leaves nothing behind.
 
-    ``place`` is asked at the end for the path of the checkpoint and its place in the order of all of them. Another process that
-    writes into the same folder has a stage on its ``path``, which it neither commits nor removes.
+    A file is forced to disk, and the rest of it hashed, while the next one is written: what a file is made of must not be changed
+    before `settle`, which `commit` begins with. ``place`` is asked at the end for the path of the checkpoint and its place in the
+    order of all of them. Another process that writes into the same folder has a stage on its ``path``, which it neither commits
+    nor removes.
     """
 
     def __init__(
@@ -42,7 +44,8 @@ class Stage:
         self.step = step
         self.path = path or os.path.join(folder, f"{STAGED}{step}-{os.getpid()}-{os.urandom(4).hex()}")
         self.files: dict[str, Entry] = {}
-        """What has been written so far."""
+        """What is on disk so far."""
+        self._last: tuple[str, NewFile] | None = None  # what was written last, on its way to disk
         self._place = place
         self._committed = False
         if path is None:
@@ -72,6 +75,13 @@ class Stage:
         except OSError as error:
             raise self._failed(f"{name} cannot be read: {error.strerror}") from error
 
+    def settle(self) -> None:
+        """Wait until all that was written is on disk."""
+        if self._last is not None:
+            (name, file), self._last = self._last, None
+            self._guarded(file.finish)
+            self.files[name] = Entry(file.size, file.sha256)
+
     def adopt_written(self, name: str, entry: Entry) -> None:
         """Add a file that another process has written, and brought to disk, into the stage's folder."""
         self.files[self._new(name)] = entry
@@ -80,6 +90,7 @@ class Stage:
         """Make it a checkpoint and return its path; from here on it is there for good, and before it was not at all."""
         if self._place is None:
             raise CheckpointError("only the process that began a checkpoint can commit it")
+        self.settle()
         path, sequence = self._place()
         saved = datetime.now(timezone.utc).isoformat(timespec="seconds")
         manifest = Manifest(self.step, sequence, saved, self.files, dict(facts or {}), _finite(score))
@@ -89,6 +100,9 @@ class Stage:
 
     def abort(self) -> None:
         """Remove it, as far as that is possible: what stays is removed by the next who saves here."""
+        if self._last is not None:
+            self._last[1].give_up()
+            self._last = None
         if self._place is not None and not self._committed:
             try:
                 remove_tree(self.path)
@@ -102,7 +116,9 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove what was not committed."""
+        """Remove what was not committed; what is another process's to commit is brought to disk."""
+        if error is None and self._place is None:
+            self.settle()
         self.abort()
 
     def _finish(self, path: str, content: bytes) -> None:
@@ -127,16 +143,21 @@ class Stage:
     def _fill(self, path: str, name: str, fill: Callable[[NewFile], None]) -> None:
         if "/" in name:
             make_folder(os.path.dirname(path))
-        with NewFile(path) as file:
+        file = NewFile(path)
+        try:
             fill(file)
-        self.files[name] = Entry(file.size, file.sha256)
+            self.settle()
+        except BaseException:
+            file.give_up()
+            raise
+        self._last = name, file
 
     def _new(self, name: str) -> str:
         try:
             check_name(name)
         except ValueError as error:
             raise CheckpointError(f"a checkpoint {error}") from error
-        if name in self.files:
+        if name in self.files or (self._last is not None and name == self._last[0]):
             raise CheckpointError(f"{name} is in this checkpoint already")
         return name
 

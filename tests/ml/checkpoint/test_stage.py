@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import TYPE_CHECKING
@@ -74,3 +75,29 @@ def test_a_commit_never_takes_the_place_of_anything(store: Store) -> None:
         path = stage.commit()
     assert os.path.basename(path) == "checkpoint-1-2"
     assert os.listdir(os.path.join(store.folder, "checkpoint-1")) == []
+
+
+def test_a_file_is_on_disk_when_the_next_is_written_and_an_error_of_it_is_told_then(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: list[str] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        forced.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")))
+        if forced[-1] == "b.bin":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(handle)
+
+    with store.begin(1) as stage:
+        monkeypatch.setattr(os, "fsync", fsync)
+        stage.write_bytes("a.bin", b"a")
+        assert (forced, list(stage.files)) == ([], [])
+        stage.write_bytes("b.bin", b"b")
+        assert (forced, list(stage.files)) == (["a.bin"], ["a.bin"])
+        with pytest.raises(CheckpointError, match=r"b\.bin is in this checkpoint already"):
+            stage.write_bytes("b.bin", b"c")
+        with pytest.raises(CheckpointError, match=r"step 1 was not saved: .*Input/output error"):
+            stage.commit()
+    assert store.list() == []
+    assert os.listdir(store.folder) == [".writer.lock"]
