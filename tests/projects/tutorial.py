@@ -105,13 +105,13 @@ def looked_at(line: Line, fresh: str | None = None) -> list[str] | None:
 
 
 def tiny(line: Line, data: dict[str, Any], *, port: int, fresh: str | None) -> list[str]:
-    """The words with which a training trains a tiny model: two steps, two processes at most, data of its own.
+    """The words with which a training trains a tiny model: ten steps, two processes at most, data of its own.
 
     ``data`` is the composed config, and ``fresh`` an output folder in place of one that has been used.
     """
     words = _without_sizes(line.words) if line.project == "nanotron" else list(line.words)
     words = [word.replace(":29400", f":{port}") for word in words if word != "--show-logs"]
-    steps = "4" if "--resume-from-checkpoint" in words else "2"
+    steps = "12" if "--resume-from-checkpoint" in words else "10"
     shown = (line.project, line.config) == ("samantha", "llama2_7b/1gpu_default")  # in TensorBoard, later on
     front = [*([] if shown else ["logging=none"]), *_parts(line, data)]
     front += ["--max-steps", "20000" if "--detach" in words else steps] if "--max-steps" not in words else []

@@ -112,7 +112,15 @@ def _joined(name: str, pieces: Sequence[Stored], shape: tuple[int, ...], heads: 
     joined = first.shape
     if axis is not None:
         joined = (*first.shape[:axis], sum(piece.shape[axis] for piece in pieces), *first.shape[axis + 1 :])
-    return Stored(name, first.file, joined, first.dtype, _reader(pieces, axis, heads))
+    in_part = all(piece.part is not None for piece in pieces)
+    return Stored(
+        name,
+        first.file,
+        joined,
+        first.dtype,
+        _reader(pieces, axis, heads),
+        _part_reader(pieces, axis, heads) if in_part else None,
+    )
 
 
 def _reader(pieces: Sequence[Stored], axis: int | None, heads: int) -> Callable[[], Tensor]:
@@ -122,6 +130,36 @@ def _reader(pieces: Sequence[Stored], axis: int | None, heads: int) -> Callable[
         return _halves_apart(whole, heads) if heads else whole
 
     return read
+
+
+def _part_reader(pieces: Sequence[Stored], axis: int | None, heads: int) -> Callable[[Sequence[Tensor]], Tensor]:
+    ends = [0] * (len(pieces) + 1)
+    for number, piece in enumerate(pieces):
+        ends[number + 1] = ends[number] + (piece.shape[axis] if axis is not None else 0)
+
+    rows = ends[-1] if axis == 0 else pieces[0].shape[0]
+    order = _halves_apart(torch.arange(rows)[:, None], heads)[:, 0] if heads else None
+
+    def read(places: Sequence[Tensor]) -> Tensor:
+        if order is not None:
+            places = [order[places[0]], *places[1:]]
+        if axis is None:
+            return _part(pieces[0], places)
+        own = places[axis]
+        among = torch.bucketize(own, torch.tensor(ends[1:]), right=True)
+        found = [
+            _part(piece, [*places[:axis], own[among == number] - ends[number], *places[axis + 1 :]])
+            for number, piece in enumerate(pieces)
+        ]
+        # What comes piece by piece is put where it was asked for.
+        return torch.cat(found, axis).index_select(axis, among.argsort(stable=True).argsort())
+
+    return read
+
+
+def _part(piece: Stored, places: Sequence[Tensor]) -> Tensor:
+    assert piece.part is not None  # noqa: S101 - for the type checker: it is asked for only where it is there
+    return piece.part(places)
 
 
 def _halves_apart(weight: Tensor, heads: int) -> Tensor:

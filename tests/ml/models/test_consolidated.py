@@ -16,6 +16,8 @@ pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 causal = pytest.importorskip("forge.ml.models.causal")
+consolidated = pytest.importorskip("forge.ml.models.consolidated")
+stored = pytest.importorskip("forge.ml.models.stored")
 
 HEADS, GROUPS, WIDTH, INNER, LAYERS, VOCABULARY = 4, 2, 32, 48, 2, 64
 
@@ -121,6 +123,18 @@ def test_it_computes_what_the_original_computes(parts: int, tmp_path: Path) -> N
     ids = torch.randint(0, VOCABULARY, (11,))
     with torch.no_grad():
         torch.testing.assert_close(model(ids[None]).logits[0], _meta_llama(weights, ids), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_what_is_read_in_parts_is_what_is_read_whole(parts: int, tmp_path: Path) -> None:
+    folder = _save(tmp_path, _split(_weights(), parts))
+    shapes = {name: tuple(tensor.shape) for name, tensor in causal.causal_lm(_config()).state_dict().items()}
+    with stored.open_weights(folder) as weights:
+        for name, one in consolidated.as_llama(weights, _config(), shapes).items():
+            whole = one.read()
+            assert torch.equal(torch.cat(list(one.portions(500))), whole), name
+            places = [torch.arange(0, length, 3) for length in whole.shape]
+            assert torch.equal(one.part(places), whole[tuple(torch.meshgrid(*places, indexing="ij"))]), name
 
 
 def test_without_a_config_the_folder_asks_for_one(tmp_path: Path) -> None:
