@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from conftest import Start, Until
 
+    from forge.control.processes import Identity
+
 FULL = bool(os.environ.get("FORGE_FULL"))
 TORCHRUN = ("--standalone", "--nproc-per-node=2")
 QUICK = pytest.param((), id="agent")
@@ -43,6 +45,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def family_of(pid: int) -> set[Identity]:
+    """A process, and those below it."""
+    root = identity(pid)
+    return set() if root is None else family([root])
 
 
 def _gone(*pids: int) -> bool:
@@ -92,6 +100,22 @@ def test_the_first_signal_stops_all_ranks_through_the_folder(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 3
     assert errors == "stopping: the run is saved after its step; Ctrl-C again ends it at once\n"
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("options", "code"), [((), 3), (("--again", "143"), 143)])
+def test_what_waits_for_other_nodes_has_nothing_to_save(
+    start: Start, run: Path, until: Until, options: tuple[str, ...], code: int
+) -> None:
+    flags = ("--nnodes=2", "--nproc-per-node=1", f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-conf=is_host=true")
+    process = start("--rdzv-backend=c10d", *flags, how="wait", options=options)
+    until(lambda: len(family_of(process.pid)) == 2)
+    time.sleep(0.5)  # it has its signals
+    os.kill(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert errors == "stopping: no rank has begun, so there is nothing to save\n"
+    assert json.loads((run / ENDING_FILE).read_text())["code"] == 3
 
 
 def test_the_second_interrupt_ends_what_does_not_hear(start: Start, run: Path, until: Until) -> None:

@@ -119,7 +119,10 @@ def test_several_processes_are_started_by_torchrun(run: Run) -> None:
         done = run("train", "--dry-run", *words)
         assert done.code == 0
         (line,) = [line for line in done.out.splitlines() if line.startswith("command")]
-        assert " -m forge.launch.agent torch.distributed.run --standalone --nproc-per-node 2 -m forge.launch.rank forge.ml.train " in line
+        assert (
+            " -m forge.launch.agent torch.distributed.run --standalone --nproc-per-node 2 -m forge.launch.rank forge.ml.train "
+            in line
+        )
 
 
 def test_the_config_says_how_many_processes_there_are(run: Run) -> None:
