@@ -29,6 +29,7 @@ _LENGTH, _BATCH = 256, 4
 _DATA = ("ddp", "fsdp")
 # Each with the microbatches of a step, on two places with as many stages as the schedule needs.
 _PIPELINES = (("pp_gpipe", 4), ("pp_gpipe", 8), ("pp_1f1b", 4), ("pp_1f1b", 8), ("pp_i1f1b", 8), ("pp_zbv", 8))
+_KEPT = ("trainer.gradient_checkpointing=false",)
 
 
 def main() -> None:
@@ -89,51 +90,78 @@ def _data(pythons: dict[str, str], options: argparse.Namespace) -> Table:
 
 
 def _pipelines(pythons: dict[str, str], options: argparse.Namespace) -> Table:
-    """A pipeline of two places is idle for a part of the time that its schedule tells; the rest is the work of one process.
+    """A pipeline of two places waits for a part of the time that its schedule tells.
 
-    That work is timed in two processes at once, each doing all of it: the cores of a machine slow one another down, and a
-    place of a pipeline never has the machine for itself.
+    Each place notes when it computes. Half the work of one process is told beside it, timed in two processes at once that each do all of
+    it: the cores of a machine slow one another down, and a place of a pipeline never has the machine for itself.
     """
-    alone: dict[int, list[float]] = {}
-    found: dict[tuple[str, int], list[float]] = {}
+    most = max(count for _, count in _PIPELINES)
+    alone: list[float] = []
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for _ in range(options.rounds):
-        for count in sorted({count for _, count in _PIPELINES}):
-            changes = [f"trainer.gradient_accumulation_steps={count}", "trainer.per_device_train_batch_size=1"]
-            with ThreadPoolExecutor(2) as both:
-                work = [both.submit(_forge, pythons[FORGE], options, 1, changes, "even") for _ in range(2)]
-            alone.setdefault(count, []).append(sum(each.result() for each in work) / 2)
-        for name, count in _PIPELINES:
-            changes = [
-                f"parallel={name}",
-                f"parallel.microbatches={count}",
-                f"trainer.per_device_train_batch_size={count}",
-            ]
-            found.setdefault((name, count), []).append(_forge(pythons[FORGE], options, 2, changes, "even"))
-    rows = []
-    for name, count in _PIPELINES:
-        seconds, work = median(found[name, count]), median(alone[count])
-        measured = 1 - work / 2 / seconds
-        told = _told_bubble(name, count)
-        verdict = Verdict(f"≤ {_POINTS:g} points", abs(measured - told) * 100 <= _POINTS).cells
-        rows.append((name, str(count), f"{measured:.1%}", f"{told:.1%}", f"{(measured - told) * 100:+.1f}", *verdict))
+        changes = [f"trainer.gradient_accumulation_steps={most}", "trainer.per_device_train_batch_size=1", *_KEPT]
+        with ThreadPoolExecutor(2) as both:
+            work = [both.submit(_forge, pythons[FORGE], options, 1, changes, "even") for _ in range(2)]
+        alone.append(sum(each.result() for each in work) / 2)
+        for pipeline, told in zip(_PIPELINES, _watched(pythons[FORGE], options), strict=True):
+            found.setdefault(pipeline, []).extend(told["steps"])
+    rows = [_pipeline_row(*pipeline, steps, median(alone) / most * pipeline[1]) for pipeline, steps in found.items()]
     text = (
-        "The part of a step in which a place does nothing: measured, as what is left of the time of a step when half the work of one "
-        "process, which takes the same rows one after another, is taken from it; and as `forge plan` tells it from the schedule. The "
-        "work of one process is timed while another one does the same on the other core. The model has seven layers and a head that "
-        "costs about as much as one, so that the stages are even."
+        "The part of a step in which a place waits: measured, from the first pass to the last, by what both places note; as `forge plan` "
+        "tells it from the schedule; and from the schedule with passes that take as long as they took. What is compared is the quickest "
+        "quarter of the steps: whatever else runs on the machine takes a processor from one place, for which the other then waits. How "
+        "much it took of the time of all steps, and the waiting in all of them, is told beside it. The last figure is what is left of those "
+        "quickest steps when half the work of one process is taken from them, which takes the same rows one after another while "
+        "another process does so on the other core: that is the waiting, and what a pipeline computes more slowly. The model has eight layers "
+        "and a head for 512 tokens, so that stages are even; nothing is computed again, so that schedules may make backward passes in two "
+        f"halves. {options.rounds} rounds of {options.steps - options.warm_up} steps each."
     )
-    return Table("Pipelines of two places", text, ("schedule", "microbatches", "idle", "told", "difference"), rows)
+    head = ("schedule", "microbatches", "idle", "told", "difference", "told by costs")
+    more = ("idle in all steps", "taken by others", "lost to one process")
+    return Table("Pipelines of two places", text, (*head, *more), rows)
 
 
-def _told_bubble(name: str, count: int) -> float:
+def _pipeline_row(name: str, count: int, steps: list[dict[str, Any]], work: float) -> tuple[str, ...]:
+    quickest = sorted(steps, key=lambda step: float(step["span"]))[: max(1, len(steps) // 4)]
+    measured = median(step["idle"] for step in quickest)
+    costs = {key: median(step["costs"][key] for step in quickest) for key in steps[0]["costs"]}
+    told, by_costs = _told_bubble(name, count, {}), _told_bubble(name, count, costs)
+    points = (measured - told) * 100
+    whole = (median(step["idle"] for step in steps), median(step["taken"] for step in steps))
+    lost = 1 - work / 2 / median(step["seconds"] for step in quickest)
+    shares = (f"{measured:.1%}", f"{told:.1%}", f"{points:+.1f}", *(f"{each:.1%}" for each in (by_costs, *whole, lost)))
+    return (name, str(count), *shares, *Verdict(f"≤ {_POINTS:g} points", abs(points) <= _POINTS).cells)
+
+
+def _watched(python: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """What the places of all pipelines do, one after another in the same two processes."""
+    sys.path.insert(0, str(ROOT))
+    import forge
+
+    with tempfile.TemporaryDirectory(dir=_WORK) as scratch:
+        folders = []
+        for name, count in _PIPELINES:
+            folders.append(str(Path(scratch, f"{name}-{count}")))
+            changes = [f"parallel={name}", f"parallel.microbatches={count}", *_KEPT, "callback=none"]
+            changes += [f"trainer.per_device_train_batch_size={count}", f"trainer.max_steps={options.steps}"]
+            changes += [f"model.path={_WORK / 'even'}", f"trainer.output_dir={scratch}", "trainer.save_strategy=no"]
+            project = forge.open(ROOT / "projects" / "pydoc")
+            project.config("chat/full", *_settings(), *changes).freeze(folders[-1])
+        command = [python, *_several(2), str(_HERE / "pipeline_worker.py"), *folders]
+        return _lines(command, WARM_UP=str(options.warm_up))
+
+
+def _told_bubble(name: str, count: int, costs: dict[str, float]) -> float:
+    """What the schedule tells, of stages that are all as long or of passes that took so long."""
     sys.path.insert(0, str(ROOT))
     from forge.plan.layout import Layout
-    from forge.plan.pipeline import bubble_share
+    from forge.plan.pipeline import StageCost, bubble_share
 
     schedules = {"pp_gpipe": "gpipe", "pp_1f1b": "1f1b", "pp_i1f1b": "interleaved_1f1b", "pp_zbv": "zbv"}
     stages = 2 if name in {"pp_i1f1b", "pp_zbv"} else 1
     layout = Layout(pp=2, pp_schedule=schedules[name], microbatches=count, stages_per_rank=stages)
-    return bubble_share(layout)
+    took = [[costs.get(f"{kind}{stage}", 0.0) for kind in "FBIW"] for stage in range(2 * stages)]
+    return bubble_share(layout, tuple(StageCost(f, b + i, w) for f, b, i, w in took) if costs else None)
 
 
 def _scaling(pythons: dict[str, str], options: argparse.Namespace) -> Table:
@@ -165,28 +193,22 @@ def _forge(python: str, options: argparse.Namespace, processes: int, changes: li
     with tempfile.TemporaryDirectory(dir=_WORK) as scratch:
         words = ["-p", str(ROOT / "projects" / "pydoc"), "-t", "chat/full", "train", "-M", str(_WORK / model)]
         words += ["--nproc", str(processes)] if processes > 1 else []
-        words += [
-            "--output-dir",
-            scratch,
-            "--max-steps",
-            str(options.steps),
-            "--save-strategy",
-            "no",
-            "dataset=pydoc_text",
-        ]
-        words += [f"dataset.max_length={_LENGTH}", "dataset.packing=greedy", "dataset.overflow=split"]
-        words += [f"trainer.per_device_train_batch_size={_BATCH}", "trainer.gradient_accumulation_steps=1"]
-        words += ["trainer.logging_steps=1", "trainer.eval_strategy=no", "trainer.torch_compile=false", "logging=none"]
-        words += [
-            "trainer.mixed_precision=no",
-            "optimizer.lr=1e-3",
-            "model.dtype={_symbol_: torch.float32}",
-            "optimizer.fused=true",
-        ]
+        words += ["--output-dir", scratch, "--max-steps", str(options.steps), "--save-strategy", "no", *_settings()]
         _output([python, "-m", "forge", *words, *changes], scratch)
         (log,) = Path(scratch).glob("runs/*/metrics.jsonl")
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         return median(sum(line["seconds"].values()) for line in lines[options.warm_up :] if "seconds" in line)
+
+
+def _settings() -> list[str]:
+    """What all runs of forge have in common."""
+    return [
+        *("dataset=pydoc_text", f"dataset.max_length={_LENGTH}", "dataset.packing=greedy", "dataset.overflow=split"),
+        *(f"trainer.per_device_train_batch_size={_BATCH}", "trainer.gradient_accumulation_steps=1"),
+        *("trainer.logging_steps=1", "trainer.eval_strategy=no", "trainer.torch_compile=false", "logging=none"),
+        *("trainer.mixed_precision=no", "model.dtype={_symbol_: torch.float32}"),
+        *("optimizer.lr=1e-3", "optimizer.fused=true"),
+    ]
 
 
 def _bare(python: str, options: argparse.Namespace, layout: str, processes: int) -> float:
@@ -229,13 +251,13 @@ def _several(processes: int) -> list[str]:
     return ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
 
 
-def _lines(command: list[str]) -> list[dict[str, Any]]:
+def _lines(command: list[str], **more: str) -> list[dict[str, Any]]:
     """What the processes report, a line each."""
-    return [json.loads(line) for line in _output(command, str(_WORK)).splitlines() if line.startswith('{"')]
+    return [json.loads(line) for line in _output(command, str(_WORK), **more).splitlines() if line.startswith('{"')]
 
 
-def _output(command: list[str], scratch: str) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": scratch}
+def _output(command: list[str], scratch: str, **more: str) -> str:
+    environment = {**os.environ, **more, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": scratch}
     environment["FORGE_CACHE_HOME"] = str(_WORK / "cache")  # the data is the same in all runs
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=scratch).stdout
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from forge.plan.kernels import FP8, KERNELS, kernel_problem
+from forge.plan.layout import SPLITTING
 from forge.plan.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from forge.plan.asked import RunQuestion
 
 __all__ = ["choice_objections"]
-
-# Their backward pass is split into that of inputs and that of weights.
-_SPLIT: Final = ("interleaved_zero_bubble", "zbv", "dualpipev")
 
 
 def choice_objections(asked: RunQuestion) -> Iterator[Refusal]:
@@ -86,7 +84,7 @@ def _compiled(asked: RunQuestion) -> Iterator[Refusal]:
     if layout.cp > 1:
         why = "it makes one program of each layer, and cp sends what is inside it to other processes"
         yield Refusal("/trainer.torch_compile", "torch_compile does not go with cp", why, nearest)
-    if layout.pp_schedule in _SPLIT:
+    if layout.pp_schedule in SPLITTING:
         why = "torch cannot split the backward pass of a compiled layer into that of inputs and that of weights"
         yield Refusal("pp_schedule", f"{layout.pp_schedule} does not go with torch_compile", why, nearest)
 

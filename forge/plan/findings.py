@@ -30,7 +30,7 @@ def layout_findings(graph: Graph, main: str | None) -> list[Finding]:
     if reading is None:
         return []
     if reading.refused:
-        return [Finding(origin_of(reading.parallel, ""), reading.prefix, reading.refused, code="layout")]
+        return [Finding(origin_of(reading.parallel, ""), reading.prefix, reading.refused, reading.ways, code="layout")]
     return [refusal_finding(reading, refusal) for refusal in reading.refusals()]
 
 

@@ -10,8 +10,8 @@ from forge.plan.capability import refusals
 from forge.plan.layout import Layout
 from forge.plan.memory import pipeline_memory
 from forge.plan.near import divisors, override_lines
-from forge.plan.pipeline import bubble_formula
 from forge.plan.speed import step_seconds
+from forge.plan.waiting import waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ def _fits(setup: TrainingSetup, layout: Layout, ranks: int, room: float) -> tupl
 def _fitting(setup: TrainingSetup, peak: float, before: Layout, words: str, hardware: Hardware, prefix: str) -> Fitting:
     lines = " ".join(part for part in (override_lines(setup.layout, before, prefix), words) if part)
     speed = setup.tokens_per_step / step_seconds(setup, hardware)
-    return Fitting(setup, lines, peak, bubble_formula(setup.layout)[1], speed)
+    return Fitting(setup, lines, peak, waits(setup), speed)
 
 
 def _layouts(setup: TrainingSetup, ranks: int) -> Iterator[Layout]:

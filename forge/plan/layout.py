@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-__all__ = ["Layout", "PipelineSchedule"]
+__all__ = ["SPLITTING", "Layout", "PipelineSchedule"]
 
 PipelineSchedule = Literal[
     "gpipe", "1f1b", "interleaved_1f1b", "looped_bfs", "interleaved_zero_bubble", "zbv", "dualpipev"
 ]
+
+SPLITTING: Final = ("interleaved_zero_bubble", "zbv", "dualpipev")
+"""The schedules that make a backward pass in two halves, that of inputs and that of weights."""
 
 _ONE_STAGE: Final = ("gpipe", "1f1b")
 _TWO_STAGES: Final = ("zbv", "dualpipev")
@@ -55,6 +58,13 @@ class Layout:
             ranks *= degree if degree != _REST else 1
         return ranks
 
+    def splits(self, *, again: bool) -> bool:
+        """Whether backward passes are made in two halves.
+
+        Where layers are computed ``again``, or have their weights in pieces, the halves would cost more than they fill.
+        """
+        return self.pp_schedule in SPLITTING and not again and self.dp_replicate * self.dp_shard * self.cp == 1
+
     def for_ranks(self, ranks: int) -> Layout:
         """The same layout on a given number of processes, with -1 replaced by the processes that remain."""
         rest, left_over = divmod(ranks, self.fixed_ranks)
@@ -78,6 +88,9 @@ class Layout:
         return f"a multiple of {self.fixed_ranks}" if many else f"exactly {self.fixed_ranks}"
 
     def _check_degrees(self) -> None:
+        for name in ("pp", "dp_replicate", "dp_shard", "cp", "tp", "microbatches", "stages_per_rank"):
+            if type(getattr(self, name)) is not int:
+                raise ValueError(f"{name} is a whole number, not {getattr(self, name)!r}")
         for name in ("pp", "cp", "tp", "microbatches", "stages_per_rank"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")

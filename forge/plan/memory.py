@@ -187,7 +187,7 @@ class _Rank:
         marks = checkpointed_layers(setup)
         stages = setup.stages
         found = 0.0
-        for stage, count in zip(self.numbers, in_flight(setup.layout)[self.place], strict=True):
+        for stage, count in zip(self.numbers, in_flight(setup.whole_step)[self.place], strict=True):
             alike = Counter((self.stand_in(layer), marks[layer]) for layer in stages[stage])
             kept = sum(times * layer_bytes(setup, layer, checkpointed=mark) for (layer, mark), times in alike.items())
             if setup.layout.pp > 1:

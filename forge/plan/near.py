@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from itertools import combinations
 from math import log2
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.plan.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["divisors", "layouts_near", "override_lines"]
+__all__ = ["divisors", "layouts_near", "mending_lines", "override_lines"]
 
 _DEGREES: Final = ("pp", "dp_replicate", "dp_shard", "cp", "tp")
 # How much each asks of a model and of the lines between processes.
 _EFFORT: Final = {"pp": 1.5, "dp_replicate": 1.0, "dp_shard": 1.0, "cp": 1.6, "tp": 1.3}
 _WHOLE: Final = 3
+_WAYS: Final = 3
 _TWICE: Final = ("zbv", "dualpipev")
 
 
@@ -47,6 +49,31 @@ def layouts_near(layout: Layout, ranks: int) -> Iterator[Layout]:
     yield from sorted(
         unique, key=lambda other: (_distance(layout, other), *(getattr(other, name) for name in _DEGREES))
     )
+
+
+def mending_lines(given: Mapping[str, Any], prefix: str = "parallel") -> list[str]:
+    """What to write where values contradict one another, so that they are a layout: the fewest changes, a line each way."""
+    asked = given.get("pp")
+    pp = asked if isinstance(asked, int) and asked > 0 else 1
+    pipeline = ("microbatches", (pp, pp * 2)), ("stages_per_rank", (1, 2)), ("pp_schedule", ("1f1b",)), ("pp", (2, 1))
+    others = [("dp_replicate", (1, -1)), ("dp_shard", (-1, 1)), ("cp", (1,)), ("tp", (1, 2)), ("zero_stage", (3, 0))]
+    switches = [(name, (False,)) for name in ("cpu_offload", "sequence_parallel", "loss_parallel")]
+    single = [{name: value} for name, values in (*pipeline, *others, *switches) for value in values]
+    for changes in (single, [{**one, **other} for one, other in combinations(single, 2) if one.keys() != other.keys()]):
+        legal = [change for change in changes if _is_layout({**given, **change})]
+        if legal:
+            return [
+                " ".join(f"{prefix}.{name}={_written(value)}" for name, value in one.items()) for one in legal[:_WAYS]
+            ]
+    return []
+
+
+def _is_layout(values: Mapping[str, Any]) -> bool:
+    try:
+        Layout(**values)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _with_degrees(layout: Layout, pp: int, cp: int, tp: int, rest: int) -> Iterator[Layout]:

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from forge.base.sizes import shown_size
-from forge.plan.pipeline import bubble_share, timeline
+from forge.plan.waiting import played, waits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -181,9 +181,9 @@ def _memory_bar(drawn: _Drawn, one: RankMemory, scale: float, count: int) -> Non
 
 def _schedule(drawn: _Drawn, plan: RunPlan) -> None:
     layout = plan.setup.layout
-    rows = timeline(layout)
-    used = {work.kind for row in rows for work in row}
-    title = f"Schedule {layout.pp_schedule}, {layout.microbatches} microbatches: waits {bubble_share(layout):.1%} of the time"
+    rows = played(plan.setup)
+    used = {work.kind for row in rows for work in row if work.end > work.start}
+    title = f"Schedule {layout.pp_schedule}, {plan.setup.whole_step.microbatches} microbatches: waits {waits(plan.setup):.1%} of the time"
     drawn.text(_MARGIN, "head", title, 34)
     chunks = layout.stages_per_rank
     _legend(
@@ -205,12 +205,12 @@ def _chunk(chunk: int, chunks: int) -> str:
     return f", stage {chunk + 1} of {chunks}" if chunks > 1 else ""
 
 
-def _schedule_row(drawn: _Drawn, plan: RunPlan, place: int, row: Sequence[StageWork], unit: float, end: int) -> None:
+def _schedule_row(drawn: _Drawn, plan: RunPlan, place: int, row: Sequence[StageWork], unit: float, end: float) -> None:
     left = float(_MARGIN + _LEFT)
     drawn.text(left - 10, "label", f"pp {place}", y=drawn.y + 15)
     drawn.box(left, drawn.y, end * unit, _BAR, "track", round_=0)
     stages = plan.setup.stages_of(place)
-    for work in row:
+    for work in (each for each in row if each.end > each.start):
         x, width = left + work.start * unit, (work.end - work.start) * unit
         kind = f"w{work.kind}{stages.index(work.stage) % len(_HUES)}"
         title = f"{dict(_KINDS)[work.kind]}, stage {work.stage}, microbatch {work.microbatch}"

@@ -1,7 +1,7 @@
 """Schedules of a pipeline: which process does what when, how long it waits, and how many microbatches it holds.
 
-The orders are those of torch's schedules. When a thing is done follows from the order and from what it needs, with stages that
-are all as long.
+The orders are those of torch's schedules. When a thing is done follows from the order, from what it needs, and from how long stages
+take: as long as one another where nothing is said.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ if TYPE_CHECKING:
 
     from forge.plan.layout import Layout
 
-__all__ = ["StageWork", "WorkKind", "bubble_formula", "bubble_share", "in_flight", "timeline"]
+__all__ = ["StageCost", "StageWork", "WorkKind", "bubble_formula", "bubble_share", "in_flight", "timeline"]
 
 WorkKind = Literal["F", "B", "I", "W"]
 """A forward pass, a whole backward pass, and its two halves: the gradients of the inputs and of the weights."""
 
-# In units of a forward pass of one stage.
-_COSTS: Final = {"F": 1, "B": 2, "I": 1, "W": 1}
 _FOLDED: Final = ("zbv", "dualpipev")
 
 
@@ -32,8 +30,20 @@ class StageWork(NamedTuple):
     kind: WorkKind
     stage: int
     microbatch: int
-    start: int
-    end: int
+    start: float
+    end: float
+
+
+class StageCost(NamedTuple):
+    """How long a stage takes for a microbatch: forward, and for the gradients of its inputs and of its weights, in any unit."""
+
+    forward: float = 1.0
+    inputs: float = 1.0
+    weights: float = 1.0
+
+    def of(self, kind: WorkKind) -> float:
+        """How long one thing takes."""
+        return {"F": self.forward, "B": self.inputs + self.weights, "I": self.inputs, "W": self.weights}[kind]
 
 
 def bubble_formula(layout: Layout) -> tuple[str, float]:
@@ -48,9 +58,9 @@ def bubble_formula(layout: Layout) -> tuple[str, float]:
     return "(p - 1) / (3 v m + p - 1)", (p - 1) / (3 * v * m + p - 1)
 
 
-def bubble_share(layout: Layout) -> float:
-    """The share of time that processes wait when the schedule is played with stages that are all as long."""
-    rows = timeline(layout)
+def bubble_share(layout: Layout, costs: tuple[StageCost, ...] | None = None) -> float:
+    """The share of time that processes wait when the schedule is played, with stages that are all as long or cost so much."""
+    rows = timeline(layout, costs)
     if layout.pp == 1:
         return 0.0
     whole = max(work.end for row in rows for work in row) * layout.pp
@@ -81,11 +91,12 @@ def _most_held(row: list[StageWork], stages: list[int]) -> list[int]:
 
 
 @lru_cache(maxsize=256)
-def timeline(layout: Layout) -> list[list[StageWork]]:
-    """What each process of a pipeline does and when, one row a process."""
+def timeline(layout: Layout, costs: tuple[StageCost, ...] | None = None) -> list[list[StageWork]]:
+    """What each process of a pipeline does and when, one row a process; ``costs`` are those of the stages."""
     if layout.pp == 1:
         return [[StageWork("F", 0, 0, 0, 1), StageWork("B", 0, 0, 1, 3)]]
-    return _timed(layout, [list(_order(layout, place)) for place in range(layout.pp)])
+    orders = [list(_order(layout, place)) for place in range(layout.pp)]
+    return _timed(layout, orders, costs or (StageCost(),) * (layout.pp * layout.stages_per_rank))
 
 
 def _stages_of(layout: Layout, place: int) -> list[int]:
@@ -159,10 +170,10 @@ def _turn(step: int, each_round: int, loops: int) -> tuple[int, int]:
     return loop, whole * each_round + place
 
 
-def _timed(layout: Layout, orders: list[list[_Planned]]) -> list[list[StageWork]]:
+def _timed(layout: Layout, orders: list[list[_Planned]], costs: tuple[StageCost, ...]) -> list[list[StageWork]]:
     """When each thing is done, each process going through its list as soon as what it needs is there."""
     rows: list[list[StageWork]] = [[] for _ in orders]
-    done: dict[_Planned, int] = {}
+    done: dict[_Planned, float] = {}
     left = sum(len(order) for order in orders)
     while left:
         before = left
@@ -171,14 +182,14 @@ def _timed(layout: Layout, orders: list[list[_Planned]]) -> list[list[StageWork]
                 ready = _ready(layout, order[len(row)], done)
                 if ready is None:
                     break
-                _do(row, order[len(row)], ready, done)
+                _do(row, order[len(row)], ready, done, costs)
                 left -= 1
         if left == before:
             raise ValueError(f"{layout.pp_schedule} waits for ever with {layout.microbatches} microbatches")
     return rows
 
 
-def _ready(layout: Layout, planned: _Planned, done: dict[_Planned, int]) -> int | None:
+def _ready(layout: Layout, planned: _Planned, done: dict[_Planned, float]) -> float | None:
     """When what a piece of work needs is there; None while it is not."""
     kind, stage, microbatch = planned
     last = layout.pp * layout.stages_per_rank - 1
@@ -191,9 +202,15 @@ def _ready(layout: Layout, planned: _Planned, done: dict[_Planned, int]) -> int 
     return done.get(("B", stage + 1, microbatch), done.get(("I", stage + 1, microbatch)))
 
 
-def _do(row: list[StageWork], planned: _Planned, ready: int, done: dict[_Planned, int]) -> None:
+def _do(
+    row: list[StageWork],
+    planned: _Planned,
+    ready: float,
+    done: dict[_Planned, float],
+    costs: tuple[StageCost, ...],
+) -> None:
     kind, stage, microbatch = planned
     start = max(ready, row[-1].end if row else 0)
-    end = start + _COSTS[kind]
+    end = start + costs[stage].of(kind)
     row.append(StageWork(kind, stage, microbatch, start, end))
     done[planned] = end

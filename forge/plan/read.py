@@ -13,6 +13,7 @@ from forge.graph.walk import edges, find, fold
 from forge.plan.asked import Choices, RunQuestion
 from forge.plan.capability import refusals
 from forge.plan.layout import Layout
+from forge.plan.near import mending_lines
 from forge.plan.optimizer_state import optimizer_plan
 from forge.plan.setup import TrainingSetup
 from forge.plan.shape import ModelShape
@@ -50,6 +51,16 @@ class RunReading:
     parallel: Node | None
     ranks: int
     per_node: int
+
+    @property
+    def ways(self) -> str:
+        """What to write instead of what is no layout, a line each way."""
+        lines = (
+            mending_lines(_given(self.parallel), self.prefix)
+            if self.refused and isinstance(self.parallel, Call)
+            else []
+        )
+        return "\n".join(("possible:", *(f"  {line}" for line in lines))) if lines else ""
 
     @property
     def sequence_length(self) -> int | None:
@@ -201,12 +212,15 @@ def _layout(node: Node | None) -> tuple[Layout | None, str]:
         return Layout(), ""
     if not isinstance(node, Call) or node.target not in _LAYOUTS:
         return None, ""  # an object of somebody's own, or none: there is nothing to judge
-    names = {entry.name for entry in fields(Layout)}
-    given = {name: value for name, value in plain_data(node).items() if name in names and value is not None}
     try:
-        return Layout(**given), ""
+        return Layout(**_given(node)), ""
     except (TypeError, ValueError) as error:
         return None, str(error)
+
+
+def _given(node: Call) -> dict[str, Any]:
+    names = {entry.name for entry in fields(Layout)}
+    return {name: value for name, value in plain_data(node).items() if name in names and value is not None}
 
 
 def _shape(model: Any) -> ModelShape:

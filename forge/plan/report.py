@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.sizes import shown_size
 from forge.plan.amounts import shown_count
-from forge.plan.pipeline import bubble_formula, bubble_share
+from forge.plan.layout import SPLITTING
+from forge.plan.pipeline import bubble_formula
+from forge.plan.waiting import splits, waits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,9 +60,13 @@ def plan_text(plan: RunPlan) -> str:
     lines += [f"cannot be: {refusal}" for refusal in plan.refused]
     lines += ["", *_run_lines(plan.run, setup), "", *_memory_lines(plan.memory)]
     if setup.layout.pp > 1:
-        formula, share = bubble_formula(setup.layout)
-        played = bubble_share(setup.layout)
-        lines += ["", f"pipeline waits {share:.1%} of the time ({formula}); {played:.1%} when played with equal stages"]
+        formula, share = bubble_formula(setup.whole_step)
+        lines += [
+            "",
+            f"pipeline waits {share:.1%} of the time ({formula}); {waits(setup):.1%} with the stages of this model",
+        ]
+        if setup.layout.pp_schedule in SPLITTING and not splits(setup):
+            lines += ["backward passes stay whole: layers are computed again, or their weights are in pieces"]
         lines += [f"layers of the stages: {' '.join(str(len(stage)) for stage in setup.stages)}"]
     lines += ["", *_traffic_lines(plan.sent)]
     return "\n".join([*lines, *plan.notes])
@@ -69,7 +75,7 @@ def plan_text(plan: RunPlan) -> str:
 def plan_data(plan: RunPlan) -> dict[str, Any]:
     """The plan as plain data; sizes are bytes."""
     setup = plan.setup
-    formula, share = bubble_formula(setup.layout)
+    formula, share = bubble_formula(setup.whole_step)
     return {
         "config": plan.name,
         "model": setup.shape.model_type,
@@ -82,7 +88,7 @@ def plan_data(plan: RunPlan) -> dict[str, Any]:
         "run": asdict(plan.run),
         "peak": max(memory.peak for memory in plan.memory),
         "memory": [asdict(memory) | {"peak": memory.peak} for memory in plan.memory],
-        "bubble": {"formula": formula, "share": share, "played": bubble_share(setup.layout)},
+        "bubble": {"formula": formula, "share": share, "played": waits(setup)},
         "stages": [len(stage) for stage in setup.stages],
         "traffic": [one._asdict() for one in plan.sent],
         "notes": list(plan.notes),

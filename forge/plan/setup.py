@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -109,6 +109,11 @@ class TrainingSetup:
         count = self.layout.pp * self.layout.stages_per_rank
         first, last = layer_costs(self.shape, self.sequence_length)
         return stage_bounds(split_layers(self.shape.layers, count, first_cost=first, last_cost=last))
+
+    @cached_property
+    def whole_step(self) -> Layout:
+        """The layout with the microbatches of a step: the batches that add up to one go through a pipeline as if they were one."""
+        return replace(self.layout, microbatches=self.passes) if self.layout.pp > 1 else self.layout
 
     def stages_of(self, place: int) -> list[int]:
         """The stages of the process at a place of the pipeline: one after a whole round, or folded back into a V."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from forge.plan.activations import checkpointed_layers
 from forge.plan.arithmetic import step_operations
-from forge.plan.pipeline import bubble_formula
 from forge.plan.traffic import traffic
+from forge.plan.waiting import computed_again, waits
 
 if TYPE_CHECKING:
     from forge.plan.setup import TrainingSetup
@@ -33,11 +32,9 @@ class Hardware:
 
 def step_seconds(setup: TrainingSetup, hardware: Hardware) -> float:
     """Seconds of a step: computing, waiting in the pipeline, and of what is sent the part that computing cannot hide."""
-    again = sum(checkpointed_layers(setup)) / setup.shape.layers
-    if setup.checkpointing == "selective":
-        again *= 0.2  # what is cheap to compute again
+    again = computed_again(setup, range(setup.shape.layers)) / setup.shape.layers
     computing = step_operations(setup) * (1 + again / 3) / setup.ranks / hardware.operations / _use(setup)
-    waiting = computing / (1 - bubble_formula(setup.layout)[1]) - computing
+    waiting = computing / (1 - waits(setup)) - computing
     exposed = hidden = 0.0
     for one in traffic(setup, hardware.per_node):
         speed = hardware.inside if one.link == "inside a node" else hardware.between

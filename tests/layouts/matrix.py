@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_FEW, _LAYERS = 2, 4  # processes, and layers that the models have as they are made
+
+
 class Placed(NamedTuple):
     """A layout and the processes that it is for."""
 
     processes: int
     layout: tuple[str, ...]
-    deep: bool = False
-    """Whether it has more stages than the small models have layers."""
+    stages: int = 1
 
 
 def _data(name: str, processes: int, **degrees: int) -> Placed:
@@ -29,7 +31,7 @@ def _pipeline(name: str, places: int, microbatches: int = BATCH, processes: int 
     stages = places * (2 if name in {"pp_i1f1b", "pp_bfs", "pp_zb", "pp_zbv", "pp_dualpipe"} else 1)
     more = {"pp": places, "microbatches": microbatches, **degrees}
     layout = (f"parallel={name}", *(f"parallel.{key}={value}" for key, value in more.items()))
-    return Placed(processes or places, layout, deep=stages > 4)
+    return Placed(processes or places, layout, stages)
 
 
 LAYOUTS = {
@@ -68,9 +70,16 @@ LAYOUTS = {
 
 
 def case_of(family: str, name: str) -> Case:
-    """A family in a layout, deep enough for its stages."""
-    deeper = f"model.config.{'n_layer' if family == 'gpt2' else 'num_hidden_layers'}=8"
-    return Case(family, LAYOUTS[name].layout, (deeper,) if LAYOUTS[name].deep else ())
+    """A family in a layout, with a layer for each stage at least.
+
+    Many processes take long for each batch and layer: on more than two the models have two layers, and a step one batch.
+    """
+    placed = LAYOUTS[name]
+    few = placed.processes > _FEW
+    layers = max(placed.stages, 2 if few else _LAYERS)
+    setting = "n_layer" if family == "gpt2" else "num_hidden_layers"
+    depth = () if layers == _LAYERS else (f"model.config.{setting}={layers}",)
+    return Case(family, placed.layout, (*depth, *(("trainer.gradient_accumulation_steps=1",) if few else ())))
 
 
 def refused(project: Path, family: str, name: str) -> list[str]:

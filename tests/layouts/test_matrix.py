@@ -32,7 +32,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "layouts.md"
 FEW = ("gpt2", "qwen3_moe")
 # The layouts of two processes, each with another family.
 OF_TWO = [name for name, placed in LAYOUTS.items() if placed.processes == 2]
-SOME = [(name, [*FAMILIES][-1 - number % len(FAMILIES)]) for number, name in enumerate(OF_TWO)]
+SOME = [(name, [*FAMILIES][-number % len(FAMILIES)]) for number, name in enumerate(OF_TWO)]
 
 
 @pytest.fixture(scope="module")

@@ -72,8 +72,9 @@ def compare(case: Case, there: Outcome, alone: Outcome) -> None:
     coarse = any(word in change for change in case.changes for word in ("bf16", "bfloat16", "muon"))
     bound = COARSE if coarse else EXACT
     found = apart(there, alone)
-    # Where a norm is about to vanish, the last digits of the weights are many of its own: after the first step it is looked at roughly.
-    bounds = Apart(bound, 10 * bound, 10 * bound if coarse else COARSE, bound, 10 * bound, 50 * bound)
+    # One process that begins with weights changed in their last digit goes as far apart: its norms after the first step by 2e-2 where
+    # one jumps from step to step (gemma2), its evaluations by 1.2e-5 (assembled). The gradients of the first step tell more.
+    bounds = Apart(bound, 10 * bound, 10 * bound if coarse else COARSE, 3 * bound, 10 * bound, 50 * bound)
     wrong = {name: value for name, value in found._asdict().items() if not value <= getattr(bounds, name)}
     assert not wrong, f"{case}: {wrong}"
 

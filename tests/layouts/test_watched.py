@@ -23,6 +23,7 @@ LAYOUTS = {
     "pp": ("parallel=pp_1f1b", "parallel.microbatches=4"),
     "tp": ("parallel=tp",),
     "cp": ("parallel=cp",),
+    "folded": ("parallel=pp_zbv", "parallel.microbatches=4"),
     "ddp": ("parallel=ddp", "parallel.dp_replicate=2"),
 }
 BROKEN = ("callback=nonfinite", "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_steps=4", "trainer.eval_strategy=no")
@@ -61,12 +62,5 @@ def test_samples_are_those_of_one_process(folder: Path) -> None:
     wanted = samples(folder, (), 1)
     assert len(wanted) == 2
     assert all(wanted)
-    for name in ("fsdp", "tp", "cp", "ddp") if FULL else ("tp", "cp"):
+    for name in LAYOUTS if FULL else ("tp", "pp"):
         assert samples(folder, LAYOUTS[name], 2) == wanted, name
-
-
-@pytest.mark.skipif(not FULL, reason="FORGE_FULL=1 shows it")
-def test_a_pipeline_says_that_it_takes_no_samples(folder: Path) -> None:
-    place = tried_out(folder, Case("llama", LAYOUTS["pp"], (*SAMPLED, *SHORT)), 2)
-    assert "no samples: in a pipeline no process has the whole model" in (place / "log-0").read_text()
-    assert not (place / "run" / "samples.jsonl").exists()

@@ -17,6 +17,7 @@ PIPELINE = {"pp": 2, "pp_schedule": "1f1b", "microbatches": 4}
     ("wrong", "message"),
     [
         ({"tp": 0}, "tp is at least 1"),
+        ({"pp": "two"}, "pp is a whole number"),
         ({"cp": -1}, "cp is at least 1"),
         ({"dp_shard": 0}, "-1 for all processes that remain"),
         ({"dp_shard": -1, "dp_replicate": -1, "zero_stage": 3}, "only one of"),

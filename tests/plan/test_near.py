@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from forge.plan.layout import Layout
-from forge.plan.near import divisors, layouts_near, override_lines
+from forge.plan.near import divisors, layouts_near, mending_lines, override_lines
 
 PIPELINE: dict[str, Any] = {"pp": 2, "pp_schedule": "1f1b", "microbatches": 8}
 
@@ -23,3 +23,14 @@ def test_lines_say_what_differs() -> None:
 
 def test_the_nearest_layout_is_itself() -> None:
     assert next(layouts_near(Layout(tp=2, dp_replicate=2), 4)) == Layout(tp=2, dp_replicate=2)
+
+
+def test_values_that_contradict_one_another_are_mended_by_few_changes() -> None:
+    folded = {"pp": 2, "pp_schedule": "zbv", "microbatches": 3, "stages_per_rank": 2}
+    assert mending_lines(folded)[0] == "parallel.microbatches=4"
+    assert mending_lines({"pp": 2, "pp_schedule": "foo", "microbatches": 2}, "p") == ["p.pp_schedule=1f1b"]
+    assert mending_lines({"tp": 1, "loss_parallel": True}) == ["parallel.tp=2", "parallel.loss_parallel=false"]
+    assert mending_lines({"pp": 2, "microbatches": 1}) == ["parallel.pp=1"]
+    assert mending_lines({"dp_shard": 2}) == ["parallel.dp_shard=1", "parallel.zero_stage=3"]
+    assert mending_lines({"pp": "two"}) == ["parallel.pp=1"]
+    assert mending_lines({"nosuch": 1}) == []

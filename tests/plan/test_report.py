@@ -36,7 +36,7 @@ def test_the_text_has_every_part(setup_for: Callable[..., TrainingSetup]) -> Non
         "memory of a process",
         "pp 0",
         "optimizer state",
-        "pipeline waits 20.0% of the time ((p - 1) / (m + p - 1)); 20.0% when played",
+        "pipeline waits 20.0% of the time ((p - 1) / (m + p - 1)); 21.9% with the stages of this model",
         "layers of the stages: 5 3",
         "inside a node",
         "a note",

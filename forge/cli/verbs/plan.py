@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["VERB"]
 
+# Nobody has a device of less: whoever asks for it has left out the unit.
+_LEAST = 1e6
+
 
 def _run(context: Context) -> int:
     reading = _reading(context)
@@ -66,7 +69,7 @@ def _layout(reading: RunReading) -> Layout:
             reading.refused or "the layout of the config is none that forge knows",
             origin=origin_of(reading.parallel, ""),
             key=reading.prefix,
-            hint="`forge plan --fit 24GB --gpus N` lists layouts that are possible",
+            hint=reading.ways or "`forge plan --fit 24GB --gpus N` lists layouts that are possible",
         )
     return reading.layout
 
@@ -105,6 +108,7 @@ def _per_node(context: Context, reading: RunReading) -> int:
 
 
 def _fit(context: Context, reading: RunReading) -> int:
+    from forge.base.sizes import shown_size
     from forge.plan.amounts import parse_size
     from forge.plan.fit import fitting_layouts
     from forge.plan.layout import Layout
@@ -114,6 +118,8 @@ def _fit(context: Context, reading: RunReading) -> int:
 
     options = context.options
     room = _read(parse_size, "--fit", options.fit)
+    if room < _LEAST:
+        raise UsageError(f"--fit: {options.fit} is {shown_size(room)}: write {options.fit.strip()}GB")
     ranks = options.gpus or reading.ranks
     hardware = Hardware(per_node=_per_node(context, reading))
     if options.link is not None:

@@ -24,6 +24,7 @@ from transformers.core_model_loading import (
 )
 
 from forge.base.errors import ModelError
+from forge.ml.models.experts import reader_of_experts
 from forge.ml.parallel.pieces import as_piece, is_spread, piece_of, places_of
 
 if TYPE_CHECKING:
@@ -111,9 +112,9 @@ class _Plan:
     grown: frozenset[str]
     folder: str
     steps: dict[str, WeightTransform] = field(default_factory=dict)
-    plain: dict[str, tuple[Stored, torch.dtype]] = field(
-        default_factory=dict
-    )  # what is in a file as it is in the model
+    # Of what files have so that a piece of it can be read by itself: what reads it.
+    parts: dict[str, tuple[Callable[[Sequence[Tensor]], Tensor], torch.dtype]] = field(default_factory=dict)
+    members: dict[str, dict[str, list[Stored]]] = field(default_factory=dict)  # of what is joined, by pattern
     provided: set[str] = field(default_factory=set)
     unexpected: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
@@ -126,6 +127,7 @@ class _Plan:
         mapping = get_model_conversion_mapping(self.model)
         for name in sorted(self.stored, key=dot_natural_key):
             self._assign(self.stored[name], expected, mapping, dtypes)
+        self._read_in_parts(expected, dtypes)
         self.model._weight_conversions = [used for used in mapping if used.was_used()]  # noqa: SLF001 - saving undoes them
         self._compare(set(expected))
 
@@ -145,10 +147,20 @@ class _Plan:
         self.provided.update(_siblings(target, converter))
         dtype = dtypes.of(target, expected[target])
         step.add_tensor(target, stored.name, pattern or stored.name, _cast(stored, dtype))
-        if converter is None and target not in self.grown:
-            self.plain[target] = stored, dtype
+        self.members.setdefault(target, {}).setdefault(pattern or stored.name, []).append(stored)
         if converter is None and not (target in self.grown and stored.shape[1:] == expected[target].shape[1:]):
             self.check_shape(target, stored.shape, expected[target].shape)
+
+    def _read_in_parts(self, expected: dict[str, Tensor], dtypes: _Dtypes) -> None:
+        for target, members in self.members.items():
+            step = self.steps[target]
+            if isinstance(step, WeightConverter):
+                part = reader_of_experts(step, members)
+            else:
+                *_, (*_, stored) = members.values()
+                part = stored.part
+            if part is not None and target not in self.grown:
+                self.parts[target] = part, dtypes.of(target, expected[target])
 
     def _compare(self, expected: set[str]) -> None:
         ties = self.model.all_tied_weights_keys
@@ -204,10 +216,10 @@ class _Placing:
         """Read no more than this process has of a weight, where that can be; whether it could."""
         module, leaf = self.plan.slots.owners[name]
         current = getattr(module, leaf)
-        stored, dtype = self.plan.plain.get(name, (None, None))
-        if stored is None or stored.part is None or not is_spread(current):
+        part, dtype = self.plan.parts.get(name, (None, None))
+        if part is None or not is_spread(current):
             return False
-        self._keep(module, leaf, name, as_piece(stored.part(places_of(current)).to(dtype), current, self.device))
+        self._keep(module, leaf, name, as_piece(part(places_of(current)).to(dtype), current, self.device))
         return True
 
     def _place(self, module: nn.Module, leaf: str, name: str, tensor: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,16 +12,18 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.pipelining import schedules
 
 from forge.base.errors import RunError
-from forge.ml.data.batch import IGNORED
+from forge.ml.data.batch import IGNORED, Batch
 from forge.ml.models.attention import attention_inputs
 from forge.ml.parallel.pieces import local
+from forge.ml.parallel.pipeline_cut import stages_of
 from forge.ml.parallel.pipeline_stage import StageRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from forge.ml.data.batch import Batch
+    from torch import nn
+
     from forge.ml.loss import CausalLoss
     from forge.ml.parallel.pipeline_cut import Cut
     from forge.ml.parallel.world import World
@@ -54,6 +56,7 @@ class Pipeline:
         self._batches: list[Batch] = []
         self._trained = 1
         self._total = torch.zeros((), device=world.device)
+        self._answer: Callable[[Batch], torch.Tensor] | None = None  # in the place of the loss
         self._forward: Any = nullcontext
         self._backward: Any = nullcontext
         self._dtype = next(parameter for parameter in cut.own_layers()[0].parameters()).dtype
@@ -85,8 +88,33 @@ class Pipeline:
 
     def evaluate(self, batches: Sequence[Batch], forward: Callable[[], AbstractContextManager[Any]]) -> torch.Tensor:
         """The sum of the losses of batches where the last stage is, else 0: each stage takes all of them, one after another."""
-        self._begin(batches)
         self._forward = forward
+        self._let_through(batches)
+        return self._total
+
+    def next_token(self, row: torch.Tensor, place: int, choose: Callable[[torch.Tensor], torch.Tensor]) -> int:
+        """What ``choose`` makes, where the last stage is, of the logits at a place of a row; all processes are told."""
+        ids = row.new_full(row.shape, IGNORED), torch.arange(row.shape[1], device=row.device)[None]
+        chosen = row.new_zeros(1)
+
+        def answer(batch: Batch) -> torch.Tensor:
+            logits = self.model(input_ids=batch.input_ids, use_cache=False).logits
+            chosen.copy_(choose(logits[0, place].float()))
+            return logits
+
+        self._answer, self._forward = answer, nullcontext
+        try:
+            with torch.no_grad():
+                self._let_through([Batch(row, *ids, None, tokens=0, trained=0, ids=())])
+        finally:
+            self._answer = None
+        group, layout = self.world.mesh.get_group("pp"), self.world.layout
+        last = next(one for one in range(layout.pp) if self._cut.count - 1 in stages_of(layout, one))
+        dist.broadcast(chosen, dist.get_global_rank(group, last), group=group)
+        return int(chosen)
+
+    def _let_through(self, batches: Sequence[Batch]) -> None:
+        self._begin(batches)
         sent: list[Any] = []
         for stage in self._stages:
             stage.has_backward = False
@@ -98,7 +126,6 @@ class Pipeline:
         for stage in self._stages:
             stage.forget()
         self._batches = []
-        return self._total
 
     def _pass_on(self, stage: StageRunner, number: int, neighbour: StageRunner | None, sent: list[Any]) -> None:
         if not any(each.stage_index == stage.stage_index - 1 for each in self._stages):
@@ -115,18 +142,16 @@ class Pipeline:
         self._total = torch.zeros((), device=self.world.device)
 
     def _stage(self, number: int, *, whole: bool) -> StageRunner:
-        count = self._cut.count
         return StageRunner(
             self._cut.modules(number),
             number,
-            count,
+            self._cut.count,
             self.world.device,
             self.world.mesh.get_group("pp"),
             compute=lambda batch, received: self._compute(number, batch, received),
             blank=self._room,
             backward=self._in_backward,
-            # The loss makes its gradients on the way forward, and gives them away once.
-            whole=whole or number == count - 1,
+            whole=whole,
         )
 
     def _made_schedule(self) -> Any:
@@ -134,7 +159,10 @@ class Pipeline:
         several = layout.stages_per_rank > 1
         try:
             return _SCHEDULES[layout.pp_schedule](
-                self._stages if several else self._stages[0], self.microbatches, loss_fn=self._mean, scale_grads=False
+                self._stages if several else self._stages[0],
+                self.microbatches,
+                loss_fn=lambda mean, _: mean,
+                scale_grads=False,
             )
         except ValueError as error:
             raise RunError(
@@ -142,21 +170,36 @@ class Pipeline:
                 hint="set parallel.microbatches to a multiple of parallel.pp",
             ) from error
 
-    def _mean(self, total: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        self._total += total.detach()
-        return total / self._trained
-
     def _compute(self, number: int, microbatch: int, received: torch.Tensor | None) -> torch.Tensor:
         batch = self._batches[microbatch]
+        if number == self._cut.count - 1:
+            return self._mean(batch, number, received)
         with self._forward(), self._cut.passing(number, received):
-            if number == self._cut.count - 1:
-                total = self.loss.total(batch)
-                if not torch.is_grad_enabled():
-                    self._total += total
-                return total
             inputs = attention_inputs(batch, self.loss.head.model.config._attn_implementation)  # noqa: SLF001 - where transformers keeps it
             with self._cut.up_to_the_head():
                 return self.model(input_ids=batch.input_ids, **inputs)
+
+    def _mean(self, batch: Batch, number: int, received: torch.Tensor | None) -> torch.Tensor:
+        """What a batch adds to the mean loss.
+
+        The head's gradients are made at once, as most losses do anyway, and added up, so that no microbatch keeps its own. What is
+        left for later are those of the layers, and what these begin with can be asked for twice, once for each half. Where weights
+        are in pieces a backward pass is that of the whole stage, which gathers them.
+        """
+        apart = torch.is_grad_enabled() and not isinstance(self.model, FSDPModule)
+        with self._forward(), self._cut.passing(number, received):
+            if self._answer is not None:
+                return self._answer(batch)
+            with _seam(self.loss.head.module) if apart else nullcontext(()) as sides:
+                total = self.loss.total(batch)
+            self._total += total.detach()
+            mean = total / self._trained
+        if not sides:
+            return mean
+        hidden, leaf = sides
+        with self._backward():
+            mean.backward()
+        return _Known.apply(hidden, mean.detach(), leaf.grad)
 
     def _in_backward(self) -> AbstractContextManager[Any]:
         return self._backward()
@@ -193,6 +236,38 @@ class Pipeline:
 
 def _started(operations: list[dist.P2POp]) -> list[Any]:
     return [each.op(each.tensor, each.peer, each.group, each.tag) for each in operations]
+
+
+@contextmanager
+def _seam(module: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Inside, what first comes to a module begins a graph of its own: both sides of the seam, once it was called."""
+    sides: list[torch.Tensor] = []
+
+    def cut(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        if sides:  # a loss that has the model make its logits calls it again
+            return given
+        sides[:] = given[0], given[0].detach().requires_grad_()
+        return (sides[1], *given[1:])
+
+    hook = module.register_forward_pre_hook(cut)
+    try:
+        yield sides
+    finally:
+        hook.remove()
+
+
+class _Known(torch.autograd.Function):
+    """A loss of which it is known what hidden states change it by."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, loss: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:  # noqa: ARG004 - in the graph
+        ctx.save_for_backward(gradient)
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * scale, None, None
 
 
 def _blank(batch: Batch) -> Batch:

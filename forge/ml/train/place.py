@@ -15,6 +15,7 @@ from forge.ml.memory.offload import offload_activations, offloading_described
 from forge.ml.models.attention import attend_through, check_documents
 from forge.ml.models.causal import materialise, materialise_spread
 from forge.ml.models.weights import load_weights
+from forge.plan.layout import SPLITTING
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -93,15 +94,13 @@ def _pipelined(settings: Trainer, loss: CausalLoss, cut: Cut, world: World) -> A
     """The loss of a model that is cut into stages."""
     from forge.ml.parallel.pipeline import Pipeline
 
-    again = (
-        settings.gradient_checkpointing or settings.enable_activation_offloading or settings.torch_compile is not False
-    )
+    again = bool(settings.gradient_checkpointing) or settings.enable_activation_offloading
     return Pipeline(
         loss,
         cut,
         world,
         microbatches=world.layout.microbatches * settings.gradient_accumulation_steps,
-        whole=bool(again) or world.data_size * world.layout.cp > 1,
+        whole=not world.layout.splits(again=again),
     )
 
 
@@ -131,6 +130,9 @@ def _size(model: Any) -> int:
 def _compile(settings: Trainer, model: Any, world: World, data: RunData, console: Console) -> None:
     if world.layout.cp > 1:
         console.print("layers are not compiled: with cp they send and receive inside")
+        return
+    if world.layout.pp_schedule in SPLITTING:
+        console.print(f"layers are not compiled: {world.layout.pp_schedule} makes their backward passes in two halves")
         return
     choice = choose_compile(
         settings.torch_compile, world.device, steps=data.total_steps, parameters=_size(model), tokens=data.step_tokens

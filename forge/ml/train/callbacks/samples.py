@@ -57,10 +57,6 @@ class TextSamples(Callback):
 
     def begin(self, run: Run) -> None:
         """Turn the prompts into tokens, so that a wrong one shows before the first step."""
-        if run.world.layout.pp > 1:
-            self.every_steps, self.at_end = None, False
-            run.progress.say("no samples: in a pipeline no process has the whole model")
-            return
         if not hasattr(run.model, "generate"):
             raise RunError(
                 f"samples need a model that can generate, and {type(run.model).__name__} cannot",
@@ -117,7 +113,7 @@ class TextSamples(Callback):
         if self.temperature > 0:  # no other setting of the model's folder shall bend what it has learned
             drawn = {"do_sample": True, "temperature": self.temperature, "top_k": 0, "top_p": 1.0}
         ends = _ends(run)
-        if run.world.layout.cp > 1 or run.world.layout.sequence_parallel:
+        if run.world.layout.pp > 1 or run.world.layout.cp > 1 or run.world.layout.sequence_parallel:
             return self._grown(run, ids, ends)
         settings = GenerationConfig(
             max_new_tokens=self.max_new_tokens if known is None else min(self.max_new_tokens, known - len(ids)),
@@ -135,7 +131,7 @@ class TextSamples(Callback):
         return [int(token) for token in found[0, len(ids) :]]
 
     def _grown(self, run: Run, ids: list[int], ends: Sequence[int]) -> list[int]:
-        """The same without a cache: between layers a process has a piece of each row, and a row of one token has none."""
+        """The same without a cache: a process has some of the layers, or a piece of each row, and a row of one token has none."""
         import torch
 
         from forge.ml.models.attention import attending_alone
@@ -147,10 +143,15 @@ class TextSamples(Callback):
             while len(found) < len(ids) + most and (len(found) == len(ids) or found[-1] not in ends):
                 # What is behind a token has no part in it.
                 row = torch.tensor([found + [0] * (-len(found) % unit)], device=run.device)
-                logits = run.model(input_ids=row, use_cache=False).logits[0, len(found) - 1].float()
-                likely = logits.argmax() if not self.temperature else _drawn(logits / self.temperature)
-                found.append(int(likely))
+                if run.world.layout.pp > 1:
+                    found.append(run.loss.next_token(row, len(found) - 1, self._choose))
+                else:
+                    logits = run.model(input_ids=row, use_cache=False).logits[0, len(found) - 1].float()
+                    found.append(int(self._choose(logits)))
         return found[len(ids) :]
+
+    def _choose(self, logits: Any) -> Any:
+        return logits.argmax() if not self.temperature else _drawn(logits / self.temperature)
 
 
 def _drawn(logits: Any) -> Any:

@@ -234,9 +234,19 @@ def test_where_rows_are_cut_each_token_is_found_by_a_whole_pass(run: Any, model:
     assert line["text"] == run.tokenizer.decode(wanted, skip_special_tokens=True)
 
 
-def test_in_a_pipeline_there_are_none_and_it_says_so(run: Any) -> None:
+def test_in_a_pipeline_each_token_is_one_pass_through_all_stages(run: Any, model: Any) -> None:
+    asked: list[int] = []
+
+    def next_token(row: torch.Tensor, place: int, choose: Any) -> int:
+        asked.append(place)
+        return int(choose(model(input_ids=row, use_cache=False).logits[0, place].float()))
+
     run.world = World(torch.device("cpu"), Layout(pp=2, pp_schedule="1f1b", microbatches=2))
-    taken = samples.TextSamples(["the cat"], every_steps=1)
+    run.loss = SimpleNamespace(next_token=next_token)
+    taken = samples.TextSamples(["the cat sat"], max_new_tokens=7)
     taken.begin(run)
-    assert run.said == ["no samples: in a pipeline no process has the whole model"]
-    assert (taken.every_steps, taken.at_end) == (None, False)
+    taken._take(run)
+    (line,) = lines(run)
+    ids = taken._ids[0]
+    assert line["text"] == run.tokenizer.decode(go_on(model, ids, 7)[len(ids) :], skip_special_tokens=True)
+    assert asked == [len(ids) - 1 + number for number in range(line["tokens"])]

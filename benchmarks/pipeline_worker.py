@@ -1,0 +1,98 @@
+"""What the places of pipelines do and when: one of the processes that ``benchmarks/parallel.py`` starts, with frozen runs as its arguments.
+
+All runs are carried out one after another in the same processes. A place notes when each forward and backward pass begins and ends, by a
+clock that both share; the first prints of each run and step how long it took, the share of time in which a place waited between the
+first and the last of them, the share in which it computed and the processor was somebody else's, and how long each kind of pass took in each stage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from functools import wraps
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import torch.distributed as dist
+
+from forge.ml.parallel.pipeline_stage import StageRunner
+from forge.ml.train.callback import Callback
+from forge.ml.train.loop import train
+from forge.ml.train.setup import set_up
+from forge.ml.train.stopping import Stopping
+
+if TYPE_CHECKING:
+    from forge.ml.train.run import Run
+
+WARM_UP = int(os.environ["WARM_UP"])
+_passes: list[tuple[str, int, float, float, float]] = []
+
+
+def noted(name: str, kind: str) -> None:
+    """Have the calls of a method of a stage noted, as passes of a kind."""
+    method = getattr(StageRunner, name)
+
+    @wraps(method)
+    def timed(stage: StageRunner, *args: Any, **kwargs: Any) -> Any:
+        began, used = time.perf_counter(), time.thread_time()
+        result = method(stage, *args, **kwargs)
+        whole = kind == "I" and kwargs.get("full_backward", True)
+        _passes.append(
+            ("B" if whole else kind, stage.stage_index, began, time.perf_counter(), time.thread_time() - used)
+        )
+        return result
+
+    setattr(StageRunner, name, timed)
+
+
+class Watch(Callback):
+    """Brings together what all places have noted of a step."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Any]] = []
+
+    def before_step(self, _run: Run) -> None:
+        """Begin anew."""
+        _passes.clear()
+
+    def after_step(self, run: Run, record: dict[str, Any]) -> None:
+        """Share what was noted, and keep the figures."""
+        rows: list[Any] = [None] * run.world.size
+        dist.all_gather_object(rows, list(_passes))
+        if run.step > WARM_UP:
+            self.steps.append(figures([one for row in rows for one in row], run.world.size, record))
+
+
+def figures(passes: list[tuple[str, int, float, float, float]], places: int, record: dict[str, Any]) -> dict[str, Any]:
+    """What the passes of a step tell."""
+    span = max(end for *_, end, _ in passes) - min(began for *_, began, _, _ in passes)
+    busy = sum(end - began for *_, began, end, _ in passes)
+    took: dict[str, list[float]] = {}
+    for kind, stage, began, end, _ in passes:
+        took.setdefault(f"{kind}{stage}", []).append(end - began)
+    return {
+        "span": span,
+        "idle": 1 - busy / places / span,
+        "taken": (busy - sum(used for *_, used in passes)) / places / span,
+        "seconds": sum(record["seconds"].values()),
+        "costs": {name: fmean(each) for name, each in took.items()},
+    }
+
+
+for method, kind in (("forward_one_chunk", "F"), ("backward_one_chunk", "I"), ("backward_weight_one_chunk", "W")):
+    noted(method, kind)
+dist.init_process_group("gloo")
+for folder in sys.argv[1:]:
+    run, watch = set_up(folder, Stopping()), Watch()
+    run.callbacks = [*run.callbacks, watch]
+    try:
+        train(run)
+    finally:
+        run.close()
+    if run.world.first:
+        print(json.dumps({"steps": watch.steps}), flush=True)
+dist.barrier()
+sys.stdout.flush()
+os._exit(0)
