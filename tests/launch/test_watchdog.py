@@ -62,6 +62,7 @@ def test_the_rank_is_named_and_nobody_is_left(start: Start, run: Path, how: str,
         assert "rank 0, innermost call first\n  go_wrong (tests/launch/standin.py:" in text
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_done_while_others_wait_is_named(start: Start, run: Path) -> None:
     start(how="ended").communicate(timeout=60)
     assert "casualty: rank 1 ended after step 1, and rank 0 still wait" in (run / "casualty.txt").read_text()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -27,6 +27,13 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "sgd": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
     "bf16": partial(rounding.StochasticRounding, optimizer=partial(torch.optim.AdamW, lr=1e-3)),
 }
+
+
+@pytest.fixture(autouse=True)
+def _as_written() -> Iterator[None]:
+    """The low-bit optimizers compile their step, which takes seconds and is tested where they are."""
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def _low_bit(name: str) -> Callable[..., Any]:
@@ -49,8 +56,6 @@ def made(llama: Any) -> Callable[[str], tuple[Any, Any]]:
     return pair
 
 
-# The low-bit optimizers compile their step, and the compiler of torch uses what torch itself has deprecated.
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("name", [*OPTIMIZERS, "AdamW8bit", "AdamW4bit"])
 def test_it_trains_as_the_optimizer_does_afterwards_bit_for_bit(made: Any, train: Any, same: Any, name: str) -> None:
     model, optimizer = made(name)

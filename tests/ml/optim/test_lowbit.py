@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = [
     pytest.mark.torch,
@@ -18,6 +21,14 @@ safetensors = pytest.importorskip("safetensors.torch")
 state = pytest.importorskip("forge.ml.checkpoint.state")
 groups = pytest.importorskip("forge.ml.optim.groups")
 rounding = pytest.importorskip("forge.ml.optim.rounding")
+
+
+@pytest.fixture(autouse=True)
+def _as_written(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The step of one of them is compiled, as in a run; the others do the same as it is written, which takes no compiler its ten seconds."""
+    compiled = request.node.callspec.params == {"name": "AdamW8bit", "dtype": torch.float32}
+    with torch.compiler.set_stance("default" if compiled else "force_eager"):
+        yield
 
 
 def _model(dtype: Any) -> Any:
