@@ -39,7 +39,7 @@ def train(run: Run) -> None:
                 if run.stopping.asked or run.step >= run.total_steps:
                     break
                 _step(run)
-        if run.step > run.counts.saved_step and (run.settings.save_strategy != "no" or run.interrupted):
+        if run.step > max(run.counts.saved_step, 0) and (run.settings.save_strategy != "no" or run.interrupted):
             _save(run, urgent=True)
         run.patience.long("checkpoint")
         run.saver.wait()
@@ -71,6 +71,8 @@ def _save_due(run: Run) -> bool:
     settings, counts = run.settings, run.counts
     if run.step == counts.saved_step:
         return False
+    if run.step == 0:
+        return settings.save_on_start and not run.interrupted
     return _due(run, settings.save_strategy, settings.save_steps, counts.saved_epochs)
 
 

@@ -47,7 +47,7 @@ class Counts:
     evaluated_step: int = 0
     evaluated_epochs: int = 0
     evaluated_loss: float | None = None
-    saved_step: int = 0
+    saved_step: int = -1  # before anything was saved
     saved_epochs: int = 0
 
 

@@ -71,6 +71,7 @@ class Trainer:
     eval_on_start: bool = False
     save_strategy: Strategy = "steps"
     save_steps: int | None = 500
+    save_on_start: bool = False
     save_total_limit: int | None = None
     async_save: bool = True
     save_processes: int | None = None

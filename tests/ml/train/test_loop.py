@@ -128,6 +128,17 @@ def test_evaluated_before_the_first_step_where_that_is_asked_for_and_not_again_w
     assert (first.evaluated, again.evaluated) == ([0], [])
 
 
+def test_saved_before_the_first_step_where_that_is_asked_for_and_not_again_when_resumed(carried: Carried) -> None:
+    start = ("trainer.save_on_start=true", "trainer.save_steps=100")
+    run = carried(*start, callbacks=(Interrupt(1, "after"),))
+    assert saved(run) == [0, 1]
+    first = Path(run.settings.output_dir, "checkpoints", "checkpoint-0")
+    before = first.stat().st_ino
+    again = carried(*start, f"trainer.resume_from_checkpoint={first}")
+    assert saved(again)[-1] == again.total_steps
+    assert first.stat().st_ino == before
+
+
 def test_what_is_due_at_the_last_step_is_done_once(carried: Carried) -> None:
     told = Told()
     run = carried(EVALUATED, "trainer.eval_steps=2", "trainer.save_steps=2", callbacks=(told,))
