@@ -105,7 +105,8 @@ def end_family(root: Identity, grace: float) -> set[Identity]:
 
 
 def _send(processes: Iterable[Identity], number: signal.Signals) -> None:
-    for who in processes:
+    # Elders first: who hears of the end of what it has started before it hears the signal may take it for an end of its own.
+    for who in sorted(processes, key=lambda one: (len(one.start), one.start, one.pid)):
         if who.pid != os.getpid():
             with contextlib.suppress(ProcessLookupError), _held(who.pid) as handle:
                 if not is_alive(who):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -142,3 +143,12 @@ def test_what_a_process_was_started_with() -> None:
     assert started_with(own, "PATH") in {os.environ["PATH"], ""}
     assert started_with(own, "NO_SUCH_VARIABLE") == ""
     assert started_with(own._replace(start="long ago"), "PATH") == ""
+
+
+def test_who_has_started_others_hears_a_signal_before_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(processes, "is_alive", lambda _: True)
+    monkeypatch.setattr(processes, "_held", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(os, "kill", lambda pid, _: told.append(pid))
+    processes._send({Identity(30, "boot:100"), Identity(20, "boot:99"), Identity(7, "boot:1000")}, signal.SIGTERM)
+    assert told == [20, 30, 7]
