@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+import hypothesis
 import pytest
 
 from forge.cli.main import main
@@ -24,6 +25,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# How long one example takes says more about the machine than about forge.
+hypothesis.settings.register_profile("forge", deadline=None)
+hypothesis.settings.load_profile("forge")
 
 # What is installed apart is there for the tests themselves, and not for the processes that they start.
 if apart := os.environ.get("FORGE_TEST_APART"):

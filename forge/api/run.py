@@ -27,11 +27,24 @@ class PlannedRun(NamedTuple):
     folder: str
     launch: LocalLaunch
 
+    def prepare(self) -> None:
+        """Write the run folder, and start nothing."""
+        from forge.launch.run_folder import describe_run
+
+        config = self.config
+        config.freeze(self.folder)
+        describe_run(
+            self.folder,
+            config=config.show(resolve=True),
+            launch=self.launch,
+            project_folder=config.project.folder,
+        )
+
     def start(self) -> int:
         """Freeze the config into the run folder, run it on this terminal, and return the exit code."""
         from forge.launch.process import run_command
 
-        self._prepare()
+        self.prepare()
         job = self._register()
         try:
             code = run_command(self.launch.command, environment=self.launch.environment, begun=job.begun)
@@ -45,25 +58,13 @@ class PlannedRun(NamedTuple):
         """The same in the background: it goes on when this process and its terminal are gone."""
         from forge.launch.supervise import console_log, start_supervised
 
-        self._prepare()
+        self.prepare()
         job = self._register(console_log(self.folder))
         return start_supervised(self.folder, job)
 
     def handed_over(self, cluster: dict[str, Any], console: str = "") -> Registration:
         """Enter the run into the list of jobs as one that a cluster has."""
         return self._register(console, cluster)
-
-    def _prepare(self) -> None:
-        from forge.launch.run_folder import describe_run
-
-        config = self.config
-        config.freeze(self.folder)
-        describe_run(
-            self.folder,
-            config=config.show(resolve=True),
-            launch=self.launch,
-            project_folder=config.project.folder,
-        )
 
     def _register(self, console: str = "", cluster: dict[str, Any] | None = None) -> Registration:
         from forge.control.register import register

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["MASK", "Secret", "is_secret_name"]
+__all__ = ["MASK", "Secret", "is_secret_name", "masked_override"]
 
 MASK: Final = "********"
 
@@ -15,6 +15,8 @@ _SECRET_NAME = re.compile(
     r"|(?:access|auth|api|hf|hub|bearer|wandb|github|session)[_\-]token)(?:$|[_\-.])",
     re.IGNORECASE,
 )
+
+_INNER_KEY: Final = re.compile(r"(?<![\w\-.])[\w\-.]+(?=\s*:)")  # of a mapping that is set as a whole
 
 
 class Secret:
@@ -48,3 +50,11 @@ class Secret:
 def is_secret_name(name: object) -> bool:
     """Whether a key's name says that its value is a secret (``api_key``, ``hf_token``; not ``pad_token``)."""
     return isinstance(name, str) and _SECRET_NAME.search(name) is not None
+
+
+def masked_override(typed: str) -> str:
+    """An override or a flag as it may be shown: what is set for a key that names a secret is a mask."""
+    separator = " " if typed.startswith("--") else "="
+    key, found, value = typed.partition(separator)
+    names = [key.lstrip("+~-").replace("-", "_"), *_INNER_KEY.findall(value)]
+    return f"{key}{separator}{MASK}" if found and any(map(is_secret_name, names)) else typed

@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from forge.launch.supervise import Detached
     from forge.launch.topology import Topology
 
-__all__ = ["HandingOver", "begun_again", "built_topology", "hand_over", "is_ready", "start_run"]
+__all__ = ["HandingOver", "begun_again", "built_topology", "hand_over", "is_ready", "prepare_run", "start_run"]
 
 _LARGEST: Final = 1 << 20  # what a cluster takes as one config
 
 
 class HandingOver(NamedTuple):
-    """Whether the run is only shown, goes on in the background, and what is waited for."""
+    """Whether the run is only shown, or only prepared, goes on in the background, and what is waited for."""
 
     dry_run: bool = False
+    prepares: bool = False
     detach: bool = False
     shows_logs: bool = False
     waits: bool = False
@@ -82,8 +83,16 @@ def start_run(output: Output, planned: PlannedRun, *, detach: bool) -> int:
     return 0
 
 
+def prepare_run(output: Output, planned: PlannedRun) -> int:
+    """Write the run folder of a run that somebody else starts, and say how."""
+    planned.prepare()
+    output.write(f"run folder {shown_path(planned.folder)} is made, what starts it is\n  {planned.launch}")
+    return 0
+
+
 def _on_hosts(output: Output, planned: PlannedRun, topology: Topology, how: HandingOver) -> int:
     """On machines that are reached by ssh."""
+    from forge.cli.pasted import as_comment, preparing
     from forge.launch.hosts import host_commands, write_hosts
     from forge.launch.local import LocalLaunch
     from forge.launch.process import module_command
@@ -91,36 +100,45 @@ def _on_hosts(output: Output, planned: PlannedRun, topology: Topology, how: Hand
 
     folder = os.path.abspath(planned.folder)
     commands = host_commands(topology, folder, os.getcwd())
+    planned = planned._replace(launch=LocalLaunch(tuple(module_command("forge.launch.hosts", [folder]))))
     if how.dry_run:
-        output.write("\n".join(shlex.join(command) for command in commands))
+        each = [as_comment(shlex.join(command)) for command in commands]
+        lines = [*preparing(planned, topology.hosts), str(planned.launch), as_comment("which starts"), *each]
+        output.write("\n".join(lines))
     ready = is_ready(output, planned, topology=topology, dry_run=how.dry_run)
     if how.dry_run or not ready:
         return 0 if how.dry_run else 2
     write_topology(folder, topology)
     write_hosts(folder, commands)
-    launch = LocalLaunch(tuple(module_command("forge.launch.hosts", [folder])))
+    if how.prepares:
+        return prepare_run(output, planned)
     output.flush()
-    return start_run(output, planned._replace(launch=launch), detach=how.detach)
+    return start_run(output, planned, detach=how.detach)
 
 
 def _by_slurm(output: Output, planned: PlannedRun, topology: Topology, how: HandingOver) -> int:
     """As a job of Slurm."""
     from forge.base.files import make_folder, write_atomic
+    from forge.cli.pasted import job_lines, preparing
+    from forge.launch.local import LocalLaunch
     from forge.launch.run_folder import write_topology
     from forge.launch.slurm import job_log, sbatch_script
     from forge.launch.slurm_jobs import follow_job, submit
 
     folder = os.path.abspath(planned.folder)
     script, path = sbatch_script(topology, folder), os.path.join(folder, "job.sbatch")
+    planned = planned._replace(launch=LocalLaunch(("sbatch", "--parsable", path)))
     if how.dry_run:
-        output.write(script)
+        output.write("\n".join([*preparing(planned), *job_lines(script)]))
     ready = is_ready(output, planned, topology=topology, dry_run=how.dry_run)
     if how.dry_run or not ready:
         return 0 if how.dry_run else 2
-    _prepare(planned, ("sbatch", path))
     write_topology(folder, topology)
     write_atomic(path, script)
     make_folder(os.path.dirname(job_log(topology, folder)))
+    if how.prepares:
+        return prepare_run(output, planned)
+    planned.prepare()
     job = submit(path, folder=os.getcwd())
     log = job_log(topology, folder, job)
     known = planned.handed_over({"kind": "slurm", "job": job}, log)
@@ -152,6 +170,10 @@ def _on_kubernetes(
     from forge.launch.k8s_client import apply, client_missing
     from forge.launch.prepare import on_a_volume
 
+    if how.prepares:
+        raise UsageError(
+            "the manifests bring the run folder with them", hint="--dry-run prints them, for kubectl apply -f -"
+        )
     on_a_volume(topology, planned.output)
     documents = manifests(topology, planned.folder, _frozen(planned.config, topology))
     if how.dry_run:
@@ -186,17 +208,6 @@ def _frozen(config: ConfigHandle, topology: Topology) -> dict[str, str]:
         return {name: read_bounded(os.path.join(folder, name), _LARGEST).decode() for name in names}
     finally:
         remove_tree(folder)
-
-
-def _prepare(planned: PlannedRun, command: tuple[str, ...]) -> None:
-    """Write the run folder, for a run that another program starts."""
-    from forge.launch.local import LocalLaunch
-    from forge.launch.run_folder import describe_run
-
-    config = planned.config
-    config.freeze(planned.folder)
-    launch, text = LocalLaunch(command), config.show(resolve=True)
-    describe_run(planned.folder, config=text, launch=launch, project_folder=config.project.folder)
 
 
 def _started(job: Detached) -> str:

@@ -47,6 +47,7 @@ def rerun(
     from forge.api.run import PastRun
     from forge.build.frozen import thaw
     from forge.cli.handing_over import begun_again
+    from forge.cli.pasted import forge_words
     from forge.launch.run_folder import new_run_folder
 
     if job.running:
@@ -68,9 +69,9 @@ def rerun(
         planned = planned._replace(launch=_launch(job, planned.folder))
     changed = [line for line in PastRun(past).diff(config).text().splitlines() if _RESUME not in line]
     notes = ["what is otherwise than then:", *(f"  {line}" for line in changed)] if changed else []
-    words = ["forge", "-p", shown_path(facts.project_folder), "-t", facts.config, "train", *map(_expression, changes)]
-    words += ["--hosts", ",".join(topology.hosts)] if topology is not None and topology.kind == "ssh" else []
-    return Rerun(planned if topology is None else begun_again(planned, topology), shlex.join(words), notes, topology)
+    hosts = topology.hosts if topology is not None else ()
+    line = shlex.join(["forge", *forge_words(config, hosts)])
+    return Rerun(planned if topology is None else begun_again(planned, topology), line, notes, topology)
 
 
 def ended_job(name: str, find: Callable[[], KnownJob]) -> KnownJob:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import UsageError
@@ -113,6 +114,11 @@ class _Line:
             return planned
         return planned._replace(launch=self._plan(place).launch(planned.folder))
 
+    def resumes(self, member: Member) -> bool:
+        """Whether a run goes on from its own checkpoints: from those there are, or, begun again by Slurm, will be."""
+        again = self.topology.kind == "slurm" and (self.topology.requeue or self.topology.max_restarts > 0)
+        return again or _has_checkpoints(member)
+
     def findings(self, member: Member) -> list[Finding]:
         """What this machine lacks for a run."""
         from forge.launch.preflight import preflight, shared_preflight
@@ -200,17 +206,22 @@ def _all_sound(context: Context, line: _Line, members: Sequence[Member]) -> bool
 
 
 def _list(context: Context, line: _Line, members: Sequence[Member]) -> None:
-    context.output.write(f"{len(members)} runs in {shown_path(os.path.dirname(members[0].output))}")
-    for member in members:
-        context.output.write(f"  {member.name}")
-    if line.topology.kind == "slurm":
-        from forge.launch.sweep_array import array_script
+    from forge.cli.pasted import as_comment, job_lines, preparing
 
-        folders = [os.path.abspath(line.planned(member).folder) for member in members]
-        folder = os.path.dirname(members[0].output)
-        context.output.write(array_script(line.topology, folder, folders, context.options.sweep_jobs))
-    else:
-        context.output.write(f"the first: {line.planned(members[0]).launch}")
+    folder = os.path.dirname(members[0].output)
+    planned = [line.planned(member, resumes=line.resumes(member)) for member in members]
+    shown = [as_comment(f"{len(members)} runs in {shown_path(folder)}")]
+    shown += [as_comment(f"  {member.name}") for member in members]
+    shown += preparing(planned[0])[1:2]
+    for one in planned:
+        shown += [preparing(one)[-1], *([] if line.topology.kind == "slurm" else [str(one.launch)])]
+    if line.topology.kind == "slurm":
+        from forge.launch.sweep_array import array_logs, array_script
+
+        folders = [os.path.abspath(one.folder) for one in planned]
+        script = array_script(line.topology, folder, folders, context.options.sweep_jobs)
+        shown += [shlex.join(["mkdir", "-p", array_logs(line.topology, folder)]), *job_lines(script)]
+    context.output.write("\n".join(shown))
 
 
 def _tell_finished(context: Context, line: _Line, sweep: Sweep) -> None:
@@ -229,7 +240,7 @@ def _carry_out(context: Context, line: _Line, sweep: Sweep) -> int:
     options = context.options
 
     def begin(member: Member, place: int) -> str:
-        planned = line.planned(member, place, resumes=_has_checkpoints(member))
+        planned = line.planned(member, place, resumes=line.resumes(member))
         return os.path.abspath(planned.start_detached().folder)
 
     finished = carry_on(
@@ -247,11 +258,10 @@ def _by_slurm(context: Context, line: _Line, sweep: Sweep) -> int:
     from forge.launch.sweep_array import look_again, submit_rest
 
     look_again(sweep, _measured)
-    again = line.topology.requeue or line.topology.max_restarts > 0
     number = submit_rest(
         sweep,
         line.topology,
-        lambda member: _prepared(line.planned(member, resumes=again or _has_checkpoints(member))),
+        lambda member: _prepared(line.planned(member, resumes=line.resumes(member))),
         context.options.sweep_jobs,
     )
     if number:
@@ -263,12 +273,9 @@ def _by_slurm(context: Context, line: _Line, sweep: Sweep) -> int:
 def _prepared(planned: PlannedRun) -> str:
     """Write the run folder of a run that Slurm starts."""
     from forge.launch.local import LocalLaunch
-    from forge.launch.run_folder import describe_run
 
-    config, folder = planned.config, os.path.abspath(planned.folder)
-    config.freeze(folder)
-    launch, text = LocalLaunch(("sbatch", "job.sbatch")), config.show(resolve=True)
-    describe_run(folder, config=text, launch=launch, project_folder=config.project.folder)
+    folder = os.path.abspath(planned.folder)
+    planned._replace(folder=folder, launch=LocalLaunch(("sbatch", "job.sbatch"))).prepare()
     return folder
 
 

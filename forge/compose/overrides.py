@@ -5,14 +5,13 @@ Parsing is Hydra's own parser; applying them to plain data follows `OmegaConf.up
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ConfigLimitError, ConfigSyntaxError, InterpolationError, OverrideError
 from forge.base.origin import Origin
 from forge.base.paths import dotted
-from forge.base.secrets import MASK, is_secret_name
+from forge.base.secrets import MASK, is_secret_name, masked_override
 from forge.base.spelling import did_you_mean
 from forge.compose.document import MAX_DEPTH, ConfigList, ConfigMap, Setting
 from forge.compose.interpolation import Evaluator
@@ -29,7 +28,6 @@ __all__ = ["Override", "apply_override", "parse_overrides"]
 
 
 _MAX_SHOWN: Final = 60  # characters of an override in a message
-_INNER_KEY = re.compile(r"(?<![\w\-.])[\w\-.]+(?=\s*:)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def parse_overrides(overrides: Iterable[str | tuple[str, str]]) -> list[Override
     found = []
     for one in overrides:
         expression, typed = (one, one) if isinstance(one, str) else one
-        typed = _masked(typed)
+        typed = masked_override(typed)
         origin = Origin("", layer="override" if isinstance(one, str) else "flag", text=typed)
         try:
             parsed = parser.parse_override(expression)
@@ -71,14 +69,6 @@ def parse_overrides(overrides: Iterable[str | tuple[str, str]]) -> list[Override
             )
         found.append(Override(expression, typed, origin, parsed))
     return found
-
-
-def _masked(typed: str) -> str:
-    """The text as it may be shown: what is set for a key that names a secret is a mask."""
-    separator = " " if typed.startswith("--") else "="
-    key, found, value = typed.partition(separator)
-    names = [key.lstrip("+~-").replace("-", "_"), *_INNER_KEY.findall(value)]
-    return f"{key}{separator}{MASK}" if found and any(map(is_secret_name, names)) else typed
 
 
 def apply_override(

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from forge.base.errors import FileError
-from forge.base.secrets import MASK, is_secret_name
+from forge.base.secrets import masked_override
 from forge.control.processes import identity
 from forge.control.record import JobRecord, add_record, change_record, moment
 
@@ -66,7 +66,7 @@ def register(
     record = JobRecord(
         config=config,
         project=project,
-        overrides=tuple(map(_masked, overrides)),
+        overrides=tuple(map(masked_override, overrides)),
         run=os.path.abspath(run_folder),
         console=os.path.abspath(console) if console else "",
         host=this_host(),
@@ -93,11 +93,6 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container may run under a number that nobody has given a name
         return str(os.getuid())
-
-
-def _masked(override: str) -> str:
-    key, equals, _ = override.partition("=")
-    return f"{key}={MASK}" if equals and is_secret_name(key) else override
 
 
 def _to_stderr(text: str) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from forge.base.files import make_folder, read_bounded, write_atomic
 from forge.launch.address import endpoint_of
 from forge.launch.node import GRACE
+from forge.launch.process import SAFE
 from forge.launch.torchrun import Meeting, torchrun_command
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def host_commands(topology: Topology, run_folder: str, folder: str) -> list[tupl
 
 def _remote(topology: Topology, folder: str, command: Sequence[str]) -> str:
     """One line for the shell of the host, whichever that is."""
-    variables = {"OMP_NUM_THREADS": "1", **topology.env}
+    variables = {**SAFE, "OMP_NUM_THREADS": "1", **topology.env}
     if topology.tmp_dir:
         variables["TMPDIR"] = topology.tmp_dir
     named = [f"{name}={value}" for name, value in variables.items()]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.launch.address import Endpoint
 from forge.launch.agent import AGENT
+from forge.launch.process import SAFE
 from forge.launch.torchrun import TRAINS, Meeting
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ def _container(topology: Topology, run_folder: str, name: str) -> _Manifest:
             run_folder,
             *agent,
         ],
-        **({"env": _variables(topology.env)} if topology.env else {}),
+        "env": _variables({**SAFE, **topology.env}),
         **_resources(topology),
         "volumeMounts": mounts,
     }

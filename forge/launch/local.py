@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from forge.base.errors import UsageError
 from forge.launch.address import endpoint_of, is_free, is_own, way_to
 from forge.launch.preflight_devices import usable_processors
-from forge.launch.process import module_command
+from forge.launch.process import SAFE, module_command
 from forge.launch.surroundings import MASTER_PORT, Surroundings, surroundings
 from forge.launch.topology import Topology
 from forge.launch.torchrun import TRAINS, Meeting, joined_conf, split_conf, torchrun_command, torchrun_words
@@ -35,7 +35,8 @@ class LocalLaunch:
 
     def __str__(self) -> str:
         """As it can be pasted into a shell."""
-        variables = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
+        safe = SAFE if self.command[1:2] == ("-m",) else {}  # for an interpreter only
+        variables = [f"{name}={shlex.quote(value)}" for name, value in {**safe, **self.environment}.items()]
         return " ".join([*variables, shlex.join(self.command)])
 
 

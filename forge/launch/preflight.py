@@ -65,9 +65,12 @@ def handed_preflight(root: Node, main: str, topology: Topology) -> list[Finding]
             _finding("launch.nproc_per_node", says, f"set launch.nproc_per_node={gpus}, or launch.gpus_per_node={each}")
         ]
     reading = read_run(root, main)
-    if reading is None or topology.min_nodes is None or topology.max_nodes is None:
+    if reading is None:
         return found
-    return [*found, *_elastic(reading, topology.min_nodes, topology.max_nodes, each)]
+    if topology.min_nodes is not None and topology.max_nodes is not None:
+        return [*found, *_elastic(reading, topology.min_nodes, topology.max_nodes, each)]
+    # What the config itself launches is held against its layout by check; --hosts may have said otherwise.
+    return found if topology.ranks == reading.ranks else [*found, *_refused(reading, topology.ranks)]
 
 
 def _elastic(reading: RunReading, least: int, most: int, each: int) -> list[Finding]:
@@ -121,12 +124,25 @@ def _layout(reading: RunReading, plan: LocalPlan, device: DeviceKind | None) -> 
     least, _, most = (plan.flags or {}).get("nnodes", "").partition(":")
     if each is not None and least.isdecimal() and most.isdecimal() and int(most) > int(least):
         return _elastic(reading, int(least), int(most), each)
-    # Of several nodes, each may start another number of processes.
-    if reading.layout is None or reading.parallel is None or each is None or _number(plan, "nnodes") != 1:
+    nodes = _number(plan, "nnodes")
+    if each is None or nodes is None:
+        return []
+    if nodes == 1:
+        return _refused(reading, each, device=device, here=True)
+    # Others may start another number of processes than this one.
+    return [
+        finding._replace(severity="warning", message=f"if each of the {nodes} nodes starts {each}: {finding.message}")
+        for finding in _refused(reading, nodes * each)
+    ]
+
+
+def _refused(reading: RunReading, ranks: int, *, device: DeviceKind | None = None, here: bool = False) -> list[Finding]:
+    """What stands in the way of the layout on so many processes."""
+    if reading.layout is None or reading.parallel is None:
         return []
     from forge.plan.findings import refusal_finding
 
-    return [refusal_finding(reading, one, _CODE) for one in reading.refusals(ranks=each, device=device, here=True)]
+    return [refusal_finding(reading, one, _CODE) for one in reading.refusals(ranks=ranks, device=device, here=here)]
 
 
 def _number(plan: LocalPlan, flag: str) -> int | None:

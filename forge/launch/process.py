@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
-__all__ = ["module_command", "module_environment", "run_command", "run_module"]
+__all__ = ["SAFE", "module_command", "module_environment", "run_command", "run_module"]
+
+SAFE: Final = {"PYTHONSAFEPATH": "1"}
+"""What keeps the current folder from being a place to import from, in the environment of every process of a run."""
 
 _PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
 
@@ -25,7 +28,7 @@ def module_command(module: str, arguments: Sequence[str] = ()) -> list[str]:
 
 def module_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for such a process: this one's, in which the current folder is no place to import from."""
-    return {**os.environ, "PYTHONSAFEPATH": "1", **(extra or {})}
+    return {**os.environ, **SAFE, **(extra or {})}
 
 
 def run_module(module: str, arguments: Sequence[str] = (), *, environment: Mapping[str, str] | None = None) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from forge.launch.address import endpoint_of
 from forge.launch.agent import AGENT
+from forge.launch.process import SAFE
 from forge.launch.torchrun import TRAINS
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _surroundings(topology: Topology, run_folder: str) -> Iterator[str]:
     yield f"python={shlex.quote(topology.python or sys.executable)}"
     folder = shlex.quote(topology.folder) if topology.folder else '"$SLURM_SUBMIT_DIR"'
     yield f"cd {folder} || exit 2"
-    yield from (f"export {name}={shlex.quote(value)}" for name, value in topology.env.items())
+    yield from (f"export {name}={shlex.quote(value)}" for name, value in {**SAFE, **topology.env}.items())
     if topology.tmp_dir:
         yield f"export TMPDIR={shlex.quote(topology.tmp_dir)}"
     yield 'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"'

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from forge.launch.sweep import Member, Sweep
     from forge.launch.topology import Topology
 
-__all__ = ["array_script", "look_again", "submit_rest"]
+__all__ = ["array_logs", "array_script", "look_again", "submit_rest"]
+
+
+def array_logs(topology: Topology, sweep_folder: str) -> str:
+    """The folder of what the jobs print, which has to be there before they begin."""
+    return topology.log_folder or os.path.join(sweep_folder, "logs")
 
 
 def array_script(topology: Topology, sweep_folder: str, run_folders: Sequence[str], most: int) -> str:
@@ -31,7 +36,7 @@ def array_script(topology: Topology, sweep_folder: str, run_folders: Sequence[st
     if topology.rdzv_id:
         raise UsageError("the runs of a sweep would all meet under one id", hint="leave out launch.rdzv_id")
     array = f"0-{len(run_folders) - 1}%{most}"
-    logs = topology.log_folder or os.path.join(sweep_folder, "logs")
+    logs = array_logs(topology, sweep_folder)
     whole = replace(topology, sbatch={**topology.sbatch, "array": array}, log_folder=logs)
     lines = sbatch_script(whole, sweep_folder).split("\n")
     # Where another script names its one run, each job of this one takes its own.
@@ -61,7 +66,7 @@ def submit_rest(sweep: Sweep, topology: Topology, prepare: Callable[[Member], st
     script = array_script(topology, sweep.folder, [member.run for member in rest], most)
     path = os.path.join(sweep.folder, "job.sbatch")
     write_atomic(path, script)
-    make_folder(topology.log_folder or os.path.join(sweep.folder, "logs"))
+    make_folder(array_logs(topology, sweep.folder))
     number = submit(path, folder=os.getcwd())
     for place, member in enumerate(rest):
         member.job, member.state, member.figures = f"{number}_{place}", "queued", {}

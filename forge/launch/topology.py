@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final, Literal
 
+from forge.base.hosts import count_hosts
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -140,11 +142,7 @@ class Topology:
     @property
     def counted_hosts(self) -> tuple[tuple[str, int], ...]:
         """The hosts, each with the number of its processes: ``a:4`` has 4, and ``a`` as many as `nproc_per_node` says."""
-        found = [(name, count) for host in self.hosts for name, _, count in [host.rpartition(":")]]
-        return tuple(
-            (name, int(count)) if name and count.isdecimal() else (host, self.nproc_per_node)
-            for host, (name, count) in zip(self.hosts, found, strict=True)
-        )
+        return count_hosts(self.hosts, self.nproc_per_node)
 
     @property
     def seconds(self) -> int | None:

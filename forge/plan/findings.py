@@ -51,7 +51,9 @@ def _is_one_process(root: Node, main: str) -> bool:
     launched = [] if launch is None else [find(launch, (name,)) for name in ("nodes", "nproc_per_node")]
     values = [] if parallel is None else [edge.node for edge in edges(parallel) if edge.key != "reshard_after_forward"]
     plain = all(isinstance(node, Const) and node.value is not True and node.value in (None, 0, 1) for node in values)
-    return plain and all(node is None or (isinstance(node, Const) and node.value == 1) for node in launched)
+    hosts = None if launch is None else find(launch, ("hosts",))  # each may have several
+    alone = all(node is None or (isinstance(node, Const) and node.value == 1) for node in launched)
+    return plain and alone and (hosts is None or not edges(hosts))
 
 
 def _asks_for_more(root: Node, main: str) -> bool:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from forge.base.hosts import count_hosts
 from forge.base.paths import parse_dotted
 from forge.graph.node import Call, Const, Expr, Map, Missing
 from forge.graph.walk import edges, find, fold
@@ -127,7 +128,7 @@ def read_run(root: Node, main: str | None) -> RunReading | None:
         shape, problem = _shape(settings.get("model")), ""
     except ValueError as error:
         shape, problem = None, str(error)
-    nodes, each = _launch(root)
+    nodes, each, launched = _launch(root)
     return RunReading(
         root,
         settings,
@@ -136,7 +137,7 @@ def read_run(root: Node, main: str | None) -> RunReading | None:
         layout,
         refused,
         parallel,
-        _ranks(nodes * each, layout),
+        _ranks(launched, layout),
         each if nodes > 1 else 8,
     )
 
@@ -255,13 +256,15 @@ def _folder_config(path: str) -> Mapping[str, Any]:
     return config
 
 
-def _launch(root: Node) -> tuple[int, int]:
-    """Nodes, and processes on each."""
+def _launch(root: Node) -> tuple[int, int, int]:
+    """Nodes, processes on each, and processes in all, of which hosts may have different numbers."""
     node = find(root, ("launch",))
     launch = plain_data(node) if isinstance(node, Call) else {}
     found = [launch.get(name) for name in ("nodes", "nproc_per_node")]
     nodes, each = (value if isinstance(value, int) and value > 0 else 1 for value in found)
-    return nodes, each
+    named = launch.get("hosts")
+    hosts = count_hosts(map(str, named), each) if isinstance(named, list) else ()
+    return nodes, each, sum(count for _, count in hosts) or nodes * each
 
 
 def _ranks(launched: int, layout: Layout | None) -> int:

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from forge.base.secrets import MASK, Secret, is_secret_name
+from forge.base.secrets import MASK, Secret, is_secret_name, masked_override
 
 
 def test_no_way_of_printing_shows_a_secret() -> None:
@@ -51,3 +51,11 @@ def test_names_of_secrets_are_known(name: str) -> None:
 )
 def test_other_names_stay_readable(name: object) -> None:
     assert not is_secret_name(name)
+
+
+def test_an_override_is_masked_by_its_key() -> None:
+    assert masked_override("tracker.api_key=hunter2") == f"tracker.api_key={MASK}"
+    assert masked_override("trainer.max_steps=3") == "trainer.max_steps=3"
+    assert masked_override("~api_key") == "~api_key"
+    assert masked_override("--hub-token hunter2") == f"--hub-token {MASK}"
+    assert masked_override("+tracker={name: x, api_key: hunter2}") == f"+tracker={MASK}"

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import forge
+from forge.base.errors import UsageError
 from forge.cli import handing_over
-from forge.cli.handing_over import HandingOver, begun_again, hand_over, is_ready, start_run
+from forge.cli.handing_over import HandingOver, begun_again, hand_over, is_ready, prepare_run, start_run
 from forge.cli.output import Output
-from forge.control.known import find_job
+from forge.control.known import find_job, known_jobs
 from forge.launch.run_folder import read_topology
 from forge.launch.supervise import Detached
 from forge.launch.topology import Topology
@@ -54,13 +56,31 @@ def test_hosts_keep_where_they_are(planned: PlannedRun, output: Output, monkeypa
     started: list[Any] = []
     monkeypatch.setattr(handing_over, "start_run", lambda _, run, **how: started.append((run.launch.command, how)) or 3)
     assert hand_over(output, planned, HOSTS, HandingOver(dry_run=True)) == 0
-    assert len(said(output).splitlines()) == 2
+    lines = said(output).splitlines()
+    assert lines[2].endswith(f"--hosts a:2,b --prepare {planned.folder}")
+    assert " -m forge.launch.hosts " in lines[3]
+    assert [line.split()[:2] for line in lines[5:]] == [["#", "ssh"], ["#", "ssh"]]
     assert read_topology(planned.folder) is None
     assert hand_over(output, planned, HOSTS, HandingOver(detach=True)) == 3
     ((command, how),) = started
     assert command[1:3] == ("-m", "forge.launch.hosts")
     assert how == {"detach": True}
     assert read_topology(planned.folder) == HOSTS
+
+
+def test_a_run_is_prepared_for_somebody_else(planned: PlannedRun, output: Output) -> None:
+    for number, topology in enumerate((HOSTS, Topology(kind="slurm", nodes=2))):
+        one = planned._replace(folder=f"out/runs/{number}")
+        assert hand_over(output, one, topology, HandingOver(prepares=True)) == 0
+        assert read_topology(one.folder) == topology
+    assert "run folder out/runs/0 is made, what starts it is\n  PYTHONSAFEPATH=1 " in said(output)
+    script = os.path.abspath("out/runs/1/job.sbatch")
+    assert said(output).endswith(f"  sbatch --parsable {script}\n")
+    assert os.path.isfile(script)
+    assert prepare_run(output, planned) == 0
+    with pytest.raises(UsageError, match="the manifests bring the run folder with them"):
+        hand_over(output, planned, Topology(kind="k8s_job", image="x"), HandingOver(prepares=True))
+    assert known_jobs() == []
 
 
 @pytest.mark.usefixtures("slurm")

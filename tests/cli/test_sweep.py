@@ -40,15 +40,17 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dry_run_lists_every_combination(run: Run, project: Path) -> None:
     done = run("train", "--sweep", "mode=fast,slow", "max_steps=3,4", "size=large", "--dry-run")
     assert done.code == 0, done.errors
-    head, *names = done.out.partition("the first: ")[0].splitlines()
-    assert head.startswith("4 runs in output/demo/tiny/sweeps/mode-max_steps-")
-    assert [name.strip() for name in names] == [
+    head, *names = done.out.partition("cd ")[0].splitlines()
+    assert head.startswith("# 4 runs in output/demo/tiny/sweeps/mode-max_steps-")
+    assert [name.removeprefix("#   ") for name in names] == [
         "000-mode=fast,max_steps=3",
         "001-mode=fast,max_steps=4",
         "002-mode=slow,max_steps=3",
         "003-mode=slow,max_steps=4",
     ]
-    assert "000-mode=fast,max_steps=3/runs/" in done.out
+    _, *made = done.out.split(" --prepare ")
+    assert [one.splitlines()[0].split("/")[-3] for one in made] == [name.removeprefix("#   ") for name in names]
+    assert "003-mode=slow,max_steps=4/runs/" in done.out.splitlines()[-1]
     assert not (project / "output").exists()
 
 
@@ -190,7 +192,11 @@ def test_slurm_gets_an_array_and_is_asked_again(run: Run, project: Path, slurm: 
 
 def test_what_slurm_has_no_use_for_is_told(run: Run) -> None:
     line = ["train", "--sweep", "mode=fast,slow", "+launch={_target_: forge.launch.topology.Topology, kind: slurm}"]
-    assert "#SBATCH --array=0-1%1" in run(*line, "--dry-run").out
+    shown = run(*line, "--dry-run").out
+    assert "#SBATCH --array=0-1%1" in shown
+    assert shown.count(" --prepare ") == 2
+    assert "\nmkdir -p " in shown
+    assert "makes the folder of one run" in run(*line, "--prepare", "x").errors
     for words in (["-d", "0"], ["--nproc", "2"], ["--keep-going"]):
         done = run(*line, *words)
         assert done.code == 2

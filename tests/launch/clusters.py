@@ -15,6 +15,8 @@ import pytest
 from namespaces import PLACES, variables
 
 import forge
+from forge.launch.agent import AGENT
+from forge.launch.torchrun import TRAINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +39,16 @@ PACKAGES = {
     "ssh-keygen": "openssh-client",
     "ip": "iproute2",
 }
+QUICK = f"""#!/bin/sh
+[ "$(hostname)" = muthur ] && FIRST_RANK=1 || FIRST_RANK=0
+export FIRST_RANK
+for word; do
+  shift
+  case $word in {TRAINS}) word=standin ;; {AGENT[-1]}) word=agent ;; esac
+  set -- "$@" "$word"
+done
+exec {sys.executable} "$@"
+"""
 HOLD = '''\
 """A callback that holds a run up at a step, so that something may happen to it there."""
 
@@ -118,6 +130,22 @@ class Training:
         folder = small_run.freeze(self.project, "whole", *SMALL, f"trainer.output_dir={output}")
         assert endings_of([folder], ranks) == [[0] * ranks]
         return digests(output)
+
+
+def quick_python(folder: Path) -> Path:
+    """An interpreter in which something quicker takes the place of torchrun and of the training."""
+    python = folder / "python"
+    python.write_text(QUICK)
+    python.chmod(0o755)
+    return python
+
+
+def pasted(line: Sequence[str], folder: Path) -> list[str]:
+    """What runs, in a shell, what a dry run of this line of forge prints."""
+    shown = subprocess.run(
+        [*line, "--dry-run"], env=surroundings(), cwd=folder, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return ["bash", "-c", shown.stdout]
 
 
 def surroundings(**changes: str) -> dict[str, str]:

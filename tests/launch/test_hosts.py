@@ -52,7 +52,8 @@ def test_what_is_asked_for_is_part_of_each_command() -> None:
         setup=setup, folder="/a b", tmp_dir="/scratch", python="python3", max_restarts=2, env={"A": "x y"}
     )
     for command in host_commands(changed, "/run", "/here"):
-        assert command[-1].startswith("cd '/a b' && source /shared/venv/bin/activate && exec env OMP_NUM_THREADS=1 ")
+        start = "cd '/a b' && source /shared/venv/bin/activate && exec env PYTHONSAFEPATH=1 OMP_NUM_THREADS=1 "
+        assert command[-1].startswith(start)
         words = shlex.split(command[-1])
         assert {"A=x y", "TMPDIR=/scratch", "python3", "--max-restarts"} <= set(words)
 

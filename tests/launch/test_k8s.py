@@ -150,7 +150,7 @@ def test_what_the_operator_sets_is_left_to_it() -> None:
         assert not any(name in text for name in RESERVED)
     job = manifests(topology("k8s_job"), RUN, FILES)[-1]
     variables = {entry["name"]: entry.get("value") for container in containers(job) for entry in container["env"]}
-    assert set(variables) == RESERVED
+    assert set(variables) == {"PYTHONSAFEPATH", *RESERVED}
     assert variables["PET_MASTER_ADDR"] == "forge-sft-0.forge-sft"
 
 

@@ -28,7 +28,7 @@ def flags(plan: LocalPlan) -> dict[str, str]:
 
 def test_the_command_can_be_pasted() -> None:
     launch = local_launch("out put/runs/x", None)
-    assert shlex.split(str(launch)) == [PYTHON, "-m", "forge.ml.train", "out put/runs/x"]
+    assert shlex.split(str(launch)) == ["PYTHONSAFEPATH=1", PYTHON, "-m", "forge.ml.train", "out put/runs/x"]
     assert launch.environment == {}
 
 
@@ -36,16 +36,16 @@ def test_the_command_can_be_pasted() -> None:
 def test_hostile_values_are_quoted(value: str, folder: str) -> None:
     launch = plan_local(topology=Topology(nproc_per_node=2, env={"A": value})).launch(folder)
     words = shlex.split(str(launch))
-    assert words[0] == f"A={value}"
+    assert words[:2] == ["PYTHONSAFEPATH=1", f"A={value}"]
     assert words[-1] == folder
-    assert tuple(words[len(launch.environment) :]) == launch.command
+    assert tuple(words[1 + len(launch.environment) :]) == launch.command
 
 
 @pytest.mark.parametrize(("devices", "visible"), [("cpu", ""), ("0", "0"), ("3", "3")])
 def test_a_device_is_chosen_by_what_the_process_sees(devices: str, visible: str) -> None:
     launch = local_launch("run", devices)
     assert launch.environment == {"CUDA_VISIBLE_DEVICES": visible}
-    assert str(launch).startswith(f"CUDA_VISIBLE_DEVICES={shlex.quote(visible)} ")
+    assert str(launch).startswith(f"PYTHONSAFEPATH=1 CUDA_VISIBLE_DEVICES={shlex.quote(visible)} ")
 
 
 @pytest.mark.parametrize("devices", ["gpu", "", "-1", "0,", "0,0"])

@@ -61,7 +61,10 @@ def test_a_layout_is_held_against_the_processes_that_there_are() -> None:
     assert "possible:\n    parallel.dp_replicate=2\n" in found
     # Of several nodes, each may start another number.
     several = plan_local(None, 2, ["--nnodes", "2", "--rdzv-endpoint", "127.0.0.1:1", "--rdzv-conf", "is_host=false"])
-    assert look(several) == []
+    (found,) = look(several)
+    assert found.startswith("warning: ")
+    assert "if each of the 2 nodes starts 2: the layout does not fit 4 processes" in found
+    assert look(several, "parallel=ddp") == []
     assert look(plan_local(None, None, ["--nproc-per-node", "auto"])) == []
 
 
@@ -99,21 +102,33 @@ def test_more_processes_than_the_gpus_that_are_asked_for() -> None:
     assert "8 processes do not fit on the 4 GPUs that each node is asked for" in found
 
 
+def test_hosts_have_as_many_processes_as_they_say() -> None:
+    hosts = {"kind": "ssh", "hosts": ("a:3", "b:1"), "nodes": 2}
+    assert handed("parallel=fsdp", **hosts) == []
+    (found,) = handed(**hosts)
+    assert "the layout does not fit 4 processes" in found
+    # Those of the config are what check looks at.
+    named = ("launch=ssh", "launch.hosts=['a:3','b:1']", "launch.nodes=2")
+    assert handed(*named, **hosts) == []
+    (refused,) = [found.message for found in forge.open("pydoc").config("pretrain/tiny", *named).check()]
+    assert "the layout does not fit 4 processes" in refused
+
+
 def test_a_port_that_is_taken() -> None:
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
         words = ["--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-conf", "is_host=true"]
         plan = plan_local(words=words, topology=Topology(nodes=2))
-        (found,) = look(plan)
+        (found,) = look(plan, "parallel=ddp")
         assert f"error: launch.rdzv_endpoint: port {port}, where the nodes should meet, is taken by " in found
         assert f"(process {os.getpid()})" in found
         joined = plan_local(words=[*words[:-1], "is_host=false"], topology=Topology(nodes=2))
-        assert look(joined) == []
-    assert look(plan) == []
+        assert look(joined, "parallel=ddp") == []
+    assert look(plan, "parallel=ddp") == []
 
 
 def test_only_who_makes_the_run_looks_at_its_disk(tmp_path: Path) -> None:
-    handle = forge.open("pydoc").config("pretrain/tiny", "model=llama3_70b", "model.dtype=float32")
+    handle = forge.open("pydoc").config("pretrain/tiny", "model=llama3_70b", "model.dtype=float32", "parallel=ddp")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)
         (found,) = shared_preflight(handle.graph.root, str(handle.main), str(tmp_path))

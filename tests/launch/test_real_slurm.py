@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import namespaces
 import pytest
 import slurm_cluster
-from clusters import FULL, HERE, Training, demand, digests, ended, surroundings, wait_for
+from clusters import FULL, HERE, ROOT, Training, demand, digests, ended, pasted, quick_python, surroundings, wait_for
 from slurm_cluster import LOGIN, Slurm
 
 from forge.control.known import FACTS
@@ -158,6 +158,29 @@ def test_a_run_is_told_by_slurm_that_its_time_is_over_and_goes_on_exactly_in_its
     assert f"job {job.number}: COMPLETED" in text
     assert digests(training.output) == expected
     assert job.starts == 1
+
+
+def test_what_a_dry_run_prints_submits_the_job(slurm: Slurm, tmp_path: Path) -> None:
+    training, python = Training(tmp_path), quick_python(tmp_path)
+    many = ("nodes=2", "nproc_per_node=1", "gpus_per_node=null", "cpus_per_node=1", "memory_per_node='1000'")
+    variables = (f"+launch.env.PYTHONPATH='{HERE}:{ROOT}'", "+launch.env.HOW='0'", f"launch.python={python}")
+    line = training.words("launch=slurm", *(f"launch.{one}" for one in many), *variables)
+    assert slurm
+    done = subprocess.run(
+        pasted(line, tmp_path),
+        cwd="/",
+        env=surroundings(**slurm.variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    number = done.stdout.split()[-1]
+    wait_for(lambda: job_state(number).over, what="the end of the job")
+    text = (training.run / "logs" / f"slurm-{number}.out").read_text()
+    assert job_state(number).code == 0, text
+    assert "2 of 2 nodes are here" in text
+    assert "rank 0 speaks" in text
 
 
 def test_how_the_run_ended_is_how_the_job_ended(job: Callable[..., Job]) -> None:

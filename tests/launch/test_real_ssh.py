@@ -6,20 +6,18 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import namespaces
 import pytest
 import ssh_server
-from clusters import FULL, HERE, ROOT, Training, demand, digests, ended, surroundings, wait_for
+from clusters import FULL, HERE, ROOT, Training, demand, digests, ended, pasted, quick_python, surroundings, wait_for
 from namespaces import PLACES, Network
 
 from forge.control.processes import identity
 from forge.launch.agent import AGENT
 from forge.launch.hosts import HostsKeeper, host_commands
 from forge.launch.topology import Topology
-from forge.launch.torchrun import TRAINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,16 +25,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 HOSTS = ("hal", "muthur")
-QUICK = f"""#!/bin/sh
-[ "$(hostname)" = hal ] && FIRST_RANK=0 || FIRST_RANK=1
-export FIRST_RANK
-for word; do
-  shift
-  case $word in {TRAINS}) word=standin ;; {AGENT[-1]}) word=agent ;; esac
-  set -- "$@" "$word"
-done
-exec {sys.executable} "$@"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +81,7 @@ def trained(desk: Network, tmp_path: Path) -> Iterator[Callable[..., tuple[Train
     """Starts a small training on both hosts by the command line of forge: what it is, the command, and what it says."""
     begun: list[subprocess.Popen[str]] = []
 
-    def begin(*words: str) -> tuple[Training, subprocess.Popen[str], Path]:
+    def begin(*words: str, paste: bool = False) -> tuple[Training, subprocess.Popen[str], Path]:
         training, log = Training(tmp_path), tmp_path / "said.txt"
         kept = {
             name: value for name, value in os.environ.items() if name.startswith("FORGE_") and name.endswith("_HOME")
@@ -102,6 +90,7 @@ def trained(desk: Network, tmp_path: Path) -> Iterator[Callable[..., tuple[Train
         where = ("launch=ssh", "--hosts", "hal:1,muthur:1", f"launch.rdzv_endpoint={desk.addresses['hal']}")
         with log.open("w") as file:
             line = training.words(*where, *own, *words)
+            line = pasted(line, tmp_path) if paste else line
             variables = surroundings(PATH=os.environ["PATH"])
             process = subprocess.Popen(
                 line, stdout=file, stderr=subprocess.STDOUT, env=variables, cwd=tmp_path, text=True
@@ -116,9 +105,7 @@ def trained(desk: Network, tmp_path: Path) -> Iterator[Callable[..., tuple[Train
 
 
 def test_one_command_starts_shows_and_stops_both_hosts(trained: Callable[..., Any], tmp_path: Path) -> None:
-    python = tmp_path / "python"  # in which something quicker takes the place of torchrun and of the training
-    python.write_text(QUICK)
-    python.chmod(0o755)
+    python = quick_python(tmp_path)
     variables = (f"+launch.env.PYTHONPATH='{HERE}:{ROOT}'", "+launch.env.HOW=wait")
     training, process, log = trained(f"launch.python={python}", *variables)
     wait_for(lambda: "rank 0 speaks" in log.read_text(), what="what the first rank prints", process=process)
@@ -156,8 +143,8 @@ def test_a_host_that_is_not_there_is_named_and_nobody_waits_for_it(
 
 @pytest.mark.torch
 @pytest.mark.skipif(not FULL, reason="a whole training on two hosts: set FORGE_FULL=1")
-def test_forge_itself_trains_on_both(trained: Callable[..., Any]) -> None:
-    training, process, log = trained()
+def test_what_a_dry_run_prints_trains_on_both(trained: Callable[..., Any]) -> None:
+    training, process, log = trained(paste=True)
     code, text = ended(process, log, 240)
     assert code == 0, text
     assert "step 6/6" in text

@@ -38,6 +38,7 @@ def findings(*changes: str) -> list[str]:
             "override 'trainer.stochastic_rounding=true': ",
             "trainer.stochastic_rounding: stochastic_rounding does not go with this layout",
         ),
+        (["launch=ssh", "launch.nodes=1", "launch.hosts=['a:2']"], "parallel: ", "does not fit 2 processes"),
         (["dataset.max_length=2000"], "override 'dataset.max_length=2000': ", "longer than the 1,024 positions"),
         (
             ["model.fp8=rowwise", "model.adapter={_target_: peft.LoraConfig}"],

@@ -151,6 +151,7 @@ def _checkpoints(output: str) -> list[dict[str, Any]]:
 def _again(context: Context, words: list[str]) -> int:
     """Start what a run was started as, from its newest checkpoint or from nothing."""
     from forge.cli.handing_over import HandingOver, hand_over
+    from forge.cli.pasted import preparing
     from forge.cli.rerun import ended_job, frozen_run, rerun
 
     action = context.words[0]
@@ -163,12 +164,13 @@ def _again(context: Context, words: list[str]) -> int:
         again = rerun(job, words[1:], resumes=action == "resume", checkpoint=checkpoint, folder=folder)
     for line in again.notes:
         context.output.note(line)
-    if again.topology is not None:
+    if again.topology is not None or context.options.dry_run:
         context.output.note(again.line)
+    if again.topology is not None:
         how = HandingOver(dry_run=context.options.dry_run, detach=context.options.detach)
         return hand_over(context.output, again.planned, again.topology, how, job)
     if context.options.dry_run:
-        context.output.write(f"{again.line}\n{again.planned.launch}")
+        context.output.write("\n".join([*preparing(again.planned), str(again.planned.launch)]))
         return 0
     context.output.flush()
     if not context.options.detach:
@@ -210,7 +212,7 @@ list (or nothing) shows one line for each run: how it is or ended, its step, los
 by side: their figures, and what the config of each has that the first one's has not. report writes one HTML page that needs nothing
 else: curves, events, checkpoints, samples, the config as a graph, and what it ran on; by default into the run folder. resume starts the
 run's config again from its newest checkpoint, relaunch starts it from nothing, on the same devices in as many processes, or where it was
-handed to: the same hosts, the same nodes of Slurm, unless an override of launch says otherwise; overrides may follow, such as trainer.output_dir=NEW; --dry-run prints the line and starts nothing.
+handed to: the same hosts, the same nodes of Slurm, unless an override of launch says otherwise; overrides may follow, such as trainer.output_dir=NEW; --dry-run prints the line, and what would run, and starts nothing.
 
   forge runs
   forge runs list output/pydoc --json
@@ -224,7 +226,7 @@ handed to: the same hosts, the same nodes of Slurm, unless an override of launch
         JSON,
         OUTPUT,
         Option(("--output-dir",), "look for runs below this folder", "FOLDER", completes="file"),
-        Option(("--dry-run",), "resume, relaunch: print the line, and start nothing"),
+        Option(("--dry-run",), "resume, relaunch: print the line and what would run, and start nothing"),
         Option(("--detach",), "resume, relaunch: run in the background"),
     ),
     positionals=(

@@ -19,6 +19,8 @@ __all__ = ["VERB"]
 
 
 def _run(context: Context) -> int:
+    if context.options.sweep and context.options.prepare:
+        raise UsageError("--prepare makes the folder of one run", hint="leave out --sweep")
     if context.options.sweep:
         from forge.cli.sweep import run_sweep
 
@@ -28,6 +30,8 @@ def _run(context: Context) -> int:
         raise UsageError(f"{flag} is for a sweep", hint="name what is varied: train --sweep lr=1e-4,3e-4")
     config = _with_hosts(context)
     planned = config.plan_run()
+    if context.options.prepare:
+        planned = planned._replace(folder=_new_folder(context.options.prepare))
     if not _is_sound(context, config):
         return 2
     topology = _topology(context, config)
@@ -39,8 +43,19 @@ def _run(context: Context) -> int:
         return _here(context, planned, topology)
 
     options = context.options
-    how = HandingOver(options.dry_run, options.detach, options.show_logs, options.wait)
+    how = HandingOver(options.dry_run, bool(options.prepare), options.detach, options.show_logs, options.wait)
     return hand_over(context.output, planned, topology, how)
+
+
+def _new_folder(folder: str) -> str:
+    """A run folder that somebody has chosen; UsageError where something is there already."""
+    import os
+
+    from forge.base.origin import shown_path
+
+    if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+        raise UsageError(f"{shown_path(folder)} is there already", hint="a run has a folder of its own: --prepare NEW")
+    return folder
 
 
 def _with_hosts(context: Context) -> ConfigHandle:
@@ -92,7 +107,8 @@ def _here(context: Context, planned: PlannedRun, topology: Topology) -> int:
     import os
     from dataclasses import replace
 
-    from forge.cli.handing_over import begun_again, is_ready, start_run
+    from forge.cli.handing_over import begun_again, is_ready, prepare_run, start_run
+    from forge.cli.pasted import run_lines
     from forge.launch.local import plan_local
 
     options = context.options
@@ -102,10 +118,12 @@ def _here(context: Context, planned: PlannedRun, topology: Topology) -> int:
         planned = begun_again(planned, replace(topology, max_restarts=int(restarts)))
     planned = planned._replace(launch=plan.launch(planned.folder))
     if options.dry_run:
-        context.output.write(_plan(planned))
+        context.output.write("\n".join(run_lines(planned, plan)))
     ready = is_ready(context.output, planned, plan=plan, dry_run=options.dry_run)
     if options.dry_run or not ready:
         return 0 if options.dry_run else 2
+    if options.prepare:
+        return prepare_run(context.output, planned)
     context.output.flush()
     if plan.joins:
         return _join(context, planned, plan)
@@ -142,17 +160,6 @@ def _is_sound(context: Context, config: ConfigHandle) -> bool:
     return not findings
 
 
-def _plan(planned: PlannedRun) -> str:
-    return "\n".join(
-        [
-            f"config       {planned.config.name} of {planned.config.project.name}",
-            f"output       {planned.output}",
-            f"run folder   {planned.folder}",
-            f"command      {planned.launch}",
-        ]
-    )
-
-
 VERB = Verb(
     name="train",
     summary="train what a config describes",
@@ -187,6 +194,11 @@ checkpoint auto. 2: nothing was started, the config or the command line is wrong
     run=_run,
     options=(
         Option(("--dry-run",), "print what would run, and start nothing"),
+        Option(
+            ("--prepare",),
+            "make the run folder, as FOLDER, and start nothing: what --dry-run prints begins with it",
+            "FOLDER",
+        ),
         Option(("--detach",), "run in the background, and return at once"),
         Option(
             ("-d", "--devices"), "cpu, or the numbers of GPUs: 0,1,3; without it the GPUs there are, if any", "NUMBERS"

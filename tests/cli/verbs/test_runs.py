@@ -99,22 +99,23 @@ def test_a_run_starts_again(run: Run, made: Make) -> None:
     folder = made("mode=slow", "++trainer.output_dir=output")
     done = run("runs", "relaunch", folder, "trainer.max_steps=5", "--dry-run")
     assert done.code == 0
-    line, command = done.out.splitlines()
-    assert line.endswith("-t tiny train mode=slow ++trainer.output_dir=output trainer.max_steps=5")
-    assert command.startswith("A=1 python -m forge.ml.train output/runs/")
+    *_, prepared, command = done.out.splitlines()
+    assert done.errors.endswith("-t tiny train mode=slow ++trainer.output_dir=output trainer.max_steps=5\n")
+    assert " -t tiny train mode=slow ++trainer.output_dir=output trainer.max_steps=5 --prepare output/runs/" in prepared
+    assert command.startswith("PYTHONSAFEPATH=1 A=1 python -m forge.ml.train output/runs/")
     assert folder not in command
     assert "what is otherwise than then:" in done.errors
     assert "trainer.max_steps" in done.errors
     done = run("runs", "resume", "tiny-1", "--dry-run")
     assert "++trainer.resume_from_checkpoint=auto" in done.out
-    assert done.errors == ""
+    assert "what is otherwise" not in done.errors
 
 
 def test_a_run_of_slurm_is_shown_as_it_would_be_handed_over_again(run: Run, made: Make, project: Path) -> None:
     folder = made("++trainer.output_dir=output")
     write_topology(str(project / folder), Topology(kind="slurm", nodes=2, partition="gpu"))
     done = run("runs", "resume", folder, "--dry-run")
-    assert done.out.startswith("#!/bin/bash\n")
+    assert "\n#!/bin/bash\n#SBATCH" in done.out
     assert "#SBATCH --partition=gpu\n" in done.out
     assert "++trainer.resume_from_checkpoint=auto" in done.errors
 

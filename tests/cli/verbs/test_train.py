@@ -26,18 +26,19 @@ def test_a_dry_run_shows_what_would_run_and_leaves_nothing(run: Run, project: Pa
     done = run("train", "--dry-run", "trainer.max_steps=3")
     assert done.code == 0
     assert done.errors == ""
-    lines = dict(line.split(maxsplit=1) for line in done.out.replace("run folder", "folder").splitlines())
-    assert lines["config"] == "tiny of demo"
-    assert lines["output"] == "output/demo/tiny"
-    assert lines["folder"].startswith("output/demo/tiny/runs/")
-    assert lines["folder"].endswith("-tiny")
-    assert lines["command"].endswith(f"-m forge.ml.train {lines['folder']}")
+    told, there, prepare, command = done.out.splitlines()
+    assert told == "# tiny of demo, which writes below output/demo/tiny"
+    assert there == f"cd {project}"
+    folder = prepare.split()[-1]
+    assert folder.startswith("output/demo/tiny/runs/")
+    assert folder.endswith("-tiny")
+    assert command.endswith(f"-m forge.ml.train {folder}")
     assert not (project / "output").exists()
 
 
 def test_the_device_is_part_of_the_command(run: Run) -> None:
     shown = run("train", "--dry-run", "-d", "1", "+trainer.output_dir=out").out
-    assert "command      CUDA_VISIBLE_DEVICES=1 " in shown
+    assert " CUDA_VISIBLE_DEVICES=1 " in shown
     assert "CUDA_VISIBLE_DEVICES='' " in run("train", "--dry-run", "-d", "cpu", "+trainer.output_dir=out").out
 
 
@@ -46,6 +47,14 @@ def test_devices_that_cannot_be_used(run: Run, devices: str, says: str) -> None:
     done = run("train", "--dry-run", "-d", devices, "+trainer.output_dir=out")
     assert done.code == 2
     assert says in done.errors
+
+
+def test_a_folder_that_is_there_is_not_prepared(run: Run, project: Path) -> None:
+    assert run("train", "--prepare", "out/mine", "+trainer.output_dir=out").code == 0
+    assert (project / "out" / "mine" / "graph.json").is_file()
+    done = run("train", "--prepare", "out/mine", "+trainer.output_dir=out")
+    assert done.code == 2
+    assert "out/mine is there already" in done.errors
 
 
 def test_a_config_with_a_mistake_starts_nothing(run: Run, project: Path) -> None:
@@ -118,7 +127,7 @@ def test_several_processes_are_started_by_torchrun(run: Run) -> None:
     for words in (["--nproc", "2"], ["-d", "0,1"], ["-d", "cpu", "--nproc=2"], ["--", "--nproc_per_node", "2"]):
         done = run("train", "--dry-run", *words)
         assert done.code == 0
-        (line,) = [line for line in done.out.splitlines() if line.startswith("command")]
+        line = done.out.splitlines()[-1]
         assert (
             " -m forge.launch.agent torch.distributed.run --standalone --nproc-per-node 2 -m forge.launch.rank forge.ml.train "
             in line
@@ -190,14 +199,14 @@ def topology(**values: object) -> str:
 
 def test_hosts_get_a_command_each(run: Run, project: Path) -> None:
     done = run("train", "--dry-run", "--hosts", "a:4,b:2")
-    assert [shlex.split(line)[-2] for line in done.out.splitlines()] == ["a", "b"]
+    assert [shlex.split(line)[-2] for line in done.out.splitlines() if line.startswith("# ssh ")] == ["a", "b"]
     assert not (project / "output").exists()
 
 
 def test_a_script_for_slurm_is_shown(run: Run, project: Path) -> None:
     done = run("train", "--dry-run", topology(kind="slurm", nodes=2, partition="gpu", requeue="true"))
     assert done.code == 0
-    assert done.out.startswith("#!/bin/bash\n#SBATCH --job-name=forge\n")
+    assert "\nsbatch --parsable <<'END_OF_JOB'\n#!/bin/bash\n#SBATCH --job-name=forge\n" in done.out
     assert f"\nrun={project}/output/demo/tiny/runs/" in done.out
     assert not (project / "output").exists()
 
