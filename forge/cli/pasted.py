@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from forge.base.origin import shown_path
@@ -55,9 +56,11 @@ def run_lines(planned: PlannedRun, plan: LocalPlan) -> list[str]:
 
 def job_lines(script: str) -> list[str]:
     """What hands a script to Slurm."""
-    return [f"sbatch --parsable <<'{_END}'", *script.splitlines(), _END]
+    lines = script.removesuffix("\n").split("\n")
+    end = next(word for word in (_END + "_" * number for number in count()) if word not in lines)
+    return [f"sbatch --parsable <<'{end}'", *lines, end]
 
 
-def as_comment(line: str) -> str:
-    """A line that a shell passes over."""
-    return f"# {line}" if line else "#"
+def as_comment(text: str) -> str:
+    """A text that a shell passes over, also where a name in it goes on in a new line."""
+    return "\n".join(f"# {line}" if line else "#" for line in text.split("\n"))

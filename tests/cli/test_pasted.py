@@ -60,7 +60,14 @@ def test_a_script_arrives_as_it_is(tmp_path: Path) -> None:
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     subprocess.run(["bash", "-c", "\n".join(job_lines(script))], env=environment, check=True)
     assert (tmp_path / "sbatch.got").read_text() == script
-    assert [as_comment(line) for line in ("a", "")] == ["# a", "#"]
+    hostile = "#!/bin/bash\nEND_OF_JOB\ntouch pasted\n"
+    subprocess.run(["bash", "-c", "\n".join(job_lines(hostile))], env=environment, check=True, cwd=tmp_path)
+    assert (tmp_path / "sbatch.got").read_text() == hostile
+    assert not (tmp_path / "pasted").exists()
+
+
+def test_a_comment_has_no_way_out() -> None:
+    assert [as_comment(line) for line in ("a", "", "a\nrm x\r\n")] == ["# a", "#", "# a\n# rm x\r\n#"]
 
 
 def test_what_a_dry_run_prints_is_what_the_run_does(run: Run, project: Path) -> None:
