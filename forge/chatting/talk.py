@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +35,8 @@ COMMANDS: Final = {
     "/clear": "forget what was said",
     "/system": "set what the assistant is told first; without a text, show it",
     "/set": "set a value, such as /set temperature 0.2; without a value, back to the server's own",
-    "/save": "write the talk to a file: /save FILE",
+    "/save": "write the talk to a new file: /save FILE",
+    "/save!": "write the talk to a file, over what is in it: /save! FILE",
     "/load": "go on with a talk from a file: /load FILE",
     "/retry": "answer the last message anew",
     "/undo": "take the last message and its answer back",
@@ -80,6 +82,7 @@ class Talk:
             "/system": self._system,
             "/set": self._set,
             "/save": self._save,
+            "/save!": self._save_over,
             "/load": self._load,
             "/undo": self._undo,
             "/help": self._help,
@@ -122,6 +125,11 @@ class Talk:
         return "\n".join(shown) or f"all is as the server has it; there are: {', '.join(SETTINGS)}"
 
     def _save(self, rest: str) -> str:
+        if os.path.lexists(rest):
+            raise UsageError(f"{rest} is there already", hint=f"/save! {rest} writes over it")
+        return self._save_over(rest)
+
+    def _save_over(self, rest: str) -> str:
         if not rest:
             raise UsageError("/save needs the name of a file", hint="/save talk.json")
         found = {"system": self.system, "messages": self.said, "settings": self.settings}

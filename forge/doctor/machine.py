@@ -5,21 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from forge.base.machine_memory import machine_memory, memory_limit
 from forge.base.sizes import shown_size
 from forge.doctor.row import DoctorRow
 from forge.launch.preflight_devices import devices_here, run_query, usable_processors
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["machine_rows", "memory_limit"]
+__all__ = ["machine_rows"]
 
 _SECTION: Final = "machine"
-_MEMORY: Final = "/proc/meminfo"
 _GROUPS: Final = "/sys/fs/cgroup"
-_OWN_GROUP: Final = "/proc/self/cgroup"
 _SHARED: Final = "/dev/shm"  # noqa: S108 - it is looked at, nothing is put there
 _INFINIBAND: Final = "/sys/class/infiniband"
 _LONGEST: Final = 1 << 16
@@ -36,31 +32,6 @@ _OFF: Final = 0.5
 def machine_rows() -> list[DoctorRow]:
     """Every row of the machine."""
     return [_processors(), _memory(), _shared(), *_limits(), _clock()]
-
-
-def memory_limit(groups: str = _GROUPS, own: str = _OWN_GROUP) -> int | None:
-    """The bytes that this process's control group may use; None where there is no limit."""
-    limits = []
-    for path in _limit_files(groups, _text(own)):
-        text = _text(path).strip()
-        if text.isdecimal() and int(text) < _UNLIMITED:
-            limits.append(int(text))
-    return min(limits, default=None)
-
-
-def _limit_files(groups: str, own: str) -> Iterator[str]:
-    """Where the limits of a process's groups stand, in either version of control groups; those of the groups above hold as well."""
-    for line in own.splitlines():
-        _, kinds, path = line.split(":", 2)
-        if kinds and "memory" not in kinds.split(","):
-            continue
-        root, name = (os.path.join(groups, "memory"), "memory.limit_in_bytes") if kinds else (groups, "memory.max")
-        folder = os.path.normpath(path)
-        while True:
-            yield os.path.join(root, folder.strip("/"), name)
-            if folder in {"/", "", "."}:
-                break
-            folder = os.path.dirname(folder)
 
 
 def _processors() -> DoctorRow:
@@ -80,8 +51,7 @@ def _quota() -> float | None:
 
 
 def _memory() -> DoctorRow:
-    found = dict(_meminfo())
-    total, free, limit = found.get("MemTotal"), found.get("MemAvailable"), memory_limit()
+    (total, free), limit = machine_memory(), memory_limit()
     if total is None or free is None:
         return DoctorRow(_SECTION, "memory", "good", "not told by this system")
     says = f"{shown_size(total)}, {shown_size(free)} of it free"
@@ -91,14 +61,6 @@ def _memory() -> DoctorRow:
         remedy = "`forge plan` says what a run takes: a smaller batch, gradient_checkpointing, an adapter"
         return DoctorRow(_SECTION, "memory", "warning", says, remedy)
     return DoctorRow(_SECTION, "memory", "good", says)
-
-
-def _meminfo() -> Iterator[tuple[str, int]]:
-    for line in _text(_MEMORY).splitlines():
-        name, _, rest = line.partition(":")
-        words = rest.split()
-        if words and words[0].isdecimal():
-            yield name, int(words[0]) * 1024
 
 
 def _shared() -> DoctorRow:

@@ -66,9 +66,21 @@ def test_a_talk_is_saved_and_loaded(talk: Talk, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no talk"):
             other.command(f"/load {path}")
     assert other == talk
-    for line in ("/save", "/load"):
+    for line in ("/save", "/save!", "/load"):
         with pytest.raises(UsageError, match="name of a file"):
             talk.command(line)
+
+
+def test_a_file_that_is_there_is_written_over_when_that_is_said(talk: Talk, tmp_path: Path) -> None:
+    path, link = tmp_path / "my work", tmp_path / "link"
+    path.write_text("precious")
+    link.symlink_to(tmp_path / "missing")
+    for there in (path, link, tmp_path):
+        with pytest.raises(UsageError, match=r"(?s)is there already.*/save! "):
+            talk.command(f"/save {there}")
+    assert path.read_text() == "precious"
+    assert talk.command(f"/save! {path}") == f"saved to {path}"
+    assert Talk().command(f"/load {path}") == f"2 messages from {path}"
 
 
 def test_a_misspelt_command_is_a_mistake(talk: Talk) -> None:

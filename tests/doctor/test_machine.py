@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from forge.doctor import machine
-from forge.doctor.machine import machine_rows, memory_limit
+from forge.doctor.machine import machine_rows
 from forge.launch.preflight_devices import Devices
 
 if TYPE_CHECKING:
@@ -27,24 +27,6 @@ def rows() -> dict[str, machine.DoctorRow]:
 
 def test_this_machine() -> None:
     assert set(rows()) == {"processors", "memory", "shared memory", "open files", "locked memory", "clock"}
-
-
-@pytest.mark.parametrize(
-    ("own", "files", "limit"),
-    [
-        ("0::/a/b\n", {"a/memory.max": "700\n", "a/b/memory.max": "max\n", "memory.max": "900\n"}, 700),
-        ("4:memory:/job\n0::/\n", {"memory/job/memory.limit_in_bytes": "500\n"}, 500),
-        ("4:cpu,memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712\n"}, None),
-        ("3:cpu:/\n", {"memory/memory.limit_in_bytes": "5\n"}, None),
-        ("", {}, None),
-    ],
-)
-def test_the_limit_of_a_control_group(tmp_path: Path, own: str, files: dict[str, str], limit: int | None) -> None:
-    (tmp_path / "own").write_text(own)
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert memory_limit(str(tmp_path), str(tmp_path / "own")) == limit
 
 
 def test_memory_that_is_nearly_used_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from forge.base.errors import ModelError
+from forge.base.machine_memory import free_memory
 from forge.ml.models.adapter_folder import holds_adapter, refuse_adapter
 from forge.ml.models.causal import causal_lm, deferred_weights, materialise
-from forge.ml.serve.room import free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ForgeError, ModelError, ToolError
 from forge.base.files import read_bounded
+from forge.base.machine_memory import free_memory
 from forge.ml.serve.engine import Ended, EngineBusy, EngineLoad, RequestRefused, Sampled
 from forge.ml.serve.grammar import missing_grammars
-from forge.ml.serve.room import free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
