@@ -15,15 +15,16 @@ def test_the_module_gets_what_was_asked_for(run: Run, started: list[Any], empty:
     (empty / "tokens.yaml").write_text("special_tokens: [a]")
     line = ["-t", "../chatml.jinja", "src", "dst", "--add-tokens", "tokens.yaml", "--dtype", "bfloat16", "--check"]
     assert run("convert", *line, cwd=empty).code == 3
-    assert run("convert", "src", "dst", "--max-shard-size=2GB", "--to", "assembled", "--dry-run", cwd=empty).code == 3
+    other = ["--max-shard-size=2GB", "--max-length", "64", "--to", "assembled", "--dry-run"]
+    assert run("convert", "src", "dst", *other, cwd=empty).code == 3
     assert started == [
         (
             *("forge.ml.convert", "convert", "--template=../chatml.jinja", "--add-tokens=tokens.yaml"),
             *("--dtype=bfloat16", "--check", "--", "src", "dst"),
         ),
         (
-            *("forge.ml.convert", "convert", "--to=assembled", "--max-shard-size=2GB"),
-            *("--dry-run", "--", "src", "dst"),
+            *("forge.ml.convert", "convert", "--to=assembled", "--max-length=64"),
+            *("--max-shard-size=2GB", "--dry-run", "--", "src", "dst"),
         ),
     ]
 

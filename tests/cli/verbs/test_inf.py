@@ -94,6 +94,14 @@ def test_a_question_is_answered(run: Run, url: str, spoken: _Server, tmp_path: P
     assert (spoken.asked["max_tokens"], spoken.asked["model"], spoken.asked["key"]) == (9, "small", "Bearer a-key")
 
 
+def test_every_setting_is_sent(run: Run, url: str, spoken: _Server) -> None:
+    words = ["--temperature", "0.5", "--top-p", "0.9", "--top-k", "7", "--seed", "3", "--stop", "END"]
+    assert run("inf", "client", "--url", url, "--message", "x", *words).code == 0
+    wanted = {"temperature": 0.5, "top_p": 0.9, "top_k": 7, "seed": 3, "stop": "END"}
+    assert wanted.items() <= spoken.asked.items()
+    assert "max_tokens" not in spoken.asked
+
+
 def test_a_text_goes_on(run: Run, url: str, spoken: _Server) -> None:
     done = run("inf", "client", "--url", url, "--completion", "Once upon ", "--max-tokens", "50", "-m", "other")
     assert done.out == "Once upon Hi! I am Small.\n"

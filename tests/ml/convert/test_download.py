@@ -23,6 +23,12 @@ pytest.importorskip("huggingface_hub")
 
 COMMIT = "5" * 40
 LARGE = bytes(range(256)) * (48 << 10)  # more than the Hub's library takes at a time
+KNOWN = {
+    "/api/models/me/tiny",
+    f"/api/models/me/tiny/revision/{COMMIT}",
+    "/api/models/me/tiny/revision/v1",
+    "/api/datasets/me/rows",
+}
 FILES = {
     "config.json": b'{"a": 1}',
     "model.safetensors": LARGE,
@@ -41,11 +47,13 @@ class _Hub(http.server.BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path == "/api/models/me/closed":
             self._answer(b"", {"x-error-code": "GatedRepo"}, 403)
-        elif path in {"/api/models/me/tiny", f"/api/models/me/tiny/revision/{COMMIT}"}:
+        elif path == "/api/models/me/tiny/revision/none":
+            self._answer(b"", {"x-error-code": "RevisionNotFound"}, 404)
+        elif path in KNOWN:
             self._answer(json.dumps({"id": "me/tiny", "sha": COMMIT, "siblings": self._siblings()}).encode())
         elif path == f"/api/models/me/tiny/tree/{COMMIT}":
             self._answer(json.dumps([self._entry(name) for name in FILES]).encode())
-        elif path.startswith(f"/me/tiny/resolve/{COMMIT}/"):
+        elif path.startswith((f"/me/tiny/resolve/{COMMIT}/", f"/datasets/me/rows/resolve/{COMMIT}/")):
             self._file(path.partition(f"{COMMIT}/")[2])
         else:
             self._answer(b"", {"x-error-code": "RepoNotFound"}, 404)
@@ -173,9 +181,13 @@ def test_what_is_wanted_arrives_and_what_is_not_there_is_said(
         ["me/closed", "none"],
         ["--include=*.gguf", "me/tiny", "none"],
         ["a/b/c", "none"],
+        ["--revision=none", "me/tiny", "none"],
+        ["--revision=v1", "--include=config*", "me/tiny", "first"],
+        ["--type=dataset", "--include=config*", "me/rows", "rows"],
     )
-    assert codes == ["code 0", "code 0"] + ["code 2"] * 5, said
-    assert sorted(os.listdir(tmp_path)) == ["new", "some"]
+    assert codes == ["code 0"] * 2 + ["code 2"] * 6 + ["code 0"] * 2, said
+    assert sorted(os.listdir(tmp_path)) == ["first", "new", "rows", "some"]
+    assert all((tmp_path / name / "config.json").read_bytes() == FILES["config.json"] for name in ("first", "rows"))
     assert {name: (tmp_path / "new" / name).read_bytes() for name in os.listdir(tmp_path / "new")} == {
         name: FILES[name] for name in ("config.json", "model.safetensors")
     }
@@ -186,6 +198,7 @@ def test_what_is_wanted_arrives_and_what_is_not_there_is_said(
         "me/closed is not open to everybody",
         "me/tiny has no file that is wanted (4 in all)",
         "'a/b/c' is no repository",
+        "me/tiny has no such revision",
     ):
         assert f"error: {message}" in said
     assert "Traceback" not in said

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forge.ml.serve.__main__ import main
+from forge.ml.serve.__main__ import _engine, _parser, main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +65,53 @@ def test_the_newest_checkpoint_of_a_run_is_served(real_server: RealServer) -> No
     assert found["usage"]["completion_tokens"] == 5
     vector = _post(real_server, "/v1/embeddings", {"input": "abc"})["data"][0]["embedding"]
     assert sum(one * one for one in vector) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.torch
+def test_every_flag_of_the_engine_is_followed(whole_folder: Path) -> None:
+    import torch
+
+    from forge.ml.serve.batcher import BatcherLimits
+
+    words = ["--served-model-name=other", "--chat-template=chatml", "--dtype=bfloat16", "--device=cpu"]
+    words += ["--attn-implementation=eager", "--max-model-len=64", "--max-num-seqs=3", "--max-waiting=2"]
+    folder = str(whole_folder.parent / "model")
+    engine, model, follower = _engine(_parser().parse_args(["--model", folder, "--pooling=last", *words]))
+    assert (model.name, follower, engine.pooling) == ("other", None, "last")
+    assert model.template is not None
+    assert "tool" not in model.template  # the folder's own has tools
+    limits = engine._limits
+    assert limits == BatcherLimits(slots=3, waiting=2, longest=64, cached=limits.cached)
+    served = engine._steps._model
+    assert (served.dtype, served.config._attn_implementation) == (torch.bfloat16, "eager")
+
+
+@pytest.mark.torch
+def test_a_newer_checkpoint_takes_over(whole_folder: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from forge.ml.checkpoint.store import Store
+
+    run = shutil.copytree(whole_folder, tmp_path / "run")
+    engine, _, follower = _engine(_parser().parse_args(["--model", str(run), "--from-checkpoint", "--follow=600"]))
+    assert follower is not None
+    older = engine._steps._model.lm_head.weight
+    with contextlib.closing(engine):
+        engine.start()
+        assert not follower.look()
+        newer = run / "newer"
+        shutil.copytree(run / "checkpoints" / "checkpoint-3", newer)
+        weights = load_file(newer / "model.safetensors")
+        save_file({name: tensor + 1 for name, tensor in weights.items()}, newer / "model.safetensors", {"format": "pt"})
+        store = Store(run / "checkpoints")
+        with store.begin(4) as stage:
+            for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+                stage.write_bytes(name, (newer / name).read_bytes())
+            stage.commit({})
+        store.release()
+        assert follower.look()
+    assert torch.equal(engine._steps._model.lm_head.weight, older + 1)
 
 
 def _post(server: RealServer, path: str, body: Any) -> Any:
