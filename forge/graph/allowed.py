@@ -82,13 +82,27 @@ LIBRARIES: Final[tuple[str, ...]] = (
     "torchao.optim.<Class>",
 )
 
-#: Forge's own names. Where forge writes, serves and starts things (train, checkpoint, convert, serve), only classes may
-#: be named, so that a config cannot call a function that has an effect.
+#: Forge's own names: those of which the configs of the library are made, one by one. Forge writes, removes, serves and starts
+#: things too, and a config is not to reach any of that.
 FORGE: Final[tuple[str, ...]] = (
-    "forge.ml.**.<Class>",
-    *(f"forge.ml.{part}.**" for part in ("chat", "data", "models", "optim", "parallel")),
-    "forge.launch.topology.<name>",
+    "forge.launch.topology.Mount",
+    "forge.launch.topology.Topology",
+    *(f"forge.ml.data.corpus.{name}" for name in ("ChatCorpus", "Mixture", "TextCorpus")),
+    *(f"forge.ml.data.read.{name}" for name in ("file_rows", "hub_rows", "text_files")),
+    *(f"forge.ml.data.tokenizer.{name}" for name in ("pretrained", "train_bpe")),
+    "forge.ml.models.adapter.QLora",
+    "forge.ml.models.causal_lm",
+    "forge.ml.models.decoder.<Class>",
+    "forge.ml.optim.muon.Muon",
+    *(f"forge.ml.optim.schedule.{name}" for name in ("constant", "cosine", "linear", "wsd")),
     "forge.ml.parallel.Layout",  # defined in forge.plan, where no torch is needed to look at it
+    "forge.ml.train.Trainer",
+    "forge.ml.train.callbacks.early_stopping.EarlyStopping",
+    "forge.ml.train.callbacks.memory_snapshot.MemorySnapshot",
+    "forge.ml.train.callbacks.nonfinite.NonFinite",
+    "forge.ml.train.callbacks.profiler.Profiler",
+    "forge.ml.train.callbacks.samples.TextSamples",
+    *(f"forge.ml.train.loggers.{name}" for name in ("MLflow", "TensorBoard", "Trackio", "Wandb")),
 )
 
 

@@ -4,6 +4,7 @@ import builtins
 import importlib
 import importlib.util
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ WILD = re.compile(r"<Class>|<name>|\*")
 TRAIN = ("torch", "transformers", "peft", "tokenizers", "torchao")
 OPEN_ROOT = re.compile(r"[a-z]+\Z")
 IMPLEMENTATIONS = sorted(name for name in GUARDED_ARGUMENTS if "implementation" in name)
-# Allowed before it is there. This list only gets shorter.
+ROOT = Path(__file__).parents[2]
+BESIDE = {"forge.launch.topology.Mount"}  # what only a user's own config names, as the documents say
 SWITCHES = ("trust_remote_code", "allow_all_kernels", "use_kernels")
 
 policy = default_policy()
@@ -109,17 +111,35 @@ def test_a_pattern_names_something_that_exists_and_is_accepted(pattern: str) -> 
     assert any(accepted(target) for target in found)
 
 
-def test_the_patterns_of_forge_name_packages_of_its_own_that_exist() -> None:
-    packages = {fixed(pattern).removesuffix(".Layout") for pattern in FORGE}
-    assert all(name.startswith(("forge.ml", "forge.launch.topology")) for name in packages)
-    assert {name for name in packages if importlib.util.find_spec(name) is None} == set()
+def test_of_forge_a_config_reaches_what_the_configs_of_the_library_name_and_nothing_else() -> None:
+    texts = [path.read_text() for path in (ROOT / "configs").rglob("*.yaml")]
+    named = {name for text in texts for name in re.findall(r"\bforge\.[\w.]+\w", text)}
+    assert {name for name in named if not policy.allows(name)} == set()
+    whole = {pattern for pattern in FORGE if not WILD.search(pattern)}
+    assert whole - named <= BESIDE
+    assert set(FORGE) - whole == {"forge.ml.models.decoder.<Class>"}
 
 
-def test_what_writes_serves_and_starts_things_is_open_for_classes_only() -> None:
-    for part in ("train", "checkpoint", "convert", "serve"):
-        assert policy.allows(f"forge.ml.{part}.some.Thing")
-        assert not policy.allows(f"forge.ml.{part}.some.function")
-    assert not policy.allows("forge.graph.allowed.LIBRARIES")
+@pytest.mark.parametrize(
+    "target",
+    [
+        "forge.ml.data.entries.prune",
+        "forge.ml.convert.new_model.NewModelFolder",
+        "forge.ml.checkpoint.stage.Stage",
+        "forge.ml.workbench.channel.Channel",
+        "forge.ml.models.decoder.modeling.DecoderModel",
+        "forge.graph.allowed.LIBRARIES",
+        "forge.base.files.remove_tree",
+    ],
+)
+def test_what_writes_removes_serves_and_starts_is_out_of_reach(target: str) -> None:
+    assert not policy.allows(target)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("target", [pattern for pattern in FORGE if not WILD.search(pattern)])
+def test_what_is_named_of_forge_exists_and_is_accepted(target: str) -> None:
+    locate(target, policy)
 
 
 @pytest.mark.torch

@@ -42,7 +42,7 @@ ALLOWED = [
         "tokenizers.AddedToken",
     ),
     *("tokenizers.pre_tokenizers.ByteLevel.alphabet", "peft.LoraConfig", "torchao.optim.AdamW8bit"),
-    *("forge.ml.train.trainer.Trainer", "forge.ml.data.tokenizer.train_bpe", "forge.ml.models.causal.causal_lm"),
+    *("forge.ml.train.Trainer", "forge.ml.data.tokenizer.train_bpe", "forge.ml.models.causal_lm"),
     *("forge.launch.topology.Topology", "mine.models.deep.Model", "mine.make"),
 ]
 REFUSED = [
@@ -53,7 +53,7 @@ REFUSED = [
         "transformers.LlamaConfig.push_to_hub",
         "transformers._X.AutoConfig",
     ),
-    *("forge.ml.train.trainer.run", "forge.ml.Trainer", "forge.graph.policy.Policy", "forge.launch.local.run"),
+    *("forge.ml.train.trainer.Trainer", "forge.ml.Trainer", "forge.ml.data.entries.prune", "forge.graph.policy.Policy", "forge.launch.local.run"),
     *(
         "mine",
         "mine._private.Model",
