@@ -107,10 +107,11 @@ class ProjectHandle:
         return own
 
     def distrust(self) -> list[str]:
-        """Take that back; the folders that were trusted are returned."""
+        """Take that back, and what its configs may be started with; the folders that were trusted are returned."""
         from forge.base.trust import distrust
 
-        return [folder for folder in self.source_folders if self.owns(folder) and distrust(folder)]
+        own = [folder for folder in self.source_folders if self.owns(folder)]
+        return [folder for folder in (*own, self.folder) if distrust(folder)]
 
     def owns(self, file: str) -> bool:
         """Whether a file lies in the project's own folder."""

@@ -11,14 +11,17 @@ import hashlib
 import json
 import os
 import stat
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from forge.base.errors import ConfigLimitError, FileError, TrustError
 from forge.base.files import make_private_folder, read_bounded, write_atomic
 from forge.base.origin import shown_path
 from forge.base.places import shipped_projects, user_data
 
-__all__ = ["distrust", "folder_digest", "is_trusted", "require_trust", "trust"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["are_words_trusted", "distrust", "folder_digest", "is_trusted", "require_trust", "trust", "trust_words"]
 
 _STORE_LIMIT: Final = 4 << 20
 _FILE_LIMIT: Final = 64 << 20
@@ -34,12 +37,28 @@ def trust(folder: str | os.PathLike[str]) -> None:
 
 
 def distrust(folder: str | os.PathLike[str]) -> bool:
-    """Forget that a folder was trusted; false when it was not."""
-    known = _read_store()
-    if known.pop(os.path.realpath(folder), None) is None:
+    """Forget that a folder, or any words of it, was trusted; false when it was not."""
+    known, real = _read_store(), os.path.realpath(folder)
+    kept = {name: digest for name, digest in known.items() if name != real and not name.startswith(f"{real}\n")}
+    if len(kept) == len(known):
         return False
-    _write_store(known)
+    _write_store(kept)
     return True
+
+
+def trust_words(folder: str | os.PathLike[str], words: Sequence[str]) -> None:
+    """Remember that the user trusts what the files of a project's folder say in these words."""
+    _write_store({**_read_store(), **_words_entries(folder, words)})
+
+
+def are_words_trusted(folder: str | os.PathLike[str], words: Sequence[str]) -> bool:
+    """Whether the user trusts each of these very words of a project's folder."""
+    return _words_entries(folder, words).keys() <= _read_store().keys()
+
+
+def _words_entries(folder: str | os.PathLike[str], words: Sequence[str]) -> dict[str, str]:
+    real, digests = os.path.realpath(folder), [hashlib.sha256(os.fsencode(word)).hexdigest() for word in words]
+    return {f"{real}\n{digest}": digest for digest in digests}
 
 
 def is_trusted(folder: str | os.PathLike[str], *, shipped: str | None = None) -> bool:

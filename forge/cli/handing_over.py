@@ -49,10 +49,13 @@ def hand_over(
 
 def built_topology(config: ConfigHandle) -> Topology:
     """Where the config's launch says that the run happens, by default on this machine; UsageError when it cannot be."""
+    from forge.launch.consent import require_launch_trust
     from forge.launch.topology import Topology
 
     if "launch" not in config.composed.tree:
         return Topology()
+    line = shlex.join(["forge", "-p", shown_path(config.project.folder), "-t", config.name, "trust"])
+    require_launch_trust(config.graph.root, config.project.folder, line)
     try:
         found = config.build("launch")
     except (ValueError, TypeError) as error:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from forge.base.errors import FileError, UsageError
-from forge.base.files import read_bounded
+from forge.base.errors import UsageError
 from forge.base.origin import shown_path
 from forge.base.secrets import MASK
+from forge.control.jobs import is_own_job
+from forge.control.known import FACTS
+from forge.launch.run_folder import read_asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +21,11 @@ if TYPE_CHECKING:
     from forge.api.config import ConfigHandle
     from forge.api.run import PlannedRun
     from forge.control.known import KnownJob
-    from forge.launch.local import LocalLaunch
+    from forge.launch.local import LocalPlan
     from forge.launch.topology import Topology
 
 __all__ = ["Rerun", "ended_job", "frozen_run", "rerun"]
 
-_LIMIT = 1 << 20
 _RESUME = "resume_from_checkpoint"
 
 
@@ -33,7 +35,7 @@ class Rerun(NamedTuple):
     planned: PlannedRun
     line: str
     notes: list[str]
-    topology: Topology | None = None  # where it is handed to, if it is not for this machine alone
+    topology: Topology
 
 
 def rerun(
@@ -53,25 +55,29 @@ def rerun(
     if job.running:
         raise UsageError(f"{job.id} is running", hint=f"stop it first: forge stop {job.id}")
     past = folder or job.record.run
+    if folder is None or folder == job.record.run:
+        _refuse_strange(job, past)
     facts = thaw(past).facts
     project = open_project(facts.project_folder)
     before = project.config(facts.config)
-    own = [_change(before, one) for one in facts.overrides]
+    # Others may be able to write into the run folder, and nobody into the user's own records.
+    own = [_change(before, one) for one in (job.record.overrides if is_own_job(job) else facts.overrides)]
     own = [one for one in own if _key(one) != f"{facts.main}.{_RESUME}"]
     if any(_expression(one).endswith(f"={MASK}") for one in own):
         raise UsageError(f"{job.id} was started with a secret, which no run folder keeps", hint="start it by hand")
     changes = [*own, *([f"++{facts.main}.{_RESUME}={checkpoint}"] if resumes else []), *more]
     config = project.config(facts.config, *changes)
     planned = config.plan_run()
+    _refuse_elsewhere(job, planned.output, more)
     planned = planned._replace(folder=new_run_folder(planned.output, config.name))
     topology = _topology(past, config, more)
-    if topology is None:
-        planned = planned._replace(launch=_launch(job, planned.folder))
+    planned = begun_again(planned, topology)
+    if topology.kind == "local":
+        planned = planned._replace(launch=_plan(job, topology).launch(planned.folder))
     changed = [line for line in PastRun(past).diff(config).text().splitlines() if _RESUME not in line]
     notes = ["what is otherwise than then:", *(f"  {line}" for line in changed)] if changed else []
-    hosts = topology.hosts if topology is not None else ()
-    line = shlex.join(["forge", *forge_words(config, hosts)])
-    return Rerun(planned if topology is None else begun_again(planned, topology), line, notes, topology)
+    line = shlex.join(["forge", *forge_words(config, topology.hosts)])
+    return Rerun(planned, line, notes, topology)
 
 
 def ended_job(name: str, find: Callable[[], KnownJob]) -> KnownJob:
@@ -111,15 +117,38 @@ def frozen_run(job: KnownJob) -> Iterator[str]:
         remove_tree(folder)
 
 
-def _topology(run_folder: str, config: ConfigHandle, more: Sequence[str]) -> Topology | None:
-    """Where the run was handed to, or where it is to be handed to now."""
+def _refuse_strange(job: KnownJob, past: str) -> None:
+    """What a run folder says may have been written by anybody: only the user's own runs are begun again."""
+    if is_own_job(job) or os.stat(os.path.join(past, FACTS)).st_uid in {os.geteuid(), 0}:
+        return
+    raise UsageError(
+        f"{shown_path(job.record.run)} was written by another user",
+        hint="look at its config.yaml, and start your own run: forge train",
+    )
+
+
+def _refuse_elsewhere(job: KnownJob, output: str, more: Sequence[str]) -> None:
+    """A path in the config that is relative means another place in another folder."""
+    moved = any(_key(one).endswith("output_dir") for one in more)
+    own = os.path.dirname(os.path.dirname(os.path.abspath(job.record.run)))
+    if os.path.isabs(output) or moved or os.path.realpath(output) == os.path.realpath(own):
+        return
+    folder = read_asked(job.record.run)[1]
+    raise UsageError(
+        f"{job.id} was started in {folder}, and writes to {output} as seen from there",
+        hint=f"cd {shlex.quote(folder)} first, or say where it writes: trainer.output_dir=FOLDER",
+    )
+
+
+def _topology(run_folder: str, config: ConfigHandle, more: Sequence[str]) -> Topology:
+    """Where the run is to happen: what its config says, and on the hosts that were named when it was started."""
     from forge.cli.handing_over import built_topology
     from forge.launch.run_folder import read_topology
 
-    before = read_topology(run_folder)
-    if before is None or not any(_key(one).partition(".")[0] == "launch" for one in more):
-        return before
-    return built_topology(config)
+    before, now = read_topology(run_folder), built_topology(config)
+    if before is None or before.kind != "ssh" or any(_key(one).partition(".")[0] == "launch" for one in more):
+        return now
+    return replace(now, kind="ssh", hosts=before.hosts, nodes=before.nodes)
 
 
 def _change(config: ConfigHandle, typed: str) -> str | tuple[str, str]:
@@ -139,25 +168,15 @@ def _key(change: str | tuple[str, str]) -> str:
     return _expression(change).lstrip("+~").partition("=")[0]
 
 
-def _launch(job: KnownJob, folder: str) -> LocalLaunch:
-    """The command of the run, with a new run folder in place of its own."""
-    import json
+def _plan(job: KnownJob, topology: Topology) -> LocalPlan:
+    """How it starts on this machine, as it was asked for then."""
+    from forge.launch.local import plan_local
 
-    from forge.launch.local import LocalLaunch
-
-    path = os.path.join(job.record.run, "launch.json")
-    try:
-        written = json.loads(read_bounded(path, _LIMIT))
-        command, environment = [str(word) for word in written["command"]], dict(written["environment"])
-    except (FileError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{shown_path(path)} does not say how the run was started") from error
-    own = os.path.realpath(job.record.run)
-    places = [number for number, word in enumerate(command) if os.path.realpath(word) == own]
-    if not places or command[1:2] != ["-m"]:
+    asked = read_asked(job.record.run)[0]
+    plan = plan_local(asked.devices, asked.nproc, asked.words, topology)
+    if plan.meeting is not None:
         raise UsageError(
-            f"{job.id} was not started on this machine alone: {shlex.join(command[:3])} ...",
-            hint="start it as it was started: --dry-run of its `forge train` line shows what that does",
+            f"{job.id} was not started on this machine alone: it met others at {plan.meeting.endpoint}",
+            hint="start it as it was started, on each of them",
         )
-    for place in places:
-        command[place] = folder
-    return LocalLaunch(tuple(command), environment)
+    return plan

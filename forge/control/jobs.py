@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "abort",
     "cleanup",
+    "is_own_job",
     "save_now",
     "set_now",
     "stop",
@@ -52,7 +53,7 @@ def abort(job: KnownJob, grace: float = ABORT_GRACE) -> KnownJob:
     records are trusted to name a process.
     """
     process = job.record.process
-    if job.state == "elsewhere" or not _is_own(job):
+    if job.state == "elsewhere" or not is_own_job(job):
         ask_to_abort(job.record.run)
         return _ended_itself(job)
     if process is None:
@@ -113,14 +114,14 @@ def cleanup(names: Sequence[str] = ()) -> list[KnownJob]:
     for job in found:
         if not job.over:
             raise UsageError(f"{job.id} is {job.how}: only a job that has ended can be forgotten")
-        if not _is_own(job):
+        if not is_own_job(job):
             raise UsageError(f"{job.id} is in no list of jobs of yours: there is nothing to forget of it")
     if found:
         remove_records([job.id for job in found])
     return found
 
 
-def _is_own(job: KnownJob) -> bool:
+def is_own_job(job: KnownJob) -> bool:
     """Whether the job has a record in the user's private folder: what a run folder says may have been written by anybody."""
     record = read_record(job.id)
     return record is not None and (record.started, record.run) == (job.record.started, job.record.run)

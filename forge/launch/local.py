@@ -18,7 +18,7 @@ from forge.launch.torchrun import TRAINS, Meeting, joined_conf, split_conf, torc
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["LocalLaunch", "LocalPlan", "local_launch", "plan_local"]
+__all__ = ["AskedHere", "LocalLaunch", "LocalPlan", "local_launch", "plan_local"]
 
 _RENDEZVOUS_PORT: Final = 29400  # torchrun's own, where its rendezvous is named without a port
 # What says how processes meet; torchrun would ignore it beside --standalone, and say nothing.
@@ -26,12 +26,21 @@ _MEETING: Final = frozenset({"rdzv-backend", "rdzv-endpoint", "rdzv-id", "master
 _ORDER: Final = ("standalone", "nnodes", "nproc-per-node", "node-rank", "master-addr", "master-port")
 
 
+class AskedHere(NamedTuple):
+    """What a line says of this machine: the devices, the number of processes, and flags of torchrun; with it the same can be planned again."""
+
+    devices: str | None = None
+    nproc: int | None = None
+    words: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class LocalLaunch:
-    """A command with the variables that it needs in its environment."""
+    """A command with the variables that it needs in its environment, and what was asked for to come to it."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    asked: AskedHere = field(default_factory=AskedHere)
 
     def __str__(self) -> str:
         """As it can be pasted into a shell."""
@@ -46,6 +55,7 @@ class LocalPlan(NamedTuple):
     flags: Mapping[str, str] | None
     environment: Mapping[str, str]
     meeting: Meeting | None = None
+    asked: AskedHere = AskedHere()
 
     @property
     def joins(self) -> bool:
@@ -55,8 +65,8 @@ class LocalPlan(NamedTuple):
     def launch(self, run_folder: str) -> LocalLaunch:
         """The command, for this run folder."""
         if self.flags is None:
-            return LocalLaunch(tuple(module_command(TRAINS, [run_folder])), self.environment)
-        return LocalLaunch(torchrun_command(self.flags, run_folder, self.meeting), self.environment)
+            return LocalLaunch(tuple(module_command(TRAINS, [run_folder])), self.environment, self.asked)
+        return LocalLaunch(torchrun_command(self.flags, run_folder, self.meeting), self.environment, self.asked)
 
 
 def local_launch(run_folder: str, devices: str | None = None) -> LocalLaunch:
@@ -76,7 +86,7 @@ def plan_local(
     ``words`` are flags of torchrun; each takes the place of its own default alone. ``around`` are the variables in which a
     cluster says which of several nodes this is.
     """
-    topology = topology or Topology()
+    topology, asked = topology or Topology(), AskedHere(devices, nproc, tuple(words))
     given = torchrun_words(words)
     numbers = _gpus(devices)
     count = _processes(numbers, nproc, topology)
@@ -86,7 +96,7 @@ def plan_local(
     said = {**(found.values() if found.several else {}), **given}
     several = topology.nodes > 1 or said.get("nnodes", "1") not in {"1", "1:1"} or not _MEETING.isdisjoint(said)
     if count == 1 and not given and not several and not topology.max_restarts:
-        return LocalPlan(None, environment)
+        return LocalPlan(None, environment, asked=asked)
     flags = {"standalone": "", **_defaults(count, topology), **said}
     meeting = None
     if several:
@@ -96,7 +106,7 @@ def plan_local(
     _check_devices(numbers, flags["nproc-per-node"])
     environment |= _threads(devices, flags["nproc-per-node"], environment)
     ordered = sorted(flags.items(), key=lambda flag: _ORDER.index(flag[0]) if flag[0] in _ORDER else len(_ORDER))
-    return LocalPlan(dict(ordered), environment, meeting)
+    return LocalPlan(dict(ordered), environment, meeting, asked)
 
 
 def _gpus(devices: str | None) -> list[str]:

@@ -19,12 +19,21 @@ from forge.base.origin import shown_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forge.launch.local import LocalLaunch
+    from forge.launch.local import AskedHere, LocalLaunch
     from forge.launch.topology import Topology
 
-__all__ = ["RUNS", "describe_run", "last_run_folder", "new_run_folder", "read_topology", "write_topology"]
+__all__ = [
+    "RUNS",
+    "describe_run",
+    "last_run_folder",
+    "new_run_folder",
+    "read_asked",
+    "read_topology",
+    "write_topology",
+]
 
 RUNS: Final = "runs"
+_LAUNCH: Final = "launch.json"
 _TOPOLOGY: Final = "topology.json"
 _LONGEST: Final = 1 << 20
 _GIT_SECONDS: Final = 10
@@ -59,8 +68,23 @@ def describe_run(folder: str, *, config: str, launch: LocalLaunch, project_folde
     """Write into a run folder what a person wants to know of it: the config, the command, and what it runs on."""
     make_folder(folder)
     write_atomic(os.path.join(folder, "config.yaml"), config)
-    write_atomic(os.path.join(folder, "launch.json"), json.dumps(asdict(launch), indent=1))
+    told = {**asdict(launch), "asked": launch.asked._asdict(), "folder": os.getcwd()}
+    write_atomic(os.path.join(folder, _LAUNCH), json.dumps(told, indent=1))
     write_atomic(os.path.join(folder, "env.json"), json.dumps(_environment(project_folder), indent=1))
+
+
+def read_asked(folder: str) -> tuple[AskedHere, str]:
+    """What a run on one machine was asked for, and the folder in which that was; the command itself is for people to read. FileError for anything else."""
+    from forge.launch.local import AskedHere
+
+    path = os.path.join(folder, _LAUNCH)
+    try:
+        told = json.loads(read_bounded(path, _LONGEST))
+        devices, nproc, words = (told["asked"][name] for name in AskedHere._fields)
+        asked = AskedHere(devices and str(devices), nproc and int(nproc), tuple(map(str, words)))
+        return asked, str(told["folder"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FileError(f"{shown_path(path)} does not say how the run was started") from error
 
 
 def write_topology(folder: str, topology: Topology) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import forge
-from forge.base.errors import UsageError
+from forge.base.errors import TrustError, UsageError
 from forge.cli import handing_over
-from forge.cli.handing_over import HandingOver, begun_again, hand_over, is_ready, prepare_run, start_run
+from forge.cli.handing_over import HandingOver, begun_again, built_topology, hand_over, is_ready, prepare_run, start_run
 from forge.cli.output import Output
 from forge.control.known import find_job, known_jobs
 from forge.launch.run_folder import read_topology
@@ -104,6 +104,17 @@ def test_what_does_not_fit_is_handed_to_nobody(planned: PlannedRun, output: Outp
     assert "8 processes do not fit on the 4 GPUs that each node is asked for" in str(output.errors.getvalue())
     assert "a run would not start from here, there is not what it needs" in str(output.errors.getvalue())
     assert is_ready(output, planned, topology=Topology(kind="slurm"))
+
+
+def test_what_the_files_bring_is_not_started_before_it_is_trusted(project: Path, planned: PlannedRun) -> None:
+    (project / "configs" / "mine.yaml").write_text(
+        "defaults: [tiny, _self_]\nlaunch:\n  _target_: forge.launch.topology.Topology\n  env: {LD_PRELOAD: /opt/x.so}\n"
+    )
+    assert planned
+    config = forge.open(project).config("mine")
+    with pytest.raises(TrustError, match=r"(?s)mine\.yaml:4: launch\.env\.LD_PRELOAD: /opt/x\.so.*-t mine trust"):
+        built_topology(config)
+    assert built_topology(config.override("~launch.env.LD_PRELOAD")) == Topology()
 
 
 def test_a_run_that_may_be_started_again_goes_on_then(planned: PlannedRun) -> None:

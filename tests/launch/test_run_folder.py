@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forge.base.errors import FileError
-from forge.launch.local import LocalLaunch
+from forge.launch.local import AskedHere, LocalLaunch
 from forge.launch.run_folder import (
     describe_run,
     last_run_folder,
     new_run_folder,
+    read_asked,
     read_topology,
     write_topology,
 )
@@ -62,16 +63,28 @@ def test_the_newest_run_is_the_one_that_began_last(tmp_path: Path) -> None:
 
 
 def _describe(folder: Path, project: Path) -> dict[str, Any]:
-    describe_run(str(folder), config="size: 5\n", launch=LocalLaunch(("x",), {"A": "1"}), project_folder=str(project))
+    launch = LocalLaunch(("x",), {"A": "1"}, AskedHere("cpu", 2, ("--max-restarts", "1")))
+    describe_run(str(folder), config="size: 5\n", launch=launch, project_folder=str(project))
     return dict(json.loads((folder / "env.json").read_text()))
 
 
 def test_a_run_folder_says_what_was_asked_for_and_what_it_runs_on(tmp_path: Path) -> None:
     found = _describe(tmp_path / "run", tmp_path)
     assert (tmp_path / "run" / "config.yaml").read_text() == "size: 5\n"
-    assert json.loads((tmp_path / "run" / "launch.json").read_text()) == {"command": ["x"], "environment": {"A": "1"}}
+    told = json.loads((tmp_path / "run" / "launch.json").read_text())
+    assert (told["command"], told["environment"]) == (["x"], {"A": "1"})
+    assert read_asked(str(tmp_path / "run")) == (AskedHere("cpu", 2, ("--max-restarts", "1")), os.getcwd())
     assert found["git"] is None
     assert "hydra-core" in found["packages"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"asked": 3, "folder": ""}', '{"asked": {"devices": 1, "nproc": "x", "words": []}}']
+)
+def test_what_does_not_say_how_is_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "launch.json").write_text(text)
+    with pytest.raises(FileError, match=r"launch\.json does not say how the run was started"):
+        read_asked(str(tmp_path))
 
 
 def test_the_state_of_the_repository_is_written_down(tmp_path: Path) -> None:

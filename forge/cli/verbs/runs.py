@@ -164,9 +164,10 @@ def _again(context: Context, words: list[str]) -> int:
         again = rerun(job, words[1:], resumes=action == "resume", checkpoint=checkpoint, folder=folder)
     for line in again.notes:
         context.output.note(line)
-    if again.topology is not None or context.options.dry_run:
+    local = again.topology.kind == "local"
+    if context.options.dry_run or not local:
         context.output.note(again.line)
-    if again.topology is not None:
+    if not local:
         how = HandingOver(dry_run=context.options.dry_run, detach=context.options.detach)
         return hand_over(context.output, again.planned, again.topology, how, job)
     if context.options.dry_run:

@@ -9,6 +9,7 @@ from forge.cli.registry import Verb
 from forge.cli.session import project_of
 
 if TYPE_CHECKING:
+    from forge.api.project import ProjectHandle
     from forge.cli.session import Context
 
 __all__ = ["VERB"]
@@ -16,12 +17,20 @@ __all__ = ["VERB"]
 
 def _run(context: Context) -> int:
     project = project_of(context.session, context.words[0]) if context.words else context.project
-    folders = project.distrust() if context.options.revoke else project.trust()
-    done = "no longer trusted" if context.options.revoke else "trusted"
-    context.output.write(
-        "\n".join(f"{done}: {folder}" for folder in folders) or f"{project.name} has no code of its own"
-    )
+    revoked = context.options.revoke
+    found = project.distrust() if revoked else [*project.trust(), *_launch(context, project)]
+    done = "no longer trusted" if revoked else "trusted"
+    context.output.write("\n".join(f"{done}: {one}" for one in found) or f"{project.name} has no code of its own")
     return 0
+
+
+def _launch(context: Context, project: ProjectHandle) -> list[str]:
+    """What the files say that the chosen config is started with; its origins and values are shown."""
+    from forge.launch.consent import trust_launch
+
+    if context.session.config is None:
+        return []
+    return list(map(str, trust_launch(project.config(context.session.config).graph.root, project.folder)))
 
 
 VERB = Verb(
@@ -29,10 +38,12 @@ VERB = Verb(
     summary="allow the project's own code to be imported",
     help="""\
 A project can bring Python code of its own. Looking at its configs never runs that code; building them does, and only
-once you have said here that you trust it.
+once you have said here that you trust it. With a config, -t, what its files say it is started with (launch.setup, python, env,
+sbatch, image) is trusted too, as it stands now; what you type yourself needs no trust.
 
   forge trust
   forge trust projects/pydoc
+  forge -t chat/full trust
   forge trust --revoke
 """,
     run=_run,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 import forge
 from forge.control.progress import RunProgress, write_progress
 from forge.control.register import register
-from forge.launch.run_folder import write_topology
+from forge.launch.local import LocalLaunch
+from forge.launch.run_folder import describe_run, write_topology
 from forge.launch.topology import Topology
 from forge.ml.checkpoint.store import Store
 
@@ -33,8 +35,8 @@ def made(project: Path, environment: dict[str, str]) -> Make:
         forge.open(project).config("tiny", *overrides).freeze(folder)
         line = {"step": 3, "loss": 2.5, "lr": 1e-3, "tokens": 30, "tokens_per_second": 9.0, "seconds": {}}
         (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-        command = ["python", "-m", "forge.ml.train", os.path.relpath(folder, project)]
-        (folder / "launch.json").write_text(json.dumps({"command": command, "environment": {"A": "1"}}))
+        launch = LocalLaunch(("python", "-m", "forge.ml.train", os.path.relpath(folder, project)))
+        describe_run(str(folder), config="", launch=launch, project_folder=str(project))
         write_progress(str(folder), RunProgress(3, 3, 2.5, 9.0))
         job = register(config="tiny", project="demo", overrides=overrides, run_folder=str(folder))
         job.ended(code)
@@ -102,7 +104,7 @@ def test_a_run_starts_again(run: Run, made: Make) -> None:
     *_, prepared, command = done.out.splitlines()
     assert done.errors.endswith("-t tiny train mode=slow ++trainer.output_dir=output trainer.max_steps=5\n")
     assert " -t tiny train mode=slow ++trainer.output_dir=output trainer.max_steps=5 --prepare output/runs/" in prepared
-    assert command.startswith("PYTHONSAFEPATH=1 A=1 python -m forge.ml.train output/runs/")
+    assert command.startswith(f"PYTHONSAFEPATH=1 {sys.executable} -m forge.ml.train output/runs/")
     assert folder not in command
     assert "what is otherwise than then:" in done.errors
     assert "trainer.max_steps" in done.errors
@@ -112,11 +114,13 @@ def test_a_run_starts_again(run: Run, made: Make) -> None:
 
 
 def test_a_run_of_slurm_is_shown_as_it_would_be_handed_over_again(run: Run, made: Make, project: Path) -> None:
-    folder = made("++trainer.output_dir=output")
-    write_topology(str(project / folder), Topology(kind="slurm", nodes=2, partition="gpu"))
+    slurm = "+launch={_target_: forge.launch.topology.Topology, kind: slurm, nodes: 2, partition: gpu}"
+    folder = made("++trainer.output_dir=output", slurm)
+    write_topology(str(project / folder), Topology(kind="slurm", setup=("evil",)))
     done = run("runs", "resume", folder, "--dry-run")
     assert "\n#!/bin/bash\n#SBATCH" in done.out
     assert "#SBATCH --partition=gpu\n" in done.out
+    assert "evil" not in done.out
     assert "++trainer.resume_from_checkpoint=auto" in done.errors
 
 
