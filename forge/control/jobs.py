@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from forge.base.errors import FileError, ToolError, UsageError
 from forge.control.aborting import ABORT_GRACE
 from forge.control.caller import ask_at_door
-from forge.control.known import as_now, find_job, known_jobs
+from forge.control.known import as_now, find_job, known_jobs, spoken_time
 from forge.control.processes import end_family, is_alive
+from forge.control.progress import sign_of_life
 from forge.control.record import change_record, moment, read_record, remove_records
 from forge.control.requests import ask_to_abort, ask_to_save, ask_to_stop, save_answer
 from forge.control.settings import ask_to_set, set_answer
@@ -36,6 +37,7 @@ __all__ = [
 
 _Answer = TypeVar("_Answer")
 _FAR: Final = 30.0  # seconds that a run has which is reached only through its folder
+_SILENT: Final = 600.0  # in which a run elsewhere has taken a step
 _KEEPER_SECONDS: Final = 2.0
 _POLL: Final = 0.05
 _told: Final[set[str]] = set()  # run folders of the jobs whose end this process has shown
@@ -91,8 +93,10 @@ def set_now(job: KnownJob, values: Mapping[str, float]) -> SetAnswer:
 
 
 def wait_for_end(job: KnownJob) -> KnownJob:
-    """Wait until a job has ended; the job as it is then."""
+    """Wait until a job has ended; the job as it is then. ToolError where one elsewhere is not heard of any more."""
+    since = time.time()
     while not (job := as_now(job)).over:
+        _refuse_silence(job, since)
         time.sleep(_POLL)
     return job
 
@@ -135,8 +139,10 @@ def _asked_at_door(run_folder: str, message: Mapping[str, Any]) -> str:
 
 def _answered(job: KnownJob, look: Callable[[], _Answer | None], hint: str) -> _Answer:
     """The answer to a request, once there is one; ToolError when the job has ended without."""
+    since = time.time()
     while (answer := look()) is None:
         now = as_now(job)
+        _refuse_silence(now, since)
         if now.over:
             answer = look()  # it may have been the last thing that it did
             if answer is not None:
@@ -144,6 +150,23 @@ def _answered(job: KnownJob, look: Callable[[], _Answer | None], hint: str) -> _
             raise ToolError(f"{now.sentence()}: it ended before it saw the request", hint=hint)
         time.sleep(_POLL)
     return answer
+
+
+def _refuse_silence(job: KnownJob, since: float) -> None:
+    """A run that is known by its folder alone may never have begun, or be gone: nobody waits for that for ever."""
+    if job.state != "elsewhere":
+        return
+    seen = sign_of_life(job.record.run)
+    if time.time() - max(seen or 0.0, since) > _SILENT:
+        last = (
+            "there is no sign of life of it"
+            if seen is None
+            else f"its last sign of life is {spoken_time(time.time() - seen)} old"
+        )
+        raise ToolError(
+            f"{job.id} was asked, and has not answered for {spoken_time(_SILENT)}: {last}",
+            hint="the request stays in its run folder; what has started it there knows more: squeue, kubectl, ps",
+        )
 
 
 def _ended_itself(job: KnownJob) -> KnownJob:

@@ -84,7 +84,8 @@ def read_asked(folder: str) -> tuple[AskedHere, str]:
         asked = AskedHere(devices and str(devices), nproc and int(nproc), tuple(map(str, words)))
         return asked, str(told["folder"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise FileError(f"{shown_path(path)} does not say how the run was started") from error
+        what = f"{shown_path(path)} does not say how the run was started"
+        raise FileError(what, hint="start the run anew: forge train") from error
 
 
 def write_topology(folder: str, topology: Topology) -> None:

@@ -21,6 +21,7 @@ from forge.control.door import DOOR_FILE
 from forge.control.jobs import abort, cleanup, save_now, set_now, stop, tell, wait_for_end, was_told
 from forge.control.known import find_job, known_jobs, spoken_time
 from forge.control.processes import family, identity, is_alive
+from forge.control.progress import RunProgress, write_progress
 from forge.control.record import add_record, change_record, moment, read_record, remove_records
 from forge.control.register import register
 from forge.control.requests import SaveAnswer, write_answers
@@ -433,3 +434,21 @@ def test_on_its_machine_a_job_is_asked_at_its_door(begin: Start, until: Until) -
     os.kill(job.record.process.pid, signal.SIGCONT)
     asked.join(30)
     assert not asked.is_alive()
+
+
+def test_nobody_waits_for_ever_for_a_run_that_only_its_folder_tells_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forge.control.jobs._SILENT", 0.2)
+    facts = {"config": "tiny", "project": "demo", "overrides": [], "project_folder": "", "main": None}
+    (tmp_path / "run.json").write_text(json.dumps({**facts, "source_folders": [], "rules": []}))
+    job = find_job(str(tmp_path))
+    assert job.state == "elsewhere"
+    stop(job)
+    with pytest.raises(ToolError, match=r"has not answered for 0:00: there is no sign of life of it\n.*squeue"):
+        wait_for_end(job)
+    with pytest.raises(ToolError, match="has not answered"):
+        save_now(job)
+    write_progress(str(tmp_path), RunProgress(1, 3))
+    with pytest.raises(ToolError, match=r"its last sign of life is 0:00 old"):
+        wait_for_end(job)
