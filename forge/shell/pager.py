@@ -28,6 +28,10 @@ __all__ = ["paged", "pager_command", "rows"]
 
 _COLOUR: Final = re.compile(r"\x1b\[[\d;]*m")
 _TAB: Final = 8
+_LESS: Final = "FRXKPs?eThe end, q goes back:q goes back, space goes on.$"
+"""What `less` does where nobody has set it: one screen needs no key, colours are shown as colours, what was read stays above the
+next prompt, Ctrl-C leaves as q does, and the last line says so. It writes no files and starts no programs.
+"""
 
 
 @contextmanager
@@ -114,8 +118,7 @@ class _After:
 
 def _through(command: list[str], text: str, environ: Mapping[str, str]) -> bool:
     """Give a text to the pager and wait for its end; False when it cannot be started. One that is left early is no error."""
-    # Those who set LESS mean it; without it, colours are shown as colours, and what was read stays above the next prompt.
-    environ = {"LESS": "RX", **environ}
+    environ = {"LESS": _LESS, "LESSSECURE": "1", **environ}
     with _ctrl_c_is_the_pagers():
         try:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environ, bufsize=0)  # noqa: S603 - the user's own pager
@@ -132,7 +135,7 @@ def _through(command: list[str], text: str, environ: Mapping[str, str]) -> bool:
 
 @contextmanager
 def _ctrl_c_is_the_pagers() -> Iterator[None]:
-    """Let Ctrl-C reach the pager alone, which uses it to end a search. A signal that is ignored would be so in the pager too."""
+    """Let Ctrl-C reach the pager alone, which ends, or ends a search. A signal that is ignored would be so in the pager too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

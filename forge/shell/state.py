@@ -29,6 +29,11 @@ class Choice(NamedTuple):
     overrides: tuple[str, ...] = ()
 
 
+class _Place(NamedTuple):
+    folder: str
+    config: str | None
+
+
 @dataclass(slots=True)
 class ShellSession(Session):
     """The session of a shell: it outlives a line, and each change of the choice can be taken back."""
@@ -49,8 +54,33 @@ class ShellSession(Session):
         before = self.choice
         if choice != before:
             self._take(choice)
-            self.past.append(before)
-            self.future.clear()
+            self._remember(before)
+
+    def turn_to(self, folder: str, project: str | None, config: str | None = None) -> None:
+        """Choose where to work: config and overrides stay with the project and config they were chosen for, and that is said."""
+        before, place = self.choice, self._place
+        self._take(Choice(folder, project, config))
+        if config is None and self._place.folder == place.folder:
+            self.config = before.config
+        if self._place == place:
+            self.overrides = before.overrides
+        elif left := len(before.overrides):
+            self.output.note(f"{left} pending change{'s' * (left > 1)} stayed behind; `undo` brings them back")
+        if self.choice != before:
+            self._remember(before)
+
+    def _remember(self, before: Choice) -> None:
+        self.past.append(before)
+        self.future.clear()
+
+    @property
+    def _place(self) -> _Place:
+        """The project and the config that the lines work on, also where nothing was chosen."""
+        try:
+            project = project_of(self)
+        except ForgeError:  # there is none: what is set belongs to the folder
+            return _Place(current_folder(), self.config)
+        return _Place(project.folder, self.config or project.project.default_config)
 
     def undo(self) -> None:
         """Go back to the choice before."""

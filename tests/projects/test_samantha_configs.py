@@ -86,7 +86,18 @@ def test_a_config_fits_its_cards(name: str) -> None:
     plan = make_plan(name, reading, layout=reading.layout, ranks=reading.ranks, device="cuda", per_node=None)
     assert not plan.refused
     room = 16 if name.endswith("minimum") else 24
-    assert plan_data(plan)["peak"] + CUDA < room * GIB
+    peak = plan_data(plan)["peak"]
+    assert peak + CUDA < room * GIB
+    assert _told()[name] == pytest.approx(peak / 1e9, rel=0.02)
+
+
+def _told() -> dict[str, float]:
+    """What the project's page says that each config takes, in GB a card."""
+    with open(os.path.join(FOLDER, "README.md"), encoding="utf-8") as file:
+        rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in file if line.startswith("| `")]
+    head, *table = [row for row in rows if len(row) == 6]
+    cells = [cell for row in table for cell in zip(head[::2], row[::2], row[1::2], strict=True)]
+    return {family + name: float(size) for family, name, size in cells if name}
 
 
 def test_a_zero_bubble_pipeline_has_nothing_that_keeps_it_from_cutting_the_backward_pass() -> None:

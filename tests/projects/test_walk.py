@@ -44,11 +44,18 @@ FULL = bool(os.environ.get("FORGE_FULL"))
 LINES = [line for project in PROJECTS for line in lines_of(project)]
 TINY = {
     "mistralai/Mistral-7B-v0.1": "llama2",
-    "meta-llama/Llama-3.2-1B-Instruct": "llama3",
+    "meta-llama/Llama-3.2-1B-Instruct": "llama3_few_heads",
     "meta-llama/Llama-3.3-70B-Instruct": "llama3",
 }
+# What each is made of. No layout divides the matrices of the 1B model; the backward pass of heads of four numbers in bfloat16 takes
+# ten times as long as that of float32, and there are as many steps as heads.
+MADE = {
+    "llama2": ("tiny/llama2",),
+    "llama3": ("tiny/llama3",),
+    "llama3_few_heads": ("tiny/llama3", "model.config.num_attention_heads=4", "model.config.num_key_value_heads=2"),
+}
 COMMIT = "0123456789" * 4
-LONGEST = 400
+LONGEST = 900
 
 
 def test_every_command_of_the_tutorials_is_there() -> None:
@@ -58,7 +65,7 @@ def test_every_command_of_the_tutorials_is_there() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [line for line in LINES if looked_at(line)][:: 1 if FULL else 4],
+    [line for line in LINES if looked_at(line)],
     ids=lambda line: f"{line.project}-{line.number}",
 )
 def test_a_command_is_understood(
@@ -76,7 +83,9 @@ def test_a_command_is_understood(
     said = capsys.readouterr()
     assert code == 0, f"{line}\n{said.out}{said.err}"
     if line.verb == "train" and "--help" not in line.words:
-        assert re.search(r"^(#!/bin/bash|apiVersion: v1|command +\S|ssh )", said.out, re.MULTILINE), said.out
+        assert re.search(
+            r"^(#!/bin/bash|apiVersion: v1)| -m forge\.(ml\.train|launch\.node) ", said.out, re.MULTILINE
+        ), said.out
 
 
 # ---- the whole way, on tiny models
@@ -264,9 +273,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Tiny models of both families, made by forge as the project says."""
     folder = tmp_path_factory.mktemp("models")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for name in ("llama2", "llama3"):
-        project = ["-p", str(ROOT / "projects" / "samantha"), "-t", f"tiny/{name}"]
-        words = [*project, "train", "-d", "cpu", "--max-steps", "2", "--output-dir", str(folder / name)]
+    for name, (config, *changed) in MADE.items():
+        project = ["-p", str(ROOT / "projects" / "samantha"), "-t", config]
+        words = [*project, "train", "-d", "cpu", "--max-steps", "2", "--output-dir", str(folder / name), *changed]
         done = subprocess.run(
             [sys.executable, "-m", "forge", *words],
             env=environment,
@@ -276,7 +285,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-    return {name: folder / name / "checkpoints" / "checkpoint-2" for name in ("llama2", "llama3")}
+    return {name: folder / name / "checkpoints" / "checkpoint-2" for name in MADE}
 
 
 @pytest.fixture

@@ -208,7 +208,7 @@ def test_it_works_outside_of_the_main_thread(screen: Screen) -> None:
 def test_less_is_taken_when_nothing_is_named_and_its_variable_is_the_users(screen: Screen, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     less = tmp_path / "bin" / "less"
-    less.write_text(f'#!/bin/sh\necho "$@" "$LESS" >> {tmp_path}/called\ncat > /dev/null\n')
+    less.write_text(f'#!/bin/sh\necho "$@" "$LESS" "$LESSSECURE" >> {tmp_path}/called\ncat > /dev/null\n')
     less.chmod(0o755)
     path = f"{tmp_path}/bin:{os.environ['PATH']}"
     assert pager_command({"PATH": path}) == [str(less), "-R"]
@@ -216,7 +216,8 @@ def test_less_is_taken_when_nothing_is_named_and_its_variable_is_the_users(scree
     for more in ({}, {"LESS": "-FX"}, {"PAGER": "less"}):
         with paged(screen.output, {"PATH": path, "TERM": "xterm", **more}) as output:
             output.write(TALL)
-    assert (tmp_path / "called").read_text().splitlines() == ["-R RX", "-R -FX", "RX"]
+    prompt = "FRXKPs?eThe end, q goes back:q goes back, space goes on.$"
+    assert (tmp_path / "called").read_text().splitlines() == [f"-R {prompt} 1", "-R -FX 1", f"{prompt} 1"]
 
 
 # ---- a real terminal
@@ -274,6 +275,20 @@ def test_the_real_less_is_left_with_q_and_children_print_for_themselves(opened: 
     assert shown.rstrip().endswith("behind it")
     assert "\x1b[36ma" in shown  # the colour of a key
     assert shown.count("1") < 40  # one screen of it
+
+
+def test_the_real_less_says_how_it_is_left_and_writes_no_file(
+    opened: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if pager_command({"PATH": os.environ["PATH"]}) is None:
+        pytest.skip("there is no less here")
+    monkeypatch.delenv("LESS", raising=False)
+    monkeypatch.delenv("LESSSECURE", raising=False)
+    shown = opened(_PROGRAM, f"s{tmp_path}/written\r  q".encode(), PAGER="less")
+    assert "q goes back, space goes on" in shown
+    assert "The end, q goes back" in shown
+    assert shown.rstrip().endswith("behind it")
+    assert not (tmp_path / "written").exists()
 
 
 def test_ctrl_c_belongs_to_the_pager(opened: Callable[..., str], tmp_path: Path) -> None:

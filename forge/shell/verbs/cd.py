@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from forge.base.errors import UsageError
 from forge.cli.options import Positional
 from forge.cli.registry import Verb
-from forge.shell.state import Choice, shell_session
+from forge.shell.state import shell_session
 
 if TYPE_CHECKING:
     from forge.cli.session import Context
@@ -22,7 +22,7 @@ def _run(context: Context) -> int:
     folder = shell.past[-1].folder if given == "-" and shell.past else os.path.abspath(os.path.expanduser(given))
     if not os.path.isdir(folder):
         raise UsageError(f"there is no folder {given}", hint="`cd ..` goes up, `ls -r` lists the projects below")
-    shell.choose(Choice(folder))
+    shell.turn_to(folder, None)
     context.output.note(shell.where)
     return 0
 
@@ -31,8 +31,8 @@ VERB = Verb(
     name="cd",
     summary="go to another folder, and to the project around it",
     help="""\
-Go to a folder, without one to your home folder. The project around it becomes the one that is worked on; the chosen config
-and the pending overrides stay behind with the other one, and `undo` comes back to them.
+Go to a folder, without one to your home folder. The project around it becomes the one that is worked on. Where that is
+another one, the chosen config and the pending overrides stay behind, and `undo` comes back to them.
 
   cd projects/pydoc
   cd ..

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from forge.cli.options import Positional
 from forge.cli.registry import Verb
+from forge.cli.session import current_folder
 from forge.shell.state import shell_session
 
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ def _run(context: Context) -> int:
         )
         return 0
     name = project.project.config_name(context.words[0])
-    left = len(shell.overrides) if name != shell.config else 0
-    shell.choose(shell.choice._replace(config=name, overrides=() if left else shell.overrides))
-    if left:
-        context.output.note(f"{left} pending change{'s' * (left > 1)} stayed behind; `undo` brings them back")
+    shell.turn_to(current_folder(), shell.project, name)
     return 0
 
 

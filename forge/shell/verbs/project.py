@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from forge.cli.options import Positional
 from forge.cli.registry import Verb
 from forge.cli.session import current_folder, project_of
-from forge.shell.state import Choice, shell_session
+from forge.shell.state import shell_session
 
 if TYPE_CHECKING:
     from forge.cli.session import Context
@@ -18,7 +18,7 @@ __all__ = ["VERB"]
 def _run(context: Context) -> int:
     shell = shell_session(context)
     if context.words:
-        shell.choose(Choice(current_folder(), project_of(shell, context.words[0]).folder))
+        shell.turn_to(current_folder(), project_of(shell, context.words[0]).folder)
         context.output.note(shell.where)
         return 0
     from forge.api.project import all_projects  # only a list needs all of them

@@ -138,9 +138,11 @@ def test_texts_give_way_when_there_is_no_room_and_come_again(begin: Callable[...
     ]
     several = [one.wait().tokens for one in found]
     roomy = begin(model)
-    for number, said in enumerate(several):
-        alone = _submit(roomy, PROMPTS[number], max_tokens=100, temperature=1.0, seed=number, frequency_penalty=0.5)
-        assert alone.wait().tokens == said
+    unhindered = [
+        _submit(roomy, prompt, max_tokens=100, temperature=1.0, seed=number, frequency_penalty=0.5)
+        for number, prompt in enumerate(PROMPTS[:6])
+    ]
+    assert [one.wait().tokens for one in unhindered] == several
     assert batcher._steps.free == 320
 
 
@@ -233,11 +235,11 @@ def test_another_model_takes_over_between_texts(begin: Callable[..., Batcher], u
         for weight in second.parameters():
             weight.mul_(-1.3)
     batcher = begin(first)
-    before = _submit(batcher, PROMPTS[0], max_tokens=100)
+    before = _submit(batcher, PROMPTS[0], max_tokens=40)
     until(lambda: before.tokens)
     swapped = batcher.replace_model(second)
     after = _submit(batcher, PROMPTS[0])
-    assert before.wait().tokens == _greedy(first, PROMPTS[0], 100)
+    assert before.wait().tokens == _greedy(first, PROMPTS[0], 40)
     assert swapped.result(60) is None
     assert after.wait().tokens == _greedy(second, PROMPTS[0], 8)
 
@@ -250,11 +252,12 @@ def test_no_text_is_begun_by_one_model_and_ended_by_another(
         for weight in second.parameters():
             weight.mul_(-1.3)
     batcher = begin(first, cached=192)  # so that some have to give way
-    found = [_submit(batcher, prompt, max_tokens=60) for prompt in PROMPTS[:6]]
+    found = [_submit(batcher, prompt, max_tokens=40) for prompt in PROMPTS[:6]]
     until(lambda: found[1].tokens)
     swapped = batcher.replace_model(second)
     for prompt, one in zip(PROMPTS, found, strict=False):
-        assert one.wait().tokens in (_greedy(first, prompt, 60), _greedy(second, prompt, 60))
+        said = one.wait().tokens
+        assert any(said == _greedy(model, prompt, 40) for model in (first, second))
     assert swapped.result(60) is None
 
 

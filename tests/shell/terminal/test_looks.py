@@ -79,7 +79,7 @@ def test_only_what_is_taller_than_the_screen_is_paged(opened: Open) -> None:
     assert "hunter2" not in terminal.text
     terminal = opened(lines=12)
     terminal.type("show").send(ENTER)
-    terminal.until(lambda seen: seen.rows[-1] == ":" and seen.rows[0] == "size:").send("G")
+    terminal.until(lambda seen: seen.rows[-1].startswith("q goes back") and seen.rows[0] == "size:").send("G")
     terminal.until("title: run-").send("q")
     terminal.prompt().run("show --path mode")
     assert "fast" in terminal.text

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def test_a_project_is_chosen_by_name_without_going_there(say: Say, shell: ShellSession, project: Path) -> None:
-    assert say("set mode=slow; project pydoc") == (0, "", "project pydoc, config pretrain/tiny\n")
+    left = "1 pending change stayed behind; `undo` brings them back\n"
+    assert say("set mode=slow; project pydoc") == (0, "", f"{left}project pydoc, config pretrain/tiny\n")
     assert os.getcwd() == str(project)
     assert shell.prompt == "forge:pydoc> "
     assert "nosuch" in say("project nosuch")[2]
