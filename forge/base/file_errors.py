@@ -19,7 +19,8 @@ _HINTS: Final = (
         {errno.EACCES, errno.EPERM, errno.EROFS},
         "you may not write there: choose another place",
     ),
-    ({errno.ENOENT, errno.ENOTDIR}, "the folder is not there: create it first"),
+    ({errno.ENOENT}, "the folder is not there: create it first"),
+    ({errno.ENOTDIR}, "a file is where a folder is needed: choose another place"),
     ({errno.ENAMETOOLONG}, "choose a shorter name"),
 )
 

@@ -14,6 +14,7 @@ from forge.base.file_errors import reason_of, unwritable
         (errno.ENOSPC, "the disk is full"),
         (errno.EACCES, "you may not write there"),
         (errno.ENOENT, "create it first"),
+        (errno.ENOTDIR, "a file is where a folder is needed"),
         (errno.ENAMETOOLONG, "a shorter name"),
         (errno.EIO, None),
     ],

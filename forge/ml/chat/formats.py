@@ -78,6 +78,10 @@ def recognise(
         chosen = RowFormat(name, renamed, tags or {})  # type: ignore[arg-type] # checked there
         _check_columns(chosen, found)
         return chosen
+    parts = {part for kinds in COLUMNS.values() for kind in kinds for part in kind}
+    for part in renamed:
+        if part not in parts:
+            raise ValueError(f"columns has no part {part!r}{_guess(part, parts)}; it knows {_listed(parts)}")
     for candidate, (needed, others) in COLUMNS.items():
         fits = all(renamed.get(part, part) in found for part in needed)
         if fits and set(renamed) <= {*needed, *others}:

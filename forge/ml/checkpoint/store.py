@@ -301,6 +301,8 @@ class Store:
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """The checkpoint in a folder, every byte of it checked; CheckpointError names the file that is not right."""
+    if not os.path.isdir(path):
+        raise CheckpointError(f"there is no folder {shown_path(path)}", hint="`forge ckpt ls` lists the checkpoints")
     found = _look(os.path.abspath(path), quick=False)
     if not found.valid:
         raise CheckpointError(

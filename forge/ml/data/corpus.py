@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
+from forge.base.errors import DataError
 from forge.ml.data.pack import Overflow, Packing
+from forge.ml.data.report import hint_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +42,19 @@ class TextCorpus:
 
     def texts(self) -> Iterator[str]:
         """The documents to learn from; what a new tokenizer is trained on."""
-        return (row if isinstance(row, str) else row[self.column] for row in self.train)
+        from forge.ml.chat.conversation import RowError
+        from forge.ml.data.worker import document_of
+
+        refused, count = None, 0
+        for row in self.train:
+            found = document_of(row, self.column)
+            if isinstance(found, RowError):
+                refused = refused or found  # all are counted and named when the rows are prepared
+                continue
+            count += 1
+            yield found
+        if refused is not None and not count:
+            raise DataError(f"no row of the dataset has text: {refused}", hint=hint_for(refused.reason))
 
 
 @dataclass(frozen=True)
@@ -89,13 +103,17 @@ class ChatCorpus:
     def row_format(self, found: Iterable[str] | None = None) -> Any:
         """How the rows are read; ValueError when they have no known format. ``found`` are their columns, when these are known."""
         from forge.ml.chat.formats import recognise
-        from forge.ml.data.source import columns_of
+        from forge.ml.data.source import RowSource, columns_of
 
         renamed = dict(self.columns)
         if self.column is not None:
             renamed["conversations" if self.format == "sharegpt" else "messages"] = self.column
         columns = columns_of(self.train) if found is None else found
-        return recognise(columns, self.format, renamed=renamed, tags=self.tags)
+        try:
+            return recognise(columns, self.format, renamed=renamed, tags=self.tags)
+        except ValueError as error:
+            where = f"{self.train.name}: " if isinstance(self.train, RowSource) else ""
+            raise ValueError(f"{where}{error}") from error
 
 
 Corpus = TextCorpus | ChatCorpus

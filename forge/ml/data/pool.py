@@ -296,10 +296,10 @@ def _batches(rows: Iterable[Any], first: int, report: Report, job: Job) -> Itera
 
 
 def _needed(row: Any, job: Job) -> Any:
-    """The part of a row that its tokens depend on: what else it holds need not be plain data."""
+    """The part of a row that its tokens depend on: what else it holds need not be plain data, and only its names are told."""
     if not isinstance(row, dict):
         return row
-    return {name: row[name] for name in job.needed() if name in row}
+    return {name: row[name] for name in job.needed() if name in row} or dict.fromkeys(map(str, row))
 
 
 def _as_json(row: Any, number: int) -> bytes:

@@ -17,7 +17,7 @@ from forge.ml.data.cache import encoded, kept
 from forge.ml.data.corpus import Mixture, TextCorpus
 from forge.ml.data.mixture import Mixed
 from forge.ml.data.pool import Pool
-from forge.ml.data.report import Report
+from forge.ml.data.report import Report, hint_for
 from forge.ml.data.source import RowSource, check_not_empty, fingerprint, is_streaming, place_of
 from forge.ml.data.split import Split, split_of
 from forge.ml.data.stream import Stream
@@ -140,7 +140,8 @@ class _Preparation:
         if not split.report.trained:
             reasons = split.report.lines()
             raise DataError(
-                f"{what} has nothing to learn" + (f": {reasons[0]}" if reasons else ""), hint=_hint(reasons)
+                f"{what} has nothing to learn" + (f": {reasons[0]}" if reasons else ""),
+                hint="\n  ".join([*reasons[1:], hint_for(split.report.most_frequent())]),
             )
         return split
 
@@ -232,11 +233,6 @@ def _placed(examples: Iterator[Any], rows: Iterable[Any], report: Report) -> Ite
         loss.first = [
             (row, ": ".join(part for part in (place_of(rows, row), detail) if part)) for row, detail in loss.first
         ]
-
-
-def _hint(reasons: list[str]) -> str | None:
-    reasons = reasons[1:]
-    return "; ".join(reasons) if reasons else None
 
 
 def _facts(job: Job) -> dict[str, Any]:

@@ -197,11 +197,17 @@ def _matching(paths: Sequence[str]) -> list[str]:
     for path in paths:
         matches = [match for match in sorted(glob.glob(path, recursive=True)) if os.path.isfile(match)]
         if not matches:
-            raise FileNotFoundError(f"no file matches {path}")
+            raise FileNotFoundError(f"no file matches {path}: {_why_none(path)}")
         found.extend(matches)
     if not found:
         raise ValueError("paths is empty: name at least one file")
     return found
+
+
+def _why_none(path: str) -> str:
+    if os.path.isdir(path):
+        return f"it is a folder; write {os.path.join(path, '*')} for the files in it"
+    return "give an absolute path" if os.path.isabs(path) else f"it is looked for in {os.getcwd()}"
 
 
 def _placed_rows(path: str, kind: FileKind, encoding: str) -> Iterator[tuple[Origin, Any]]:
@@ -214,7 +220,8 @@ def _placed_rows(path: str, kind: FileKind, encoding: str) -> Iterator[tuple[Ori
             yield Origin(file, line), row
     except (OSError, EOFError, ValueError, csv.Error) as error:
         if isinstance(error, _LineError):
-            raise DataError(error.problem, origin=Origin(file, error.line)) from error
+            hint = "mend this line or take it out; nothing of the file is used until all of it can be read"
+            raise DataError(error.problem, hint=hint, origin=Origin(file, error.line)) from error
         raise DataError(f"this {kind} file cannot be read: {_first_line(error)}", origin=Origin(file)) from error
 
 

@@ -5,9 +5,25 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-__all__ = ["Loss", "Report"]
+__all__ = ["Loss", "Report", "hint_for"]
 
 _NAMED: Final = 5
+# By the beginning of a reason, what helps when all rows are lost for it.
+_WAYS_OUT: Final = {
+    "no chat template": "choose one with tokenizer.chat_template (--chat-template), such as chatml",
+    "the template refuses": "choose another with --chat-template, or mend the rows",
+    "nothing to learn in the first": "raise dataset.max_length, or shorten the rows",
+    "nothing to learn": "dataset.train_on says what is learned: assistant, completion, last or all",
+    "no column": "name the column that has it, with dataset.column or dataset.columns",
+    "the column": "name the column that has it, with dataset.column or dataset.columns",
+    "unknown role": "say with dataset.tags whose messages these are",
+}
+_LOOK: Final = "`forge data show` prints rows beside what becomes of them"
+
+
+def hint_for(reason: str) -> str:
+    """What to do about a dataset that is lost for this reason."""
+    return next((way for beginning, way in _WAYS_OUT.items() if reason.startswith(beginning)), _LOOK)
 
 
 @dataclass(slots=True)
@@ -57,6 +73,10 @@ class Report:
                 ours = getattr(self, kind).setdefault(reason, Loss())
                 ours.count += loss.count
                 ours.first = [*ours.first, *loss.first][:_NAMED]
+
+    def most_frequent(self) -> str:
+        """The reason for which most rows are not used, or an empty one."""
+        return max(self.dropped, key=lambda reason: self.dropped[reason].count, default="")
 
     def lines(self) -> list[str]:
         """One line for each reason, the most frequent first."""

@@ -12,7 +12,7 @@ import numpy as np
 from forge.base.errors import DataError
 from forge.ml.data.order import permuted
 from forge.ml.data.pool import Pool
-from forge.ml.data.report import Report
+from forge.ml.data.report import Report, hint_for
 from forge.ml.data.source import rows_from
 from forge.ml.data.split import Split, split_of
 from forge.ml.data.tokens import Gathering
@@ -102,7 +102,9 @@ class StreamFeed:
             if place == len(window.split):
                 epoch, row, place = epoch + (window.following == 0), window.following, 0
             if ends > 1:
-                raise DataError("the stream has nothing to learn", hint="\n  ".join(self.stream.report.lines()) or None)
+                report = self.stream.report
+                hint = "\n  ".join([*report.lines(), hint_for(report.most_frequent())])
+                raise DataError("the stream has nothing to learn", hint=hint)
         return found, [epoch, row, place]
 
     def epoch(self, cursor: list[int]) -> float:

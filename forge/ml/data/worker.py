@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from forge.ml.chat.encode import Encoded
 
-__all__ = ["PATIENCE", "TOO_SLOW", "Job", "Reply", "RowsEncoder", "read_frame", "write_frame"]
+__all__ = ["PATIENCE", "TOO_SLOW", "Job", "Reply", "RowsEncoder", "document_of", "read_frame", "write_frame"]
 
 TOO_SLOW: Final = ("the template runs too long", "the template needs too much memory")
 """The reasons of rows over which a template hit a limit."""
@@ -87,7 +87,7 @@ class RowsEncoder:
         return self._documents(rows) if self._chat is None else self._conversations(rows)
 
     def _documents(self, rows: Sequence[Any]) -> Reply:
-        found = [_document(row, self.job.text) for row in rows]
+        found = [document_of(row, self.job.text) for row in rows]
         texts = [text for text in found if isinstance(text, str)]
         encodings = iter(self._tokenizer.encode_batch_fast(texts))
         ids, outcome = array("I"), []
@@ -135,10 +135,13 @@ def _not_a_mapping(row: Any) -> RowError:
     return RowError("the row is not a mapping of columns", f"it is {type(row).__name__}")
 
 
-def _document(row: Any, column: str | None) -> str | RowError:
+def document_of(row: Any, column: str | None) -> str | RowError:
+    """The text of a row that is one, or has it in a column; else what is wrong with the row."""
     if not isinstance(row, str):
-        if not isinstance(row, dict) or column not in row:
-            return RowError(f"no column {column}")
+        if not isinstance(row, dict):
+            return _not_a_mapping(row)
+        if column not in row:
+            return RowError(f"no column {column}", f"the row has {', '.join(sorted(map(str, row)))}")
         row = row[column]
         if not isinstance(row, str):
             return RowError(f"the column {column} is not text", f"it is {type(row).__name__}")

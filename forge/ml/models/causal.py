@@ -187,7 +187,8 @@ def _without_weights(
         )
     if path is not None and not os.path.isdir(path):
         raise ModelError(
-            f"there is no model folder {path}", hint="give the path of a folder with config.json and weights"
+            f"there is no model folder {path}",
+            hint="give the path of a folder with config.json and weights (model.path, -M); `forge download` gets one from the Hub",
         )
     # A copy: the model keeps its dtype and other facts in it, and the same config may describe another model.
     config = _config(path) if config is None else deepcopy(config)
@@ -214,10 +215,10 @@ def _made(config: PretrainedConfig, dtype: torch.dtype, attn_implementation: str
 def _config(path: str) -> PretrainedConfig:
     if not os.path.isfile(os.path.join(path, "config.json")):
         refuse_adapter(path)
-        raise ModelError(
-            f"the folder {path} has no config.json",
-            hint="choose the config of the model, such as model=llama3.1_8b with model.path=FOLDER",
-        )
+        weights = any(name.endswith((".pth", ".bin", ".safetensors")) for name in os.listdir(path))
+        alone = "choose the config of the model, such as model=llama3.1_8b with model.path=FOLDER"
+        other = "give the folder of a model (model.path, -M); `forge download` gets one from the Hub"
+        raise ModelError(f"the folder {path} has no config.json", hint=alone if weights else other)
     try:
         return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, StrictDataclassError) as error:

@@ -151,7 +151,8 @@ def _index(folder: str, name: str) -> dict[str, str]:
             or os.path.basename(file) != file
             or not os.path.isfile(os.path.join(folder, file))
         ):
-            raise ModelError(f"{path}: the file {file!r:.100} of {tensor:.200} is not in the folder")
+            what = f"{path}: the file {file!r:.100} of {tensor:.200} is not in the folder"
+            raise ModelError(what, hint="get it again: the folder was copied or downloaded in part")
     return named
 
 

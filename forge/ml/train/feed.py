@@ -48,6 +48,8 @@ def feed(settings: Trainer, *, flat: bool, console: Console, world: World | None
         )
     for line in (*_summary(prepared), *prepared.report.lines()):
         console.print(line)
+    if settings.eval_strategy != "no" and not prepared.held_out:
+        console.print("nothing is evaluated: the dataset has no held_out rows")
     pad = padding_token(settings.tokenizer)
     microbatches = world.layout.microbatches
     loader = Loader(

@@ -114,8 +114,10 @@ def test_a_checkpoint_is_opened_whole_or_not(store: Store, add: Callable[..., st
     damage(path)
     with pytest.raises(CheckpointError, match="cannot be used: model"):
         open_checkpoint(path)
-    with pytest.raises(CheckpointError, match="is missing"):
+    with pytest.raises(CheckpointError, match=r"there is no folder .*checkpoint-9"):
         open_checkpoint(os.path.join(store.folder, "checkpoint-9"))
+    with pytest.raises(CheckpointError, match=r"manifest\.json is missing"):
+        open_checkpoint(store.folder)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from forge.base.errors import DataError
 from forge.ml.data.corpus import ChatCorpus, Mixture, TextCorpus
 
 
@@ -11,6 +12,13 @@ def test_a_text_corpus_gives_the_documents_to_learn_from_again_and_again() -> No
     corpus = TextCorpus(train=("a", "b"), held_out=("c",))
     assert list(corpus.texts()) == list(corpus.texts()) == ["a", "b"]
     assert list(TextCorpus(train=[{"body": "a"}], column="body").texts()) == ["a"]
+
+
+def test_documents_that_a_tokenizer_cannot_be_made_of_are_passed_over_or_named() -> None:
+    assert list(TextCorpus([{"text": None}, {"text": "a"}, {"other": "b"}]).texts()) == ["a"]
+    message = r"no row of the dataset has text: no column txt: the row has text\n.*dataset\.column"
+    with pytest.raises(DataError, match=message):
+        list(TextCorpus([{"text": "a"}], column="txt").texts())
 
 
 def test_a_chat_corpus_gives_the_contents_of_its_messages() -> None:

@@ -40,6 +40,10 @@ def test_files_are_documents_in_the_order_of_their_names(tmp_path: Path) -> None
 def test_a_pattern_without_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no file matches .*\.txt"):
         text_files([str(tmp_path / "*.txt")])
+    with pytest.raises(FileNotFoundError, match=r"it is a folder; write .*/\* for the files in it"):
+        text_files([str(tmp_path)])
+    with pytest.raises(FileNotFoundError, match=r"no file matches a\.txt: it is looked for in /"):
+        text_files(["a.txt"])
 
 
 def test_one_path_in_place_of_a_list_is_refused() -> None:
@@ -152,6 +156,7 @@ def test_what_is_no_row_is_named_with_its_file_and_line(
     with pytest.raises(DataError) as error:
         list(file_rows([name]))
     assert str(error.value).startswith(message)
+    assert "mend this line" in str(error.value) or "this line" not in message
 
 
 def test_a_text_that_is_not_in_the_encoding_is_named(tmp_path: Path) -> None:

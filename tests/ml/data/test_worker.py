@@ -52,7 +52,7 @@ def test_a_document_ends_with_the_token_for_its_end(byte_tokenizer: Callable[...
         (" \n", "an empty document"),
         ({"content": "a"}, "no column text"),
         ({"text": None}, "the column text is not text"),
-        (["a"], "no column text"),
+        (["a"], "the row is not a mapping of columns"),
         ("\ud800", "text that is not valid Unicode"),
     ],
 )

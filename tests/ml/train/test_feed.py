@@ -38,11 +38,24 @@ def test_what_was_read_is_told_on_one_line(made: Make, capsys: pytest.CaptureFix
 def test_rows_that_cannot_be_used_are_told_and_the_others_are_learned(
     made: Make, rows_file: Callable[..., str], turn: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made(QUIET, rows_file(turn(), {"messages": []}, turn(), {"messages": "[red]none[/red]"}), config="chat")
+    made(
+        QUIET,
+        rows_file(turn(), {"messages": []}, turn(), {"messages": "[red]none[/red]"}),
+        "trainer.eval_strategy=steps",
+        config="chat",
+    )
     said = capsys.readouterr().err
     assert "data: 2 examples in 2 sequences" in said
     assert "rows.jsonl:2" in said
     assert "rows.jsonl:4" in said
+    assert "nothing is evaluated: the dataset has no held_out rows" in said
+
+
+def test_a_run_that_asks_for_no_evaluation_is_not_told_that_there_is_none(
+    made: Make, rows_file: Callable[..., str], turn: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(QUIET, rows_file(turn()), "trainer.eval_strategy=no", config="chat")
+    assert "nothing is evaluated" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

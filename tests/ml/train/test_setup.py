@@ -100,6 +100,9 @@ def test_a_model_folder_without_a_config(refused: Refused, project: Path, tmp_pa
     shutil.copy(project / "model" / "model.safetensors", tmp_path / "model")
     message = refused("~model.config", f"+model.path={tmp_path}/model")
     assert f"the folder {tmp_path}/model has no config.json" in message
+    assert "choose the config of the model" in message, "there are weights"
+    (tmp_path / "model" / "model.safetensors").unlink()
+    assert "give the folder of a model" in refused("~model.config", f"+model.path={tmp_path}/model")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"model_type": "no_such_model"}'])
