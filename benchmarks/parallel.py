@@ -29,6 +29,7 @@ _LENGTH, _BATCH = 256, 4
 _DATA = ("ddp", "fsdp")
 # Each with the microbatches of a step, on two places with as many stages as the schedule needs.
 _PIPELINES = (("pp_gpipe", 4), ("pp_gpipe", 8), ("pp_1f1b", 4), ("pp_1f1b", 8), ("pp_i1f1b", 8), ("pp_zbv", 8))
+_PASSES = ("forward", "backward")  # the parts of a step that are passes
 _KEPT = ("trainer.gradient_checkpointing=false",)
 
 
@@ -92,8 +93,8 @@ def _data(pythons: dict[str, str], options: argparse.Namespace) -> Table:
 def _pipelines(pythons: dict[str, str], options: argparse.Namespace) -> Table:
     """A pipeline of two places waits for a part of the time that its schedule tells.
 
-    Each place notes when it computes. Half the work of one process is told beside it, timed in two processes at once that each do all of
-    it: the cores of a machine slow one another down, and a place of a pipeline never has the machine for itself.
+    Each place notes when it computes. Beside it is told how much longer the passes are than those of one process, timed in two processes at
+    once that each do all of the work: a place of a pipeline never has the machine for itself.
     """
     most = max(count for _, count in _PIPELINES)
     alone: list[float] = []
@@ -101,35 +102,40 @@ def _pipelines(pythons: dict[str, str], options: argparse.Namespace) -> Table:
     for _ in range(options.rounds):
         changes = [f"trainer.gradient_accumulation_steps={most}", "trainer.per_device_train_batch_size=1", *_KEPT]
         with ThreadPoolExecutor(2) as both:
-            work = [both.submit(_forge, pythons[FORGE], options, 1, changes, "even") for _ in range(2)]
+            work = [both.submit(_forge, pythons[FORGE], options, 1, changes, "even", _PASSES) for _ in range(2)]
         alone.append(sum(each.result() for each in work) / 2)
         for pipeline, told in zip(_PIPELINES, _watched(pythons[FORGE], options), strict=True):
             found.setdefault(pipeline, []).extend(told["steps"])
     rows = [_pipeline_row(*pipeline, steps, median(alone) / most * pipeline[1]) for pipeline, steps in found.items()]
     text = (
         "The part of a step in which a place waits: measured, from the first pass to the last, by what both places note; as `forge plan` "
-        "tells it from the schedule; and from the schedule with passes that take as long as they took. What is compared is the quickest "
-        "quarter of the steps: whatever else runs on the machine takes a processor from one place, for which the other then waits. How "
-        "much it took of the time of all steps, and the waiting in all of them, is told beside it. The last figure is what is left of those "
-        "quickest steps when half the work of one process is taken from them, which takes the same rows one after another while "
-        "another process does so on the other core: that is the waiting, and what a pipeline computes more slowly. The model has eight layers "
+        "tells it from the schedule; and from the schedule with passes that take as long as they took. What is compared is the quarter "
+        "of the steps in which others took the least from the processors: a place that is interrupted has the other wait. How "
+        "much they took of the time of all steps, and the waiting in all of them, is told beside it. The last figure is how much longer "
+        "the passes of those steps take than those of one process that learns from the same rows one after another, while "
+        "another process does so on the other core. The model has eight layers "
         "and a head for 512 tokens, so that stages are even; nothing is computed again, so that schedules may make backward passes in two "
         f"halves. {options.rounds} rounds of {options.steps - options.warm_up} steps each."
     )
     head = ("schedule", "microbatches", "idle", "told", "difference", "told by costs")
-    more = ("idle in all steps", "taken by others", "lost to one process")
+    more = ("idle in all steps", "taken by others", "longer passes")
     return Table("Pipelines of two places", text, (*head, *more), rows)
 
 
 def _pipeline_row(name: str, count: int, steps: list[dict[str, Any]], work: float) -> tuple[str, ...]:
-    quickest = sorted(steps, key=lambda step: float(step["span"]))[: max(1, len(steps) // 4)]
-    measured = median(step["idle"] for step in quickest)
-    costs = {key: median(step["costs"][key] for step in quickest) for key in steps[0]["costs"]}
+    calm = sorted(steps, key=lambda step: float(step["taken"]))[: max(1, len(steps) // 4)]
+    measured = median(step["idle"] for step in calm)
+    costs = {key: median(step["costs"][key] for step in calm) for key in steps[0]["costs"]}
     told, by_costs = _told_bubble(name, count, {}), _told_bubble(name, count, costs)
     points = (measured - told) * 100
     whole = (median(step["idle"] for step in steps), median(step["taken"] for step in steps))
-    lost = 1 - work / 2 / median(step["seconds"] for step in quickest)
-    shares = (f"{measured:.1%}", f"{told:.1%}", f"{points:+.1f}", *(f"{each:.1%}" for each in (by_costs, *whole, lost)))
+    longer = median(step["busy"] for step in calm) / work - 1
+    shares = (
+        f"{measured:.1%}",
+        f"{told:.1%}",
+        f"{points:+.1f}",
+        *(f"{each:.1%}" for each in (by_costs, *whole, longer)),
+    )
     return (name, str(count), *shares, *Verdict(f"≤ {_POINTS:g} points", abs(points) <= _POINTS).cells)
 
 
@@ -188,8 +194,15 @@ def _scaling(pythons: dict[str, str], options: argparse.Namespace) -> Table:
     )
 
 
-def _forge(python: str, options: argparse.Namespace, processes: int, changes: list[str], model: str = "10M") -> float:
-    """The median of the seconds of a step."""
+def _forge(
+    python: str,
+    options: argparse.Namespace,
+    processes: int,
+    changes: list[str],
+    model: str = "10M",
+    parts: tuple[str, ...] = (),
+) -> float:
+    """The median of the seconds of a step, or of some parts of it."""
     with tempfile.TemporaryDirectory(dir=_WORK) as scratch:
         words = ["-p", str(ROOT / "projects" / "pydoc"), "-t", "chat/full", "train", "-M", str(_WORK / model)]
         words += ["--nproc", str(processes)] if processes > 1 else []
@@ -197,7 +210,8 @@ def _forge(python: str, options: argparse.Namespace, processes: int, changes: li
         _output([python, "-m", "forge", *words, *changes], scratch)
         (log,) = Path(scratch).glob("runs/*/metrics.jsonl")
         lines = [json.loads(line) for line in log.read_text().splitlines()]
-        return median(sum(line["seconds"].values()) for line in lines[options.warm_up :] if "seconds" in line)
+        steps = [line["seconds"] for line in lines[options.warm_up :] if "seconds" in line]
+        return median(sum(step[part] for part in parts or step) for step in steps)
 
 
 def _settings() -> list[str]:

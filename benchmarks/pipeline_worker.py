@@ -1,8 +1,9 @@
 """What the places of pipelines do and when: one of the processes that ``benchmarks/parallel.py`` starts, with frozen runs as its arguments.
 
 All runs are carried out one after another in the same processes. A place notes when each forward and backward pass begins and ends, by a
-clock that both share; the first prints of each run and step how long it took, the share of time in which a place waited between the
-first and the last of them, the share in which it computed and the processor was somebody else's, and how long each kind of pass took in each stage.
+clock that both share; the first prints of each run and step how long all passes took together, the share of time in which a place
+waited between the first and the last of them, the share in which it computed and the processor was somebody else's, and how long each
+kind of pass took in each stage.
 """
 
 from __future__ import annotations
@@ -57,15 +58,15 @@ class Watch(Callback):
         """Begin anew."""
         _passes.clear()
 
-    def after_step(self, run: Run, record: dict[str, Any]) -> None:
+    def after_step(self, run: Run, _record: dict[str, Any]) -> None:
         """Share what was noted, and keep the figures."""
         rows: list[Any] = [None] * run.world.size
         dist.all_gather_object(rows, list(_passes))
         if run.step > WARM_UP:
-            self.steps.append(figures([one for row in rows for one in row], run.world.size, record))
+            self.steps.append(figures([one for row in rows for one in row], run.world.size))
 
 
-def figures(passes: list[tuple[str, int, float, float, float]], places: int, record: dict[str, Any]) -> dict[str, Any]:
+def figures(passes: list[tuple[str, int, float, float, float]], places: int) -> dict[str, Any]:
     """What the passes of a step tell."""
     span = max(end for *_, end, _ in passes) - min(began for *_, began, _, _ in passes)
     busy = sum(end - began for *_, began, end, _ in passes)
@@ -73,10 +74,9 @@ def figures(passes: list[tuple[str, int, float, float, float]], places: int, rec
     for kind, stage, began, end, _ in passes:
         took.setdefault(f"{kind}{stage}", []).append(end - began)
     return {
-        "span": span,
+        "busy": busy,
         "idle": 1 - busy / places / span,
         "taken": (busy - sum(used for *_, used in passes)) / places / span,
-        "seconds": sum(record["seconds"].values()),
         "costs": {name: fmean(each) for name, each in took.items()},
     }
 

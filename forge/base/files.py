@@ -34,6 +34,7 @@ __all__ = [
     "move_folder",
     "open_append",
     "open_part",
+    "open_regular",
     "open_second",
     "read_bounded",
     "remove_file",
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_PART_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 # A named pipe would block the opener for ever without O_NONBLOCK.
 _OLD_FILE: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _PRIVATE: Final = 0o700
@@ -114,9 +116,9 @@ def open_append(path: str | os.PathLike[str]) -> TextIO:
 
 
 def open_part(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open the part of a file that is there, to add the rest behind it; it is made if need be."""
+    """Open the part of a file that is there, to add the rest behind it; it is made if need be, and a link is not followed."""
     try:
-        return open(path, "ab", buffering=0)
+        return os.fdopen(os.open(path, _PART_FILE, 0o666), "ab", buffering=0)
     except (OSError, ValueError) as error:
         raise unwritable(path, error) from error
 
@@ -168,18 +170,22 @@ def remove_file(path: str | os.PathLike[str]) -> None:
         raise FileError(f"cannot remove {shown_path(path)}: {reason_of(error)}") from error
 
 
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading, and never wait for one that is none; OSError or ValueError as the system has it."""
+    handle = os.open(path, _OLD_FILE)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return os.fdopen(handle, "rb", buffering=0)
+    os.close(handle)
+    raise OSError(errno.EINVAL, "it is not a regular file")
+
+
 def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
     """The bytes of a regular file, refused when there are more than ``limit`` of them."""
     try:
-        handle = os.open(path, _OLD_FILE)
-        try:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.EINVAL, "it is not a regular file")
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
             # One byte more than allowed shows a file that is longer than it says, or grows while it is read.
-            data = _read_up_to(handle, limit + 1) if found.st_size <= limit else None
-        finally:
-            os.close(handle)
+            data = _read_up_to(file.fileno(), limit + 1) if size <= limit else None
     except (OSError, ValueError) as error:
         raise FileError(f"cannot read {shown_path(path)}: {reason_of(error)}") from error
     if data is None or len(data) > limit:

@@ -237,7 +237,7 @@ def is_ready(
     root, main = planned.config.graph.root, str(planned.config.main)
     findings = handed_preflight(root, main, topology) if topology is not None else []
     if plan is not None:
-        findings += preflight(root, main, plan, planned.output)
+        findings += preflight(root, main, plan, planned.output, planned.config.project.source_folders)
     elif topology is None or not topology.kind.startswith("k8s"):  # what pods write to is not here
         findings += shared_preflight(root, main, planned.output)
     for finding in findings:

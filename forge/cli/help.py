@@ -34,6 +34,8 @@ _FLAGS_OF_A_LINE: Final = (
     ("-t, --config CONFIG", "a config of the project, for this line"),
     ("--debug", "show a traceback with every error of this line"),
 )
+_LISTING: Final = ("train", "show", "check", "set")
+"""The verbs whose help lists the flags of the config: those that a person changes it with."""
 _WIDEST: Final = 100
 _LEFT: Final = 30
 
@@ -70,14 +72,20 @@ def verb_table(title: str, verbs: Iterable[Verb]) -> list[str]:
 
 
 def verb_help(session: Session, verb: Verb) -> str:
-    """How one verb is used, and, when a config can be chosen, the flags which that config adds."""
+    """How one verb is used, and which flags the config adds, or where those are listed."""
     lines = [_usage(verb), "", *_paragraphs(verb.help)]
     if words := [(positional.shown, positional.help) for positional in verb.positionals]:
         lines += ["", *_table("words", words)]
-    rows = [(_shown(option), _explained(option)) for option in verb.options]
-    lines += ["", *_table("flags", [*rows, ("-h, --help", "show this help")])]
-    if verb.takes_config:
+    flags: dict[str, list[tuple[str, str]]] = {"flags": []}
+    for option in verb.options:
+        flags.setdefault(option.heading, []).append((_shown(option), _explained(option)))
+    flags["flags"].append(("-h, --help", "show this help"))
+    for heading, rows in flags.items():
+        lines += ["", *_table(heading, rows)]
+    if verb.name in _LISTING:
         lines += ["", *_config_part(session, verb)]
+    elif verb.takes_config:
+        lines += ["", "The config's own flags mean the same here: forge -t CONFIG train --help lists them."]
     text = "\n".join(lines)
     return text if session.verbs is VERBS else without_program(text, session.verbs)
 

@@ -36,6 +36,8 @@ class Option:
     type: type[str | int | float] = str
     default: str | int | float | bool | None = None
     completes: Completes = ""
+    heading: str = "flags"
+    """What the help lists it under."""
 
     @property
     def name(self) -> str:

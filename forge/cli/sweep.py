@@ -123,11 +123,11 @@ class _Line:
         """What this machine lacks for a run."""
         from forge.launch.preflight import preflight, shared_preflight
 
-        config = self.config(member)
+        config = self.planned(member, resumes=self.resumes(member)).config
         root, main = config.graph.root, str(config.main)
         if self.topology.kind == "slurm":
             return shared_preflight(root, main, member.output)
-        return preflight(root, main, self._plan(0), member.output)
+        return preflight(root, main, self._plan(0), member.output, config.project.source_folders)
 
     def _plan(self, place: int) -> LocalPlan:
         from forge.launch.local import plan_local

@@ -133,7 +133,8 @@ class Repository:
         found: set[str] = set()
         for root in self.roots:
             if os.path.isdir(root.folder):
-                found.update(entry.name for entry in os.scandir(root.folder) if entry.is_dir())
+                # Unlike an entry's `is_dir`, `isdir` says no to a link that leads round in a circle.
+                found.update(name for name in os.listdir(root.folder) if os.path.isdir(os.path.join(root.folder, name)))
         return sorted(found)
 
     def get_sources(self) -> list[str]:

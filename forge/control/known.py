@@ -34,6 +34,7 @@ __all__ = [
     "find_job",
     "job_of_run",
     "known_jobs",
+    "shown_loss",
     "spoken_time",
 ]
 
@@ -47,6 +48,7 @@ _SIGNALS: Final = 128
 _STEERED: Final = "forge control status, logs, save, stop, abort or set"
 _SETTLED: Final = 5.0  # seconds within which the last things that a run writes are written
 _LONGEST: Final = 1 << 20
+_LARGE: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class KnownJob:
         progress = progress_of(self.record.run)
         took = "" if self.seconds is None else f" after {spoken_time(self.seconds)}"
         step = f", step {progress.steps}" if progress.steps else ""
-        loss = "" if progress.loss is None else f", loss {progress.loss:.4f}"
+        loss = "" if progress.loss is None else f", loss {shown_loss(progress.loss)}"
         return f"{self.id} {self.how}{took}{step}{loss}"
 
 
@@ -172,6 +174,11 @@ def spoken_time(seconds: float) -> str:
     return f"{days} day{'s' * (days > 1)} {clock}" if days else clock
 
 
+def shown_loss(value: float | None) -> str:
+    """``2.3100``, and nothing for None; not more digits than a cell of a table has room for."""
+    return "" if value is None else f"{value:.4f}" if abs(value) < _LARGE else f"{value:.4g}"
+
+
 def cluster_name(cluster: dict[str, Any]) -> str:
     """What a job that was handed to a cluster is called there: ``Slurm, job 12``, ``Kubernetes, team/tiny``."""
     if cluster.get("kind") == "slurm":
@@ -227,9 +234,18 @@ def _record_of_unregistered(path: str) -> JobRecord | None:
 
 
 def _moved(record: JobRecord, path: str) -> str:
-    """Where the console log of a run is that has another folder now."""
-    inside = record.console.startswith(os.path.join(record.run, ""))
-    return os.path.join(path, os.path.relpath(record.console, record.run)) if inside else record.console
+    """Where the console log of a run is that has another folder now; empty when it is not in there."""
+    beside = os.path.relpath(record.console, record.run) if record.console and record.run else ""
+    console = os.path.join(path, beside)
+    return console if beside and _is_inside(console, path) else ""
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    """Whether a file is in a folder, wherever links lead: in the folder of a run may lie what anybody has put there."""
+    try:
+        return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
+    except ValueError:  # no file has such a name
+        return False
 
 
 def _newest_log(path: str) -> str:
@@ -237,7 +253,7 @@ def _newest_log(path: str) -> str:
     folder = os.path.join(path, "logs")
     names = os.listdir(folder) if os.path.isdir(folder) else []
     logs = [os.path.join(folder, name) for name in names if name.endswith(".out")]
-    return max(logs, key=os.path.getmtime, default="")
+    return max((log for log in logs if os.path.isfile(log) and _is_inside(log, path)), key=os.path.getmtime, default="")
 
 
 def _told_ending(path: str) -> int | None:

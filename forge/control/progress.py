@@ -14,6 +14,7 @@ __all__ = ["RunProgress", "progress_of", "sign_of_life", "write_progress"]
 
 _FILE: Final = "progress.json"
 _LONGEST: Final = 4096
+_LARGEST: Final = 1e300  # that is computed with
 
 
 class RunProgress(NamedTuple):
@@ -26,8 +27,12 @@ class RunProgress(NamedTuple):
 
     @property
     def steps(self) -> str:
-        """``40/300``; empty before the run is set up."""
-        return "" if self.step is None else f"{self.step}/{self.total}"
+        """``40/300``, in few digits whatever the file says; empty before the run is set up."""
+        return (
+            ""
+            if self.step is None
+            else f"{self.step:.15g}/{self.total if self.total is None else f'{self.total:.15g}'}"
+        )
 
 
 def write_progress(run_folder: str, progress: RunProgress) -> None:
@@ -42,7 +47,7 @@ def progress_of(run_folder: str) -> RunProgress:
         found = RunProgress(**json.loads(read_bounded(os.path.join(run_folder, _FILE), _LONGEST)))
     except (ForgeError, ValueError, TypeError, RecursionError):
         return RunProgress()
-    return found if all(value is None or isinstance(value, (int, float)) for value in found) else RunProgress()
+    return found if all(map(_is_figure, found)) else RunProgress()
 
 
 def sign_of_life(run_folder: str) -> float | None:
@@ -51,6 +56,10 @@ def sign_of_life(run_folder: str) -> float | None:
         return os.stat(os.path.join(run_folder, _FILE)).st_mtime
     except OSError:
         return None
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and abs(value) < _LARGEST)
 
 
 def _finite(value: Any) -> Any:

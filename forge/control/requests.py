@@ -90,10 +90,10 @@ def save_answer(run_folder: str, token: str) -> SaveAnswer | None:
         return None
 
 
-def write_answers(run_folder: str, answers: Sequence[SaveAnswer]) -> None:
+def write_answers(run_folder: str, answers: Sequence[Any], name: str = _ANSWERS) -> None:
     """Tell everybody who asked; the last hundred answers are there to be read."""
     text = json.dumps([answer._asdict() for answer in answers[-_KEPT:]], indent=1)
-    write_atomic(os.path.join(run_folder, _ANSWERS), text, durable=False)
+    write_atomic(os.path.join(run_folder, name), text, durable=False)
 
 
 def _put(run_folder: str, name: str, text: str) -> None:

@@ -18,6 +18,7 @@ from forge.base.errors import FileError, ForgeError, UsageError
 from forge.base.files import read_bounded, write_atomic
 from forge.base.locks import claim
 from forge.base.origin import shown_path
+from forge.control.requests import write_answers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +46,6 @@ CHANGEABLE: Final = {
 """The names of what may change, with what each takes."""
 _ANSWERS: Final = "settings.json"
 _LOCK: Final = ".set.lock"
-_KEPT: Final = 100
 _LONGEST: Final = 1 << 20
 _PATIENCE: Final = 10.0
 _MOST: Final = 1_000_000_000
@@ -139,8 +139,7 @@ def set_answer(run_folder: str, token: str) -> SetAnswer | None:
 
 def write_set_answers(run_folder: str, answers: Sequence[SetAnswer]) -> None:
     """Tell everybody who asked; the last hundred answers are there to be read."""
-    text = json.dumps([answer._asdict() for answer in answers[-_KEPT:]], indent=1)
-    write_atomic(os.path.join(run_folder, _ANSWERS), text, durable=False)
+    write_answers(run_folder, answers, _ANSWERS)
 
 
 def _waiting(path: str) -> list[SetRequest]:

@@ -1,4 +1,4 @@
-"""What is looked at on this machine before a run starts there: its layout, its devices, room for its checkpoints, the port it meets at.
+"""What is looked at on this machine before a run starts there: its layout, its devices, its folders, room for its checkpoints, the port it meets at.
 
 Each finding names the value of the config to change, as those of ``forge check`` do; an error among them, and nothing is started. What
 several nodes have to agree on is asked when they come together, in `forge.launch.rollcall`.
@@ -15,7 +15,7 @@ from forge.launch.preflight_devices import devices_here, misfits
 from forge.launch.preflight_reach import port_holder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from forge.graph.node import Node
     from forge.launch.local import LocalPlan
@@ -31,26 +31,34 @@ _MASK: Final = "CUDA_VISIBLE_DEVICES"
 _MOST_NAMED: Final = 5
 
 
-def preflight(root: Node, main: str, plan: LocalPlan, output: str) -> list[Finding]:
+def preflight(root: Node, main: str, plan: LocalPlan, output: str, source_folders: Sequence[str] = ()) -> list[Finding]:
     """What stands in the way of a run, or may, on this machine, as it is planned for it."""
+    from forge.launch.preflight_folders import trust_findings
     from forge.plan.read import read_run
 
     here = devices_here()
     environment = {**os.environ, **plan.environment}
-    found = [*_devices(plan, environment, here), *_port(plan)]
+    found = [*_devices(plan, environment, here), *_port(plan), *trust_findings(root, main, source_folders)]
     reading = read_run(root, main)
     if reading is not None:
         found += _layout(reading, plan, _kind(environment, here))
-    return found if plan.joins else [*found, *shared_preflight(root, main, output)]
+    return found if plan.joins else [*found, *shared_preflight(root, main, output, here=True)]
 
 
-def shared_preflight(root: Node, main: str, output: str) -> list[Finding]:
-    """What can be told of a run before it is handed to other machines: whether the output folder has room."""
+def shared_preflight(root: Node, main: str, output: str, *, here: bool = False) -> list[Finding]:
+    """What can be told of a run before it is handed to other machines: whether its folders are there, and the output folder has room.
+
+    Unless it runs ``here``, what is read may be where only the others see it.
+    """
     from forge.launch.preflight_disk import disk_findings
+    from forge.launch.preflight_folders import input_findings, mixing_findings
     from forge.plan.read import read_run
 
     reading = read_run(root, main)
-    return [] if reading is None else disk_findings(root, reading, main, output)
+    if reading is None:
+        return []
+    inputs = [one if here else one._replace(severity="warning") for one in input_findings(root, main)]
+    return [*inputs, *mixing_findings(root, reading, main, output), *disk_findings(root, reading, main, output)]
 
 
 def handed_preflight(root: Node, main: str, topology: Topology) -> list[Finding]:

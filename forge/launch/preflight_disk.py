@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from forge.base.old_checkpoints import checkpoint_steps
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
 from forge.graph.call_check import Finding
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckpointNeed", "checkpoint_need", "disk_findings", "existing_folder"]
 
-_CHECKPOINTS: Final = "checkpoints"
-_CHECKPOINT: Final = re.compile(r"checkpoint-\d+(-\d+)?")
 _LEAST_KEPT: Final = 2  # the two newest always stay
 _FULL: Final = 4  # bytes of a number of an adapter
 
@@ -65,7 +63,7 @@ def disk_findings(root: Node, reading: RunReading, main: str, output: str) -> li
     place = _Place(trainer, main, folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         return [place.finding("output_dir", f"{shown_path(folder)} cannot be written to", "set another --output-dir")]
-    need = checkpoint_need(reading, _there(output))
+    need = checkpoint_need(reading, len(checkpoint_steps(output)))
     if need is None:
         return []
     found = os.statvfs(folder)
@@ -131,9 +129,3 @@ def _saves(settings: Mapping[str, Any]) -> int | None:
     ):
         return None
     return -(-steps // max(1, every))
-
-
-def _there(output: str) -> int:
-    folder = os.path.join(output, _CHECKPOINTS)
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sum(1 for name in names if _CHECKPOINT.fullmatch(name))

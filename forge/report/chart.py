@@ -22,6 +22,7 @@ _BOTTOM: Final = 30
 _MOST_POINTS: Final = 600
 _STEPS: Final = (1, 2, 2.5, 5, 10)
 _BEGINNING: Final = 0.05  # of the steps, which may lie above the frame
+_ENOUGH: Final = 50  # so many points have a beginning
 _FEW: Final = 40  # so many points are drawn as points, too
 _LARGE: Final = 1e6
 _SMALL: Final = 1e-3
@@ -62,7 +63,7 @@ def chart(
 ) -> str:
     """The chart of some lines; ``marks`` are steps at which something happened, ``zero`` begins the axis at nothing.
 
-    With ``cut`` a beginning that is far above the rest lies outside of the frame, so that the rest is no flat line.
+    With ``cut`` a beginning that is far above the rest lies outside of the frame, so that the rest is no flat line; that is said.
     """
     shown = [line._replace(points=_thinned(line.points)) for line in lines if line.points]
     if not shown:
@@ -72,7 +73,7 @@ def chart(
     top, height = _TOP - 4, _HEIGHT - _TOP - _BOTTOM + 8
     # An inner picture shows nothing beyond its edges.
     view = f'<svg y="{top}" width="{_WIDTH}" height="{height}" viewBox="0 {top} {_WIDTH} {height}">'
-    parts = [*_axes(frame, y_ticks), *_marks(frame, marks), view, *inside, "</svg>"]
+    parts = [*_axes(frame, y_ticks), *_marks(frame, marks), view, *inside, "</svg>", *_above(frame, shown)]
     label = escape(f"{title} over steps", quote=True)
     body = "\n".join(parts)
     return f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">\n{body}\n</svg>'
@@ -108,7 +109,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 def _frame(lines: Sequence[ChartLine], *, zero: bool, cut: bool) -> tuple[_Frame, list[float]]:
     values = [value for line in lines for _, value in line.points]
     steps = [step for line in lines for step, _ in line.points]
-    if cut:
+    if cut and max(len(line.points) for line in lines) >= _ENOUGH:
         begun = min(steps) + _BEGINNING * (max(steps) - min(steps))
         later = [value for line in lines for step, value in line.points if step >= begun]
         values = [min(values), min(max(later) + (max(later) - min(later)) / 4, max(values))]
@@ -132,6 +133,14 @@ def _marks(frame: _Frame, marks: Sequence[tuple[float, str]]) -> Iterator[str]:
             x = frame.x(step)
             line = f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
             yield f"<g><title>{escape(text)}</title>{line}</g>"
+
+
+def _above(frame: _Frame, lines: Sequence[ChartLine]) -> Iterator[str]:
+    """How far what is not shown goes."""
+    step, value = max((point for line in lines for point in line.points), key=lambda point: point[1])
+    if value > frame.high:
+        text = f"cut off above: up to {_number(value)} at step {_number(step)}"
+        yield f'<text class="side" x="{_WIDTH - _RIGHT}" y="{_TOP + 12}">{text}</text>'
 
 
 def _drawn(frame: _Frame, line: ChartLine) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from forge.base.errors import GraphError, RunError
 from forge.base.files import read_bounded
 from forge.base.sizes import shown_size
-from forge.control.known import spoken_time
+from forge.control.known import shown_loss, spoken_time
 from forge.control.progress import progress_of
 from forge.graph.diff import diff
 from forge.graph.stored import from_json
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from forge.graph.change import Change
     from forge.graph.node import Graph
 
-__all__ = ["RunFigures", "RunSummary", "changes_between", "frozen_graph", "run_summary", "summary_rows"]
+__all__ = ["RunFigures", "RunSummary", "changes_between", "frozen_graph", "run_summary", "shown_number", "summary_rows"]
 
 _GRAPH: Final = "graph.json"
 _LIMIT: Final = 256 << 20
+_LONG: Final = 1e15
 
 
 class RunFigures(NamedTuple):
@@ -92,15 +93,20 @@ def summary_rows(runs: Sequence[RunSummary]) -> list[list[str]]:
         ["started", *(run.job.record.started[:19].replace("T", " ") for run in runs)],
         ["duration", *("" if run.job.seconds is None else spoken_time(run.job.seconds) for run in runs)],
         ["step", *(progress_of(run.job.record.run).steps for run in runs)],
-        ["loss", *(_number(run.measured.loss) for run in runs)],
-        ["least loss", *(_number(run.measured.least_loss) for run in runs)],
-        *([f"eval {name}", *(_number(run.measured.eval_loss.get(name)) for run in runs)] for name in datasets),
+        ["loss", *(shown_loss(run.measured.loss) for run in runs)],
+        ["least loss", *(shown_loss(run.measured.least_loss) for run in runs)],
+        *([f"eval {name}", *(shown_loss(run.measured.eval_loss.get(name)) for run in runs)] for name in datasets),
         ["highest lr", *("" if run.measured.lr is None else f"{run.measured.lr:.3g}" for run in runs)],
-        ["tokens", *(_whole(run.measured.tokens) for run in runs)],
-        ["tokens/s", *(_whole(run.measured.tokens_per_second) for run in runs)],
+        ["tokens", *(shown_number(run.measured.tokens) for run in runs)],
+        ["tokens/s", *(shown_number(run.measured.tokens_per_second) for run in runs)],
         ["memory", *("" if run.measured.memory is None else shown_size(run.measured.memory) for run in runs)],
     ]
     return [["", *(run.name for run in runs)], *(row for row in rows if any(row[1:]))]
+
+
+def shown_number(value: float | None) -> str:
+    """``1,310,720``; not more digits than a cell of a table has room for."""
+    return "" if value is None else f"{value:,.0f}" if abs(value) < _LONG else f"{value:.3g}"
 
 
 def changes_between(before: KnownJob, after: KnownJob) -> tuple[Change, ...]:
@@ -115,11 +121,3 @@ def frozen_graph(job: KnownJob) -> Graph:
         return from_json(read_bounded(path, _LIMIT).decode())
     except (GraphError, ValueError) as error:
         raise RunError(f"{path} is no frozen graph: {error}") from error
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _whole(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"

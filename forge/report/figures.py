@@ -6,6 +6,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from forge.base.files import open_regular
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -17,6 +19,9 @@ Points: TypeAlias = "list[tuple[float, float]]"
 
 _METRICS: Final = "metrics.jsonl"
 _PORTION: Final = 4 << 20
+_LONGEST: Final = 1 << 20  # a line
+_MOST: Final = 1 << 30  # of the file
+_LARGEST: Final = 1e300  # what is larger cannot be drawn
 
 
 class LoggedFigures:
@@ -72,17 +77,19 @@ class LoggedFigures:
 
     def _lines(self) -> Iterator[Record]:
         try:
-            with open(self._path, "rb") as file:
+            with open_regular(self._path) as file:
                 found = os.fstat(file.fileno())
                 if (found.st_dev, found.st_ino) != self._file or found.st_size < self._place:
                     self._begin_again((found.st_dev, found.st_ino))  # the run has taken away a torn line
                 file.seek(self._place)
                 rest = b""
-                while data := file.read(_PORTION):
+                while self._place < _MOST and (data := file.read(_PORTION)):
                     *lines, rest = (rest + data).split(b"\n")
                     for line in lines:
                         self._place += len(line) + 1
                         yield from _record(line)
+                    if len(rest) > _LONGEST:  # no run writes such a line, nor what is behind it
+                        return
         except OSError:
             return
 
@@ -110,9 +117,9 @@ def _record(line: bytes) -> Iterator[Record]:
     """A line as a record; nothing for what no run of this version writes."""
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return
-    if isinstance(found, dict) and isinstance(found.get("step"), int):
+    if isinstance(found, dict) and isinstance(found.get("step"), int) and abs(found["step"]) < _LARGEST:
         yield found
 
 
@@ -123,6 +130,6 @@ def _points(records: list[Record], name: str) -> Points:
         value = record.get(outer)
         if inner:
             value = value.get(inner) if isinstance(value, dict) else None
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST:
             found.append((float(record["step"]), float(value)))
     return found

@@ -17,10 +17,10 @@ from forge.base.errors import ForgeError
 from forge.base.files import read_bounded
 from forge.base.secrets import MASK, is_secret_name
 from forge.base.sizes import shown_size
-from forge.control.known import spoken_time
+from forge.control.known import shown_loss, spoken_time
 from forge.control.progress import progress_of
 from forge.report.chart import ChartLine, chart, smoothed
-from forge.report.compare import frozen_graph, run_summary
+from forge.report.compare import frozen_graph, run_summary, shown_number
 from forge.report.figures import LoggedFigures
 from forge.report.watch import event_text
 
@@ -56,7 +56,7 @@ def report_page(job: KnownJob, checkpoints: Sequence[dict[str, Any]] = ()) -> st
     """The page; ``checkpoints`` are those of the run, as ``forge ckpt ls --json`` lists them."""
     found, figures = run_summary(job), LoggedFigures(job.record.run)
     graph = _graph(job)
-    style = _asset("page.css")
+    style = read_bounded(os.path.join(os.path.dirname(__file__), "page.css"), _LIMIT).decode()
     sections = [
         ("Curves", f'<div class="charts">{"".join(_charts(figures))}</div>' if figures.steps else ""),
         ("Events", _list(map(event_text, figures.events))),
@@ -86,11 +86,11 @@ def _head(run: RunSummary) -> str:
     facts = [
         ("state", job.how, "good" if job.state in _GOOD else "bad"),
         ("step", progress_of(job.record.run).steps, ""),
-        ("loss", _number(measured.loss), ""),
-        *((f"eval {name}", _number(value), "") for name, value in measured.eval_loss.items()),
+        ("loss", shown_loss(measured.loss), ""),
+        *((f"eval {name}", shown_loss(value), "") for name, value in measured.eval_loss.items()),
         ("duration", "" if job.seconds is None else spoken_time(job.seconds), ""),
         ("tokens", "" if measured.tokens is None else _short(measured.tokens), ""),
-        ("tokens/s", "" if measured.tokens_per_second is None else f"{measured.tokens_per_second:,.0f}", ""),
+        ("tokens/s", shown_number(measured.tokens_per_second), ""),
         ("memory", "" if measured.memory is None else shown_size(measured.memory), ""),
     ]
     cells = "".join(
@@ -145,7 +145,7 @@ def _checkpoints(found: Sequence[dict[str, Any]]) -> str:
     for one in found:
         score = one.get("score")
         marks = ", ".join(name for name in ("newest", "best", "linked") if one.get(name))
-        measured = f"{score['name']} {score['value']:.4f}" if score else ""
+        measured = f"{score['name']} {shown_loss(score['value'])}" if score else ""
         saved = str(one.get("saved", ""))[:19].replace("T", " ")
         state = str(one.get("reason") or "valid")
         rows.append([str(one["step"]), saved, shown_size(one.get("size") or 0), measured, marks, state])
@@ -246,13 +246,4 @@ def _text(job: KnownJob, name: str) -> str:
 def _short(count: float) -> str:
     """``1.31 B`` for 1,310,720,000."""
     unit = next(((size, name) for size, name in ((1e12, "T"), (1e9, "B"), (1e6, "M")) if count >= size), None)
-    return f"{count:,.0f}" if unit is None else f"{count / unit[0]:.3g} {unit[1]}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _asset(name: str) -> str:
-    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
-        return file.read()
+    return shown_number(count) if unit is None else f"{count / unit[0]:.3g} {unit[1]}"

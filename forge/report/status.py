@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
-from forge.control.known import spoken_time
+from forge.control.known import shown_loss, spoken_time
 from forge.control.processes import family, resident_bytes
 from forge.control.progress import progress_of, sign_of_life
 from forge.control.requests import ABORT_FILE, SAVE_FILE, STOP_FILE
 from forge.control.settings import SET_FILE
+from forge.report.compare import shown_number
 from forge.report.ranks import beats_of
 
 if TYPE_CHECKING:
@@ -49,9 +50,8 @@ def status_data(job: KnownJob) -> dict[str, Any]:
 def status_lines(job: KnownJob) -> list[str]:
     """The status for a person."""
     found = status_data(job)
-    step = f"{found['step']}/{found['total']}" if found["step"] is not None else ""
-    loss = "" if found["loss"] is None else f"{found['loss']:.4f}"
-    speed = "" if found["tokens_per_second"] is None else f"{found['tokens_per_second']:,.0f} tokens/s"
+    step, loss = progress_of(job.record.run).steps, shown_loss(found["loss"])
+    speed = "" if found["tokens_per_second"] is None else f"{shown_number(found['tokens_per_second'])} tokens/s"
     running = not job.over and found["seconds_since_step"] is not None
     memory = "" if found["memory"] is None else shown_size(found["memory"])
     count = len(found["processes"])

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
-from forge.control.known import spoken_time
+from forge.control.known import shown_loss, spoken_time
 from forge.control.processes import family, resident_bytes
 from forge.control.progress import progress_of, sign_of_life
+from forge.report.compare import shown_number
 from forge.report.plot import plotted
 from forge.report.ranks import beats_of, rank_lines
 
@@ -48,8 +49,8 @@ def short_line(job: KnownJob, figures: LoggedFigures) -> str:
     parts = [
         f"{job.id} {job.how}",
         f"step {progress.steps}" if progress.steps else "no step yet",
-        "" if progress.loss is None else f"loss {progress.loss:.4f}",
-        "" if progress.tokens_per_second is None else f"{progress.tokens_per_second:,.0f} tokens/s",
+        "" if progress.loss is None else f"loss {shown_loss(progress.loss)}",
+        "" if progress.tokens_per_second is None else f"{shown_number(progress.tokens_per_second)} tokens/s",
         "" if left is None else f"{spoken_time(left)} left",
     ]
     return "  ".join(filter(None, parts))
@@ -93,9 +94,11 @@ def _figures(figures: LoggedFigures) -> Iterator[str]:
     parts = []
     if points:
         best = min(points, key=lambda point: point[1])
-        parts.append(f"loss {points[-1][1]:.4f} (least {best[1]:.4f} at {best[0]:g})")
+        parts.append(f"loss {shown_loss(points[-1][1])} (least {shown_loss(best[1])} at {best[0]:g})")
     parts += [
-        f"{name} {series[-1][1]:.4f} at {series[-1][0]:g}" for name, series in figures.evaluated().items() if series
+        f"{name} {shown_loss(series[-1][1])} at {series[-1][0]:g}"
+        for name, series in figures.evaluated().items()
+        if series
     ]
     for name, text in (("lr", "lr {:.2e}"), ("grad_norm", "gradients {:.3g}")):
         value = figures.last(name)
@@ -111,7 +114,7 @@ def _speeds(job: KnownJob, figures: LoggedFigures, progress: RunProgress) -> Ite
         return
     left = None if job.over else remaining(figures, progress)
     ahead = f"  {spoken_time(left)} left" if left else ""
-    yield f"{speed:,.0f} tokens/s (mean {mean:,.0f})  {_shares(figures)}{ahead}".rstrip()
+    yield f"{shown_number(speed)} tokens/s (mean {shown_number(mean)})  {_shares(figures)}{ahead}".rstrip()
 
 
 def _shares(figures: LoggedFigures) -> str:

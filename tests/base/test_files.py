@@ -21,6 +21,7 @@ from forge.base.files import (
     map_new_file,
     move_folder,
     open_part,
+    open_regular,
     open_second,
     read_bounded,
     remove_file,
@@ -318,6 +319,16 @@ def test_what_is_put_into_a_mapped_file_is_there_for_others_at_once(tmp_path: Pa
         map_new_file(tmp_path / "nosuch" / "x", 8)
 
 
+def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    with open_regular(tmp_path / "file") as file:
+        assert file.read() == b"content"
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(OSError, match="not a regular file"):
+            open_regular(path)
+
+
 def test_a_part_of_a_file_is_added_to(tmp_path: Path) -> None:
     for piece in (b"one", b"two"):
         with open_part(tmp_path / "part") as part:
@@ -326,3 +337,6 @@ def test_a_part_of_a_file_is_added_to(tmp_path: Path) -> None:
     assert (tmp_path / "part").read_bytes() == b"onetwo"
     with pytest.raises(FileError):
         open_part(tmp_path / "none" / "part")
+    (tmp_path / "link").symlink_to("part")
+    with pytest.raises(FileError, match=r"cannot write .*link"):
+        open_part(tmp_path / "link")

@@ -31,9 +31,24 @@ def test_the_help_of_a_verb_shows_the_flags_of_the_chosen_config(run: Run) -> No
 
 
 def test_a_flag_that_the_verb_has_itself_is_not_listed_for_the_config(run: Run, project: Path) -> None:
-    (project / "configs" / "own.yaml").write_text("args: {depth: {key: n, type: int}}\nn: 1\n")
-    assert "own declares no flags of its own." in run("-t", "own", "graph", "--help").out
-    assert "--depth INT" in run("-t", "own", "show", "--help").out
+    (project / "configs" / "own.yaml").write_text("args: {nproc: {key: n, type: int}}\nn: 1\n")
+    assert "own declares no flags of its own." in run("-t", "own", "train", "--help").out
+    assert "--nproc INT" in run("-t", "own", "show", "--help").out
+
+
+def test_verbs_that_only_read_a_config_say_where_its_flags_are_listed(run: Run) -> None:
+    for verb in ("ckpt", "edit", "diff", "graph"):
+        lines = run("-t", "tiny", verb, "--help").out.splitlines()
+        assert lines[-1] == "The config's own flags mean the same here: forge -t CONFIG train --help lists them."
+        assert not any("--max-steps, -M" in line for line in lines)
+
+
+def test_flags_may_stand_below_headings_of_their_own(run: Run) -> None:
+    text = run("inf", "--help").out
+    both, server = text.index("\nflags:"), text.index("\nflags of the server:")
+    client = text.index("\nflags of the client:")
+    assert both < text.index("  -m, --model") < text.index("  -h, --help") < server
+    assert server < text.index("  --max-num-seqs") < client < text.index("  --temperature")
 
 
 @pytest.mark.parametrize("words", [["-t", "nosuch"], ["-p", "nosuch"], ["-t", "bad"]])

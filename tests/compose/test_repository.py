@@ -66,6 +66,17 @@ def test_hydras_questions_are_answered(repository: Repository) -> None:
     assert repository.load_config("nope") is None
 
 
+def test_a_link_that_leads_nowhere_or_to_itself_is_no_group_and_no_config(
+    repository: Repository, tmp_path: Path
+) -> None:
+    for name in ("loop", "db/loop.yaml", "gone"):
+        link = tmp_path / "one" / name
+        link.symlink_to(link.name if "loop" in name else "nowhere")
+    assert repository.group_names() == ["db", "srv"]
+    assert not repository.group_exists("loop")
+    assert not repository.config_exists("db/loop")
+
+
 def test_a_default_keeps_the_line_it_stands_in(repository: Repository) -> None:
     repository.load_config("run")
     assert [(default.text, default.config, default.origin.line) for default in repository.defaults["run"]] == [

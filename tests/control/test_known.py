@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from forge.base.errors import UsageError
 from forge.control.caller import call
-from forge.control.known import FACTS, KnownJob, as_now, find_job, job_of_run, spoken_time
+from forge.control.known import FACTS, KnownJob, as_now, find_job, job_of_run, shown_loss, spoken_time
 from forge.control.processes import identity
 from forge.control.progress import RunProgress, write_progress
 from forge.control.record import change_record, read_copy, read_record, remove_records
@@ -60,6 +61,10 @@ def test_a_time_is_spoken(seconds: float, text: str) -> None:
     assert spoken_time(seconds) == text
 
 
+def test_a_loss_is_short() -> None:
+    assert [shown_loss(value) for value in (None, 2.31, 1e308)] == ["", "2.3100", "1e+308"]
+
+
 def test_a_run_folder_names_its_job(made: Callable[..., Registration], monkeypatch: pytest.MonkeyPatch) -> None:
     job = made()
     assert job_of_run(run_of(job)).id == find_job(run_of(job)).id == job.id
@@ -82,6 +87,31 @@ def test_a_job_that_was_forgotten_is_still_known_by_its_folder(made: Callable[..
     other = made("b/tiny")
     assert other.id == job.id  # the number is free again
     assert job_of_run(before.record.run).record.config == "a/tiny"
+
+
+def test_a_console_log_that_leads_out_of_the_run_folder_is_none(
+    made: Callable[..., Registration], tmp_path: Path
+) -> None:
+    job = made()
+    run = run_of(job)
+    (tmp_path / "secret").write_text("secret")
+    os.makedirs(os.path.join(run, "logs"), exist_ok=True)
+    os.symlink(tmp_path / "secret", os.path.join(run, "logs", "link.out"))
+    elsewhere = str(tmp_path / "slurm-8.out")
+    change_record(job.id, console=elsewhere)
+    assert job_of_run(run).record.console == elsewhere  # a record of our own may say so
+    copy = os.path.join(run, "job.json")
+    said = asdict(read_copy(run))
+    remove_records([job.id])
+    up = os.path.join(run, *[".."] * run.count("/"), str(tmp_path / "secret").lstrip("/"))
+    for console in (elsewhere, "/etc/passwd", up, os.path.join(run, "logs", "link.out"), "", "a\0b"):
+        with open(copy, "w") as file:
+            json.dump({**said, "console": console}, file)
+        assert job_of_run(run).record.console == "", console
+    os.remove(copy)
+    with open(os.path.join(run, "run.json"), "w") as file:
+        json.dump({"config": "tiny", "project": "demo", "overrides": []}, file)
+    assert job_of_run(run).record.console == ""
 
 
 def test_a_job_without_a_record_and_without_a_folder_is_lost() -> None:

@@ -36,6 +36,12 @@ def test_a_loss_that_is_no_number_is_none_in_strict_json(tmp_path: Path) -> None
     assert "NaN" not in (tmp_path / "progress.json").read_text()
 
 
+def test_what_no_run_has_come_to_is_short_or_nothing(tmp_path: Path) -> None:
+    for step, shown in ((10**200, "1e+200/5"), (123456789012345, "123456789012345/5"), (10**400, ""), ("1e308", "")):
+        (tmp_path / "progress.json").write_text(f'{{"step": {step}, "total": 5}}')
+        assert progress_of(str(tmp_path)).steps == shown
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '"x"', '{"step": 1, "nosuch": 2}', "\0"])
 def test_a_file_that_is_no_progress_says_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "progress.json").write_text(text)

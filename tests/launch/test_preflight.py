@@ -138,6 +138,14 @@ def test_only_who_makes_the_run_looks_at_its_disk(tmp_path: Path) -> None:
         assert preflight(handle.graph.root, str(handle.main), plan, str(tmp_path)) == []
 
 
+def test_what_only_others_see_is_no_reason_not_to_hand_a_run_over(tmp_path: Path) -> None:
+    handle = forge.open("pydoc").config("pretrain/tiny", "model.path=/scratch/of/nodes")
+    (found,) = shared_preflight(handle.graph.root, str(handle.main), str(tmp_path))
+    assert (found.severity, found.message) == ("warning", "there is no model folder /scratch/of/nodes")
+    (found,) = preflight(handle.graph.root, str(handle.main), plan_local(), str(tmp_path))
+    assert found.severity == "error"
+
+
 def test_what_is_no_trainer_is_let_by(tmp_path: Path) -> None:
     handle = forge.open("pydoc").config("pretrain/tiny")
     assert shared_preflight(handle.graph.root, "nosuch", str(tmp_path)) == []

@@ -78,15 +78,16 @@ feedforward: {intermediate_size: 64}
 
 
 class Case(NamedTuple):
-    """A model trained on a layout."""
+    """A model trained on a layout; ``wide`` in float64."""
 
     family: str
     layout: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    wide: bool = False
 
     @property
     def name(self) -> str:
-        whole = "-".join((self.family, *self.layout, *self.changes))
+        whole = "-".join((self.family, *self.layout, *self.changes, *(["float64"] if self.wide else [])))
         return f"{re.sub(r'[^a-z0-9_-]+', '_', whole)[:60]}-{crc32(whole.encode()):08x}"
 
 
@@ -135,11 +136,11 @@ def apart(there: Outcome, alone: Outcome) -> Apart:
     assert there.gradients.keys() == alone.gradients.keys()
     assert there.weights.keys() == alone.weights.keys()
     gradients = [
-        float((there.gradients[name].float() - wanted.float()).norm() / (wanted.float().norm() + _NEXT_TO_NOTHING))
+        float((there.gradients[name].double() - wanted.double()).norm() / (wanted.double().norm() + _NEXT_TO_NOTHING))
         for name, wanted in alone.gradients.items()
     ]
     weights = [
-        float((there.weights[name].float() - wanted.float()).abs().max()) for name, wanted in alone.weights.items()
+        float((there.weights[name].double() - wanted.double()).abs().max()) for name, wanted in alone.weights.items()
     ]
     return Apart(
         _largest(there.losses, alone.losses),
@@ -169,11 +170,11 @@ class Starter:
             text=True,
         )
 
-    def carry_out(self, place: Path, processes: int) -> str:
+    def carry_out(self, place: Path, processes: int, *, wide: bool) -> str:
         """Carry out the run that is frozen there; what went wrong."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"folder": str(place), "processes": processes}) + "\n")
+        self._process.stdin.write(json.dumps({"folder": str(place), "processes": processes, "wide": wide}) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         assert answer, "the process that starts the others has ended"
@@ -204,7 +205,7 @@ def tried_out(folder: Path, case: Case, processes: int) -> Path:
         make_the_project(project)
     place = folder / f"{processes}-{case.name}"
     _freeze(project, case, place, processes)
-    wrong = starter().carry_out(place, processes)
+    wrong = starter().carry_out(place, processes, wide=case.wide)
     assert not wrong, f"{case} on {processes} processes: {wrong}"
     return place
 

@@ -1,5 +1,8 @@
 """Every family in every layout: it learns what it learns in one process, or the layout is refused with a reason.
 
+It does so in float64, in which a layout that adds the same in another order stays within 1e-9 over 20 steps: in float32 deep models
+make of a last digit what a mistake could be, in one process too. At full size they are trained in float32 as well.
+
 The table in docs/layouts.md is what ``check`` and ``plan`` say. Some of it is trained each time; at full size each "yes" in it is.
 """
 
@@ -33,6 +36,11 @@ FEW = ("gpt2", "qwen3_moe")
 # The layouts of two processes, each with another family.
 OF_TWO = [name for name, placed in LAYOUTS.items() if placed.processes == 2]
 SOME = [(name, [*FAMILIES][-number % len(FAMILIES)]) for number, name in enumerate(OF_TWO)]
+
+# With eight layers these end further from one process in float32 (losses by 1.5e-5, weights by 1e-3); so does one process that begins
+# with weights changed by 1e-7 (losses of qwen3_moe by 2.5e-5). These are compared in float64.
+DEEP = ("pp_i1f1b 4", "pp_bfs 4", "pp_zb 4", "pp_zbv 4", "pp_dualpipe 4")
+FURTHER = {(family, name) for family in ("qwen3_moe", "phi3") for name in DEEP}
 
 
 @pytest.fixture(scope="module")
@@ -94,18 +102,19 @@ def held(learned: Callable[[Case, int], Outcome], case: Case, processes: int) ->
 @pytest.mark.parametrize(("name", "family"), SOME)
 def test_each_layout_of_two_with_some_family(learned: Callable[[Case, int], Outcome], name: str, family: str) -> None:
     case = case_of(family, name)
-    held(learned, case._replace(changes=(*case.changes, "trainer.max_steps=4", "trainer.eval_steps=4")), 2)
+    held(learned, case._replace(changes=(*case.changes, "trainer.max_steps=4", "trainer.eval_steps=4"), wide=True), 2)
 
 
 @pytest.mark.skipif(not FULL, reason="hours: FORGE_FULL=1 trains each family in each layout, 20 steps")
 @pytest.mark.timeout(6000)
 @pytest.mark.parametrize("processes", [2, 4, 8])
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("wide", [True, False], ids=["float64", "float32"])
 def test_a_family_learns_the_same_in_each_layout(
-    learned: Callable[[Case, int], Outcome], family: str, processes: int
+    learned: Callable[[Case, int], Outcome], family: str, processes: int, *, wide: bool
 ) -> None:
     names = [name for name, placed in LAYOUTS.items() if placed.processes == processes]
-    cases = [case_of(family, name) for name in names if shown()[name][family] == "yes"]
-    assert cases
-    for case in cases:
-        held(learned, case, processes)
+    names = [name for name in names if shown()[name][family] == "yes" and (wide or (family, name) not in FURTHER)]
+    assert names
+    for name in names:
+        held(learned, case_of(family, name)._replace(wide=wide), processes)

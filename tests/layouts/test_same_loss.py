@@ -41,8 +41,9 @@ CHANGES = (
     ("optimizer=sgd", "optimizer.lr=0.1"),
 )
 QUICK = (CHANGES[3], CHANGES[5])
-# How far figures may be from those of one process: float32 to the last digits, and what is rounded more coarsely as far.
+# How far figures may be from those of one process: float32 to the last digits, what is rounded more coarsely as far, and float64.
 EXACT, COARSE = 1e-5, 2e-2
+WIDE = Apart(losses=1e-9, first_norm=1e-13, norms=1e-7, evaluations=1e-9, gradients=1e-13, weights=1e-8)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +73,14 @@ def compare(case: Case, there: Outcome, alone: Outcome) -> None:
     coarse = any(word in change for change in case.changes for word in ("bf16", "bfloat16", "muon"))
     bound = COARSE if coarse else EXACT
     found = apart(there, alone)
+    assert all((weight.dtype.itemsize == 8) == case.wide for weight in there.weights.values())
     # One process that begins with weights changed in their last digit goes as far apart: its norms after the first step by 2e-2 where
     # one jumps from step to step (gemma2), its evaluations by 1.2e-5 (assembled). The gradients of the first step tell more.
-    bounds = Apart(bound, 10 * bound, 10 * bound if coarse else COARSE, 3 * bound, 10 * bound, 50 * bound)
+    bounds = (
+        WIDE
+        if case.wide
+        else Apart(bound, 10 * bound, 10 * bound if coarse else COARSE, 3 * bound, 10 * bound, 50 * bound)
+    )
     wrong = {name: value for name, value in found._asdict().items() if not value <= getattr(bounds, name)}
     assert not wrong, f"{case}: {wrong}"
 

@@ -1,6 +1,6 @@
 """A process that has imported everything once, and forks the processes of each run: importing takes longer than any of them.
 
-Each line of its input is ``{"folder": ..., "processes": ...}``; it carries out the run that is frozen in ``FOLDER/run`` and answers with
+Each line of its input is ``{"folder": ..., "processes": ..., "wide": ...}``; it carries out the run that is frozen in ``FOLDER/run`` and answers with
 a line: what went wrong, or an empty text. It has one thread only when it forks, so that what it forks is whole.
 
 A run leaves in its folder, written by the first process of each stage: the losses and norms of the steps, the evaluations, every
@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "resume"))
 
 import torch
 import torch.distributed as dist
+import transformers.integrations.moe
 from safetensors.torch import save_file
 from small_run import carry_out
 
@@ -102,7 +103,16 @@ def meet(folder: Path, rank: int, size: int) -> None:
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=LONGEST))
 
 
-def be(folder: Path, rank: int, size: int) -> None:
+def widen() -> None:
+    """From now on compute in float64 whatever says float32: layouts that do the same are equal to many more digits."""
+    torch.float32 = torch.float = torch.float64
+    torch.Tensor.float = torch.Tensor.double
+    torch.set_default_dtype(torch.float64)
+    # Torch multiplies no groups of matrices in it.
+    transformers.integrations.moe._can_use_grouped_mm = lambda *_: False
+
+
+def be(folder: Path, rank: int, size: int, *, wide: bool) -> None:
     """One process of a run, from its beginning to its end."""
     log = os.open(folder / f"log-{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -111,6 +121,8 @@ def be(folder: Path, rank: int, size: int) -> None:
     code = 1
     try:
         torch.use_deterministic_algorithms(mode=True)
+        if wide:
+            widen()
         if size > 1:
             os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)})
             meet(folder, rank, size)
@@ -126,7 +138,7 @@ def be(folder: Path, rank: int, size: int) -> None:
     os._exit(code)
 
 
-def carried_out(folder: Path, size: int) -> str:
+def carried_out(folder: Path, size: int, *, wide: bool) -> str:
     """Carry out a run in so many processes; what went wrong."""
     threads = os.listdir("/proc/self/task")
     assert len(threads) == 1, f"{len(threads)} threads: a fork would have one of them"
@@ -134,7 +146,7 @@ def carried_out(folder: Path, size: int) -> str:
     for rank in range(size):
         child = os.fork()
         if child == 0:
-            be(folder, rank, size)
+            be(folder, rank, size, wide=wide)
         children[child] = rank
     wrong = ""
     while children:
@@ -153,5 +165,6 @@ if __name__ == "__main__":
         import_module(name)
     for line in sys.stdin:
         asked = json.loads(line)
-        sys.stdout.write(json.dumps(carried_out(Path(asked["folder"]), asked["processes"])) + "\n")
+        wrong = carried_out(Path(asked["folder"]), asked["processes"], wide=asked["wide"])
+        sys.stdout.write(json.dumps(wrong) + "\n")
         sys.stdout.flush()

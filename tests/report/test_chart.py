@@ -77,6 +77,10 @@ def test_a_beginning_that_is_far_above_lies_outside() -> None:
     whole, cut = (chart("x", [ChartLine("a", falling)], cut=cut) for cut in (False, True))
     assert ">10<" in whole
     assert ">10<" not in cut
+    assert ">cut off above: up to 10 at step 0<" in cut
+    assert "cut off" not in whole
     assert ET.fromstring(cut).find(".//svg") is not None  # noqa: S314 - our own text
     even = [(float(step), float(step)) for step in range(200)]
     assert chart("x", [ChartLine("a", even)], cut=True) == chart("x", [ChartLine("a", even)])
+    short = [(1.0, 9.0), (2.0, 2.0), (3.0, 2.1)]  # has no beginning yet
+    assert chart("x", [ChartLine("a", short)], cut=True) == chart("x", [ChartLine("a", short)])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.base.errors import RunError
-from forge.report.compare import changes_between, frozen_graph, run_summary, summary_rows
+from forge.report.compare import changes_between, frozen_graph, run_summary, shown_number, summary_rows
 
 if TYPE_CHECKING:
     from conftest import Past, Steps
@@ -48,3 +48,7 @@ def test_a_damaged_graph_is_told(past: Past) -> None:
     with pytest.raises(RunError, match=r"graph\.json is no frozen graph"):
         frozen_graph(job)
     assert run_summary(job).name == os.path.basename(job.record.run)
+
+
+def test_a_count_is_short() -> None:
+    assert [shown_number(value) for value in (None, 1_310_720, 1e299)] == ["", "1,310,720", "1e+299"]

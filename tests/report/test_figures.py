@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 from forge.report.figures import LoggedFigures
@@ -36,6 +37,21 @@ def test_lines_are_told_apart(tmp_path: Path, steps: Steps) -> None:
     assert found.mean("tokens_per_second") == 1002.5
     assert found.mean("tokens_per_second", 1) == 1003
     assert found.step_seconds() == 1.0
+
+
+def test_a_file_that_no_run_has_written_holds_nobody_up(tmp_path: Path, steps: Steps) -> None:
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    assert LoggedFigures(str(tmp_path)).steps == []
+    (tmp_path / "metrics.jsonl").unlink()
+    deep = "[" * 100_000 + "\n"
+    write(tmp_path, steps(1)[0], deep, {"step": 10**400}, {"step": 2, "loss": 10**400, "lr": float("inf")}, steps(3)[2])
+    with (tmp_path / "metrics.jsonl").open("r+") as file:
+        file.truncate(8 << 30)  # a line without an end
+    found = LoggedFigures(str(tmp_path))
+    assert [one["step"] for one in found.steps] == [1, 2, 3]
+    assert [step for step, _ in found.series("loss")] == [1, 3]
+    assert found.series("lr") == [(1, 1e-3), (3, 1e-3)]
+    assert not found.update()
 
 
 def test_what_comes_later_is_read_then_and_a_torn_line_when_it_is_whole(tmp_path: Path, steps: Steps) -> None:

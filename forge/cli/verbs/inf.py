@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import UsageError
@@ -184,6 +185,10 @@ server that has OpenAI's API.
   forge inf client --completion "Once upon a time" --max-tokens 50
 """,
     run=_run,
-    options=(*_BOTH, *_SERVER, *_CLIENT),
+    options=(
+        *_BOTH,
+        *(replace(option, heading="flags of the server") for option in _SERVER),
+        *(replace(option, heading="flags of the client") for option in _CLIENT),
+    ),
     positionals=(Positional("ACTION", "server or client", choices=_ACTIONS),),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from forge.cli.columns import in_columns
 from forge.cli.options import JSON, Option
 from forge.cli.registry import Verb
 
@@ -31,7 +32,7 @@ def _run(context: Context) -> int:
         context.emit_json([_data(job) for job in shown], "jobs")
         return 0
     if shown:
-        context.output.write(_table([_HEAD, *map(_row, shown)]))
+        context.output.write(in_columns([_HEAD, *map(_row, shown)]))
     else:
         context.output.note("no jobs: `forge train` starts one")
     if hidden:
@@ -41,18 +42,12 @@ def _run(context: Context) -> int:
 
 def _row(job: KnownJob) -> Sequence[str]:
     from forge.base.origin import shown_path
-    from forge.control.known import spoken_time
+    from forge.control.known import shown_loss, spoken_time
     from forge.control.progress import progress_of
 
     progress = progress_of(job.record.run)
-    loss = "" if progress.loss is None else f"{progress.loss:.4f}"
     time = "" if job.seconds is None else spoken_time(job.seconds)
-    return job.id, job.config, job.how, progress.steps, loss, time, shown_path(job.record.run)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return job.id, job.config, job.how, progress.steps, shown_loss(progress.loss), time, shown_path(job.record.run)
 
 
 def _data(job: KnownJob) -> dict[str, Any]:

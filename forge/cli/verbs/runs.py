@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ToolError, UsageError
 from forge.base.origin import shown_path
+from forge.cli.columns import in_columns
 from forge.cli.options import JSON, OUTPUT, Option, Positional
 from forge.cli.registry import Verb
 
@@ -51,20 +52,22 @@ def _list(context: Context, folders: list[str]) -> int:
 
     for folder in folders:
         if not os.path.isdir(folder):
-            raise UsageError(f"there is no folder {folder!r}")
+            raise UsageError(
+                f"there is no folder {folder!r}", hint="list takes folders with runs; without one it looks in ./output"
+            )
     places = folders or _places(context)
     runs = [run_summary(job) for job in runs_below(places)]
     if context.options.json:
         context.emit_json([run.data() for run in runs], "runs")
     elif runs:
-        context.output.write(_table([_HEAD, *(_row(run) for run in runs)]))
+        context.output.write(in_columns([_HEAD, *(_row(run) for run in runs)]))
     else:
         context.output.note(f"no runs below {' '.join(map(shown_path, places))}: `forge train` makes one")
     return 0
 
 
 def _row(run: Any) -> Sequence[str]:
-    from forge.control.known import spoken_time
+    from forge.control.known import shown_loss, spoken_time
     from forge.control.progress import progress_of
 
     job, measured = run.job, run.measured
@@ -75,8 +78,8 @@ def _row(run: Any) -> Sequence[str]:
         job.config,
         job.how,
         progress.steps,
-        "" if loss is None else f"{loss:.4f}",
-        " ".join(f"{value:.4f}" for value in measured.eval_loss.values()),
+        shown_loss(loss),
+        " ".join(map(shown_loss, measured.eval_loss.values())),
         job.record.started[:16].replace("T", " "),
         "" if job.seconds is None else spoken_time(job.seconds),
         shown_path(job.record.run),
@@ -99,7 +102,7 @@ def _compare(context: Context, names: list[str]) -> int:
         return 0
     from forge.render.difference import text
 
-    lines = [_table(summary_rows(runs))]
+    lines = [in_columns(summary_rows(runs))]
     for other, found in zip(others, changes, strict=True):
         title = f"config of {other.name}, compared with {first.name}:"
         lines += ["", title, text(found, color=context.output.colour) if found else "the same"]
@@ -195,11 +198,6 @@ def _places(context: Context) -> list[str]:
     if context.session.config is not None:
         return [context.config.with_output()[1]]
     return [_ALL_RUNS]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 VERB = Verb(

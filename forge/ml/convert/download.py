@@ -25,6 +25,7 @@ _AT_A_TIME: Final = 4
 _LOCK: Final = ".downloading.lock"
 _PORTION: Final = 4 << 20
 _BEYOND_ITS_END: Final = 416
+_ELSEWHERE: Final = "remove it, or download into a folder that only you can write to"
 
 
 def download(
@@ -47,6 +48,11 @@ def download(
     parent, name = os.path.split(os.path.abspath(target))
     staged = os.path.join(parent, f".{name}.downloading-{commit[:12]}")
     make_folder(staged)
+    _refuse_link(parent, os.path.basename(staged))
+    if os.stat(staged).st_uid != os.geteuid():
+        raise ModelError(
+            f"{shown_path(staged)} belongs to another user, who may change what is downloaded", hint=_ELSEWHERE
+        )
     held = claim(os.path.join(staged, _LOCK))
     if held is None:
         raise ModelError(f"{shown_path(target)} is being downloaded by another process", hint="wait for it to end")
@@ -83,9 +89,24 @@ def _listed(
             hint="look at --include and --exclude",
         )
     for one in wanted:
-        if os.path.isabs(one.rfilename) or ".." in one.rfilename.split("/"):
-            raise ModelError(f"{repo} has a file that would leave its folder: {one.rfilename!r:.100}")
+        first = os.path.normpath(one.rfilename).split("/")[0]
+        if os.path.isabs(one.rfilename) or ".." in one.rfilename.split("/") or first in {_LOCK, _PARTS}:
+            raise ModelError(
+                f"{repo} has a file that cannot be downloaded: {one.rfilename!r:.100}",
+                hint="its name leads out of the new folder, or is one that a download uses; leave it out by --exclude",
+            )
     return str(found.sha), wanted
+
+
+def _refuse_link(folder: str, name: str) -> None:
+    """ModelError when one of the folders on the way down to this name, or what has it, is a link."""
+    place = folder
+    for part in os.path.normpath(name).split("/"):
+        place = os.path.join(place, part)
+        if os.path.islink(place):
+            raise ModelError(
+                f"{shown_path(place)} is a link, and what is downloaded would go to another place", hint=_ELSEWHERE
+            )
 
 
 def _name(file: Any) -> str:
@@ -112,12 +133,13 @@ def _get_one(repo: str, kind: str, commit: str, file: Any, folder: str, stop: Ev
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
-    path = os.path.join(folder, file.rfilename)
+    part_name = os.path.join(_PARTS, sha256(file.rfilename.encode()).hexdigest())
+    for name in (file.rfilename, part_name):
+        _refuse_link(folder, name)  # the folder may lie where others can write, too
+        make_folder(os.path.dirname(os.path.join(folder, name)))
+    path, part = os.path.join(folder, file.rfilename), os.path.join(folder, part_name)
     if os.path.isfile(path):
         return
-    part = os.path.join(folder, _PARTS, sha256(file.rfilename.encode()).hexdigest())
-    for name in (path, part):
-        make_folder(os.path.dirname(name))
     url = hf_hub_url(repo, file.rfilename, repo_type=kind, revision=commit)
     with open_part(part) as there:
         size = os.path.getsize(part)

@@ -81,11 +81,15 @@ def carried_files(folder: str, *, tokenizer: bool) -> Iterator[tuple[str, bytes]
 
 
 def _refuse_foreign(folder: str, name: str) -> None:
-    """ModelError for a link out of the folder: what it leads to would become part of a model that is given to others."""
+    """ModelError for a link out of the folder: what it leads to would become part of a model that is given to others.
+
+    A run's output folder has its files below ``checkpoints``, each with a link to it.
+    """
     here, place = os.path.realpath(folder), os.path.realpath(os.path.join(folder, name))
     # The Hub's cache has its files beside the folder of a commit: snapshots/COMMIT/name is a link to blobs/HASH.
     blobs = os.path.join(os.path.dirname(os.path.dirname(here)), "blobs")
-    if os.path.dirname(place) not in (here, blobs):
+    in_checkpoint = place.startswith(os.path.join(here, "checkpoints", ""))
+    if os.path.dirname(place) not in (here, blobs) and not in_checkpoint:
         raise ModelError(
             f"{os.path.join(folder, name)} is a link to {place}, which is not part of the model",
             hint="put the file itself in its place, or remove the link",

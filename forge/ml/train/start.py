@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ResumeError
+from forge.base.old_checkpoints import would_mix
 from forge.base.paths import dotted
 from forge.graph.change import Retarget
 from forge.graph.diff import diff
@@ -80,15 +81,11 @@ def _refuse_mixing(settings: Trainer, store: Store, start: Start | None, console
     old = _of_another_run(store, start)
     if not old or settings.overwrite_output_dir:
         return
-    what = f"{settings.output_dir} holds checkpoints up to step {max(one.step for one in old)}"
-    if settings.save_strategy == "no":
-        console.print(f"{what} of another run: they stay, for this run saves none")
-    else:
-        raise ResumeError(
-            f"{what} already",
-            hint="continue from them with --resume-from-checkpoint auto, write elsewhere with --output-dir, "
-            "or remove them first with --overwrite-output-dir",
-        )
+    newest = max(one.step for one in old)
+    if settings.save_strategy != "no":
+        raise would_mix(settings.output_dir, newest)
+    what = f"{settings.output_dir} holds checkpoints up to step {newest}"
+    console.print(f"{what} of another run: they stay, for this run saves none")
 
 
 def _of_another_run(store: Store, start: Start | None) -> Sequence[Checkpoint]:

@@ -278,9 +278,37 @@ def test_a_file_that_is_not_what_the_hub_says_is_not_kept(
     assert lines(["--include=*.json,", "--include=config.json", "me/tiny", "new"])[0] == ["code 0"]
 
 
-def test_a_name_that_leaves_the_folder_is_refused(lines: Callable[..., tuple[list[str], str]], tmp_path: Path) -> None:
-    _Hub.state["more"] = ("../evil.json",)
-    codes, said = lines(["me/tiny", "new"])
-    assert codes == ["code 2"]
-    assert "has a file that would leave its folder: '../evil.json'" in said
+def test_a_name_that_leaves_the_folder_or_is_taken_is_refused(
+    lines: Callable[..., tuple[list[str], str]], tmp_path: Path
+) -> None:
+    _Hub.state["more"] = ("../evil.json", "./.downloading.lock", ".parts/x")
+    codes, said = lines(*([f"--include={word}", "me/tiny", "new"] for word in ("*evil*", "*.lock", "*parts*")))
+    assert codes == ["code 2"] * 3
+    for name in _Hub.state["more"]:
+        assert f"me/tiny has a file that cannot be downloaded: {name!r}" in said
     assert os.listdir(tmp_path) == []
+
+
+def test_a_link_that_somebody_has_put_into_the_stage_is_not_followed(
+    lines: Callable[..., tuple[list[str], str]], tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "kept").write_bytes(b"kept")
+    places = ("original", ".parts", "config.json", f".parts/{sha256(b'config.json').hexdigest()}", "")
+    for number, place in enumerate(places):
+        link = tmp_path / f".new{number}.downloading-{COMMIT[:12]}" / place
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(victim if place in {"original", ".parts", ""} else victim / "kept")
+    owned = tmp_path / f".owned.downloading-{COMMIT[:12]}"
+    owned.mkdir()
+    targets = [f"new{number}" for number in range(len(places))]
+    if os.geteuid() == 0:
+        os.chown(owned, 1, 1)
+        targets.append("owned")
+    codes, said = lines(*(["--include=*.json", "me/tiny", target] for target in targets))
+    assert codes == ["code 2"] * len(targets), said
+    assert said.count(" is a link, and what is downloaded would go to another place") == len(places), said
+    assert ("belongs to another user" in said) == ("owned" in targets)
+    assert "Traceback" not in said
+    assert {path.name: path.read_bytes() for path in victim.iterdir()} == {"kept": b"kept"}

@@ -103,8 +103,15 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     (folder / "LICENSE").symlink_to("../../blobs/abc")  # as the Hub's cache has it
     (folder / "NOTICE").symlink_to("LICENSE")
     assert dict(settings.carried_files(str(folder), tokenizer=True)) == {"LICENSE": b"free", "NOTICE": b"free"}
+    saved = folder / "checkpoints" / "checkpoint-20" / "model"
+    saved.mkdir(parents=True)
+    (saved / "NOTICE").write_text("saved")
+    (folder / "NOTICE").unlink()
+    (folder / "NOTICE").symlink_to("checkpoints/checkpoint-20/model/NOTICE")  # as a run links its newest checkpoint
+    assert dict(settings.carried_files(str(folder), tokenizer=True))["NOTICE"] == b"saved"
     (tmp_path / "id_rsa").write_text("secret")
-    for place in (str(tmp_path / "id_rsa"), "../../../id_rsa"):
+    (folder / "checkpoints" / "id_rsa").symlink_to(tmp_path / "id_rsa")
+    for place in (str(tmp_path / "id_rsa"), "../../../id_rsa", "checkpoints/id_rsa"):
         (folder / "README.md").unlink(missing_ok=True)
         (folder / "README.md").symlink_to(place)
         with pytest.raises(ModelError, match="id_rsa, which is not part of the model"):
