@@ -151,13 +151,20 @@ def source_packages(source_folders: Sequence[str]) -> tuple[str, ...]:
     """The top-level packages and modules in a project's source folders; nothing is imported."""
     found: set[str] = set()
     for folder in source_folders:
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
-            found.update(_package_name(entry) for entry in entries)
+        with contextlib.suppress(OSError):
+            found.update(_package_name(folder, name) for name in os.listdir(folder))
     return tuple(sorted(found - {""}))
 
 
-def _package_name(entry: os.DirEntry[str]) -> str:
-    name = entry.name if entry.is_dir() else entry.name.removesuffix(".py") if entry.name.endswith(".py") else ""
+def _package_name(folder: str, entry: str) -> str:
+    # Unlike that of an entry of `scandir`, this says no to a link that leads round in a circle.
+    name = (
+        entry
+        if os.path.isdir(os.path.join(folder, entry))
+        else entry.removesuffix(".py")
+        if entry.endswith(".py")
+        else ""
+    )
     return name if name.isidentifier() and name.isascii() and not name.startswith("_") else ""
 
 

@@ -92,5 +92,8 @@ def node_at(graph: Graph, name: str) -> Node:
         node = None
     if node is None:
         known = [dotted(path) for path in places(graph.root).paths.values()]
-        raise GraphError(f"{graph.name} has no node {name!r}", hint=did_you_mean(name, known) or None)
+        raise GraphError(
+            f"{graph.name} has no node {name!r}",
+            hint=did_you_mean(name, known) or "`forge targets` and `forge show` have the paths",
+        )
     return node

@@ -105,9 +105,10 @@ def _files(word: str, ranker: Ranker, *, folders_only: bool) -> Iterator[Candida
     try:
         with os.scandir(os.path.expanduser(head) or ".") as entries:
             names = {
-                entry.name + "/" * entry.is_dir(): entry.path
+                entry.name + "/" * os.path.isdir(entry.path): entry.path
                 for entry in islice(entries, _MOST_FILES)
-                if (entry.is_dir() or not folders_only) and entry.name.startswith(".") == last.startswith(".")
+                if (os.path.isdir(entry.path) or not folders_only)
+                and entry.name.startswith(".") == last.startswith(".")
             }
     except OSError:
         return

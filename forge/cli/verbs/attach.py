@@ -71,6 +71,7 @@ def _bar(context: Context, job: KnownJob) -> Iterator[_View]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
     from rich.text import Text
 
+    from forge.control.known import shown_loss
     from forge.control.progress import progress_of
 
     console = Console(file=context.output.stream, highlight=False, markup=False, soft_wrap=True)
@@ -81,7 +82,7 @@ def _bar(context: Context, job: KnownJob) -> Iterator[_View]:
     def update() -> None:
         now = progress_of(job.record.run)
         speed = "" if now.tokens_per_second is None else f"  {now.tokens_per_second:,.0f} tokens/s"
-        loss = "" if now.loss is None else f"  loss {now.loss:.4f}"
+        loss = "" if now.loss is None else f"  loss {shown_loss(now.loss)}"
         bar.update(task, description=f"{job.id} {now.steps}{loss}{speed}", total=now.total, completed=now.step or 0)
 
     with bar:

@@ -145,6 +145,11 @@ def _make(
     if start is not None:
         restore(run, read_state(start.path, checked=not world.alone))
         run.metrics.write({"event": "resumed", "step": run.step, "checkpoint": start.path})
+        if run.step >= run.total_steps:
+            console.print(
+                f"nothing is left to train: the checkpoint is at step {run.step} and the run has {run.total_steps}; "
+                "more steps go on from it (--max-steps, --num-train-epochs)"
+            )
     if world.first:
         make_room(settings, store, start)
     if settings.save_strategy == "no":

@@ -105,6 +105,15 @@ def test_a_named_checkpoint_that_is_damaged_is_refused(
     assert "checkpoint-4 cannot be used" in message
 
 
+def test_a_run_that_has_nothing_left_to_do_says_so(
+    carried: Carried, made: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    carried(EACH)
+    assert "nothing is left to train" not in capsys.readouterr().err
+    made("trainer.max_steps=2", AGAIN)
+    assert "nothing is left to train: the checkpoint is at step " in capsys.readouterr().err
+
+
 def test_a_named_checkpoint_may_be_an_older_one(made: Callable[..., Run], carried: Carried, checkpoints: Path) -> None:
     carried(EACH)
     assert made(f"trainer.resume_from_checkpoint={checkpoints}/checkpoint-2").step == 2
