@@ -127,7 +127,9 @@ def _content(path: str, root: str) -> bytes:
     try:
         return b"file " + read_bounded(path, _FILE_LIMIT)
     except (FileError, ConfigLimitError) as error:
-        raise TrustError(f"{shown_path(path)} cannot be checked: {error.what}", hint="remove it") from error
+        raise TrustError(
+            f"{shown_path(path)} cannot be checked: {error.what}", hint="make it readable, or remove it"
+        ) from error
 
 
 def _raise(error: OSError) -> None:

@@ -76,7 +76,7 @@ class Registry:
         found = next((verb for verb in self.all if word == verb.name or word in verb.aliases), None)
         if found is None:
             names = [name for verb in self.all if not verb.hidden for name in (verb.name, *verb.aliases)]
-            hint = did_you_mean(word, names) or "`forge --help` lists the verbs"
+            hint = did_you_mean(word, names) or "`forge help` lists the verbs"
             raise UsageError(f"there is no verb {word!r}", hint=hint)
         return found
 

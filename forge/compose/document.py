@@ -6,6 +6,7 @@ bomb, a nesting of ten thousand levels or a file of fifty megabytes is refused b
 
 from __future__ import annotations
 
+import codecs
 import re
 from io import BytesIO
 from itertools import islice
@@ -177,6 +178,7 @@ class _Builder:
         except yaml.MarkedYAMLError as error:
             self._syntax_error(error)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
+            self._refuse_other_encoding()
             reason = str(getattr(error, "reason", error)).splitlines()[0]
             raise ConfigSyntaxError(f"not readable as text: {reason}", origin=Origin(self.file)) from error
         if len(self.documents) > 1:
@@ -194,6 +196,20 @@ class _Builder:
                 origin=Origin(self.file, 1, 1, self.layer),
             )
         return tree
+
+    def _refuse_other_encoding(self) -> None:
+        if self.data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return
+        try:
+            self.data.decode()
+        except UnicodeDecodeError as error:
+            line = self.data.count(b"\n", 0, error.start) + 1
+            column = error.start - self.data.rfind(b"\n", 0, error.start)
+            raise ConfigSyntaxError(
+                f"the byte 0x{self.data[error.start]:02x} here is not text in UTF-8",
+                origin=Origin(self.file, line, column, self.layer),
+                hint="save the file as UTF-8",
+            ) from error
 
     def scalar(self, event: yaml.ScalarEvent) -> None:
         origin = self._origin(event)
@@ -228,6 +244,9 @@ class _Builder:
 
     def alias(self, event: yaml.AliasEvent) -> None:
         origin = self._origin(event)
+        if any(frame.anchor == event.anchor for frame in self.stack):
+            what = f"what the anchor {_start(f'&{event.anchor}')} stands at contains itself"
+            raise ConfigSyntaxError(what, origin=origin, hint="repeat a value that stands above, not around, the alias")
         if event.anchor not in self.anchors:
             raise ConfigSyntaxError(f"there is no anchor {_start(f'&{event.anchor}')} before this alias", origin=origin)
         value, size = self.anchors[event.anchor]

@@ -8,6 +8,7 @@ from typing import Final
 
 from forge.base.errors import InterpolationError
 from forge.base.secrets import is_secret_name
+from forge.base.spelling import did_you_mean
 
 __all__ = ["read_variable"]
 
@@ -19,6 +20,7 @@ _ALLOWED: Final = re.compile(
     r"|HF_(?:HOME|HUB_CACHE|DATASETS_CACHE|HUB_OFFLINE)|(?:MODELS|DATA|OUTPUT|CACHE|DATASETS)_DIR"
 )
 
+_PLAIN: Final = ("HOME", "USER", "LOGNAME", "HOSTNAME", "PWD", "TMPDIR", "RANK", "WORLD_SIZE", "CUDA_VISIBLE_DEVICES")
 # Slurm's JWT and the like stand in families that are otherwise harmless.
 _SUSPECT: Final = re.compile(r"_(?:TOKEN|KEY|JWT|AUTH|PASS|PWD|CRED|CERT|COOKIE)S?(?:_|\Z)")
 
@@ -28,6 +30,7 @@ def read_variable(name: str) -> str | None:
     if not _ALLOWED.fullmatch(name) or is_secret_name(name) or _SUSPECT.search(name):
         raise InterpolationError(
             f"the environment variable {name!r} may not be read from a config",
-            hint="configs read HOME, USER, *_DIR, FORGE_*, SLURM_*, ...; give other values on the command line",
+            hint=did_you_mean(name, _PLAIN)
+            or "configs read HOME, USER, *_DIR, FORGE_*, SLURM_*, ...; give other values on the command line",
         )
     return os.environ.get(name)

@@ -6,11 +6,16 @@ own rules. Depth 1 reads the signatures of the targets from source files. What c
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Final, Protocol
 
 from forge.base.errors import ForgeError, PolicyError
 from forge.base.paths import dotted, parse_dotted
 from forge.base.secrets import Secret
+from forge.base.spelling import did_you_mean
+from forge.compose.project import source_packages
 from forge.graph.call_check import Finding, Severity, call_findings, target_findings
 from forge.graph.node import Call, Const, Expr, Map, Missing
 from forge.graph.static.misspelt import surely_meant
@@ -79,17 +84,18 @@ def check_graph(
     found = [finding_of(error) for error in problems]
     found += _missing(graph, main, arguments, reported)
     found += _unused(graph, main, arguments)
-    found += _broken_rules(graph, arguments)
     refused: set[int] = set()
     for node in walk(graph.root):
         try:
             policy.check_node(node)
         except PolicyError as error:
-            found.append(finding_of(error, code="refused"))
+            found.append(_no_module(node, source_folders) or finding_of(error, code="refused"))
             refused.add(id(node))
     calls = [node for node in walk(graph.root) if isinstance(node, Call) and id(node) not in refused]
-    found += _signatures(calls, source_folders)
-    return in_order(found)
+    judged = list(_signatures(calls, source_folders))
+    mistaken = {finding.key for finding in judged if finding.severity == "error"}
+    rules = (finding for finding in _broken_rules(graph, arguments) if finding.key not in mistaken)
+    return in_order([*found, *judged, *rules])
 
 
 def finding_of(error: ForgeError, code: str = "config") -> Finding:
@@ -116,6 +122,20 @@ def _signatures(calls: list[Call], source_folders: Sequence[str]) -> Iterator[Fi
         if call.mode != "symbol" and found.signature is not None:
             yield from call_findings(call, found.signature, signatures)
     signatures.save()
+
+
+def _no_module(node: Node, source_folders: Sequence[str]) -> Finding | None:
+    """What is wrong with a target before anybody asks whether it may be built: its module is not installed. Nothing is imported."""
+    top = node.target.partition(".")[0] if isinstance(node, Call) else ""
+    if not top.isidentifier():
+        return None
+    own = source_packages(source_folders)
+    if top in own or top in sys.modules or find_spec(top) is not None:
+        return None
+    origin = (node.target_origin if isinstance(node, Call) else None) or node.origin
+    names = {"forge", *own, *(module.name for module in iter_modules())}
+    hint = did_you_mean(top, names) or "install what has it, or correct the name"
+    return Finding(origin, node.name, f"there is no module {top}", hint, "error", "no-module")
 
 
 def _main_node(graph: Graph, main: str | None) -> Node:

@@ -63,10 +63,12 @@ def disk_findings(root: Node, reading: RunReading, main: str, output: str) -> li
     place = _Place(trainer, main, folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         return [place.finding("output_dir", f"{shown_path(folder)} cannot be written to", "set another --output-dir")]
+    found = os.statvfs(folder)
+    if not found.f_blocks:  # as /proc and /sys are
+        return [place.finding("output_dir", f"{shown_path(folder)} is on no disk", "set another --output-dir")]
     need = checkpoint_need(reading, len(checkpoint_steps(output)))
     if need is None:
         return []
-    found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
     if free < need.each:
         return [_no_room(place, need, free, reading.settings)]

@@ -31,7 +31,10 @@ def split_commands(text: str) -> list[Command]:
         if not words and text[word.start] == "!":
             end = text.find("\n", word.start)
             end = len(text) if end < 0 else end
-            found.append(Command(system=text[word.start + 1 : end].strip()))
+            system = text[word.start + 1 : end].strip()
+            if not system:
+                raise UsageError("a line of the system's shell is missing behind !", hint="! ls -l")
+            found.append(Command(system=system))
             pending = scan(text, end)
         elif not word.breaks:
             words.append(word)
@@ -43,6 +46,12 @@ def split_commands(text: str) -> list[Command]:
 
 def _command(words: list[Word]) -> Command:
     last = words[-1]
+    sign = next((word.text for word in words[1:] if not word.quoted and word.text.startswith(("|", ">"))), None)
+    if sign is not None:
+        raise UsageError(
+            f"{sign[0]} means nothing between verbs of forge",
+            hint="-o FILE writes a result to a file; a pipe is for the system's shell: ! forge VERB | head",
+        )
     texts = tuple(word.text for word in words)
     if last.text == "&" and not last.quoted and len(words) > 1:
         return Command(texts[:-1], background=True)

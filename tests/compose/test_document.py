@@ -398,3 +398,16 @@ def test_values_up_to_the_limit_are_read_and_not_beyond() -> None:
     assert len(tree("[" + "1," * (MAX_VALUES - 1) + "]")) == MAX_VALUES - 1
     with pytest.raises(ConfigLimitError, match="values"):
         tree("[" + "1," * MAX_VALUES + "]")
+
+
+def test_an_alias_inside_of_what_it_stands_for_says_so() -> None:
+    with pytest.raises(ConfigSyntaxError, match=r"what the anchor '?&x'? stands at contains itself"):
+        parse_document(b"a: &x [*x]", "a.yaml", "primary")
+
+
+def test_a_file_in_another_encoding_has_its_place_and_remedy() -> None:
+    with pytest.raises(ConfigSyntaxError, match="0xe9") as raised:
+        parse_document("a: 1\nb: caf\u00e9\n".encode("latin-1"), "a.yaml", "primary")
+    assert raised.value.origin is not None
+    assert (raised.value.origin.line, raised.value.origin.column) == (2, 7)
+    assert raised.value.hint == "save the file as UTF-8"

@@ -93,3 +93,8 @@ def test_where_a_run_happens_may_be_read(name: str, monkeypatch: pytest.MonkeyPa
 def test_a_name_that_is_only_like_an_allowed_one_is_refused(name: str) -> None:
     with pytest.raises(InterpolationError):
         read_variable(name)
+
+
+def test_a_slip_of_an_allowed_name_is_told() -> None:
+    with pytest.raises(InterpolationError, match=r"did you mean 'USER'\?"):
+        read_variable("USERR")

@@ -274,3 +274,20 @@ def test_findings_are_sorted_by_place_and_each_is_said_once() -> None:
     two = finding_of(ConfigError("a", origin=Origin("/p/b.yaml", 10)))
     three = finding_of(ConfigError("c"))
     assert in_order([two, one, three, one]) == [three, one, two]
+
+
+def test_a_target_of_a_module_that_is_not_there_is_no_matter_of_the_policy(zoo: str) -> None:
+    graph = Drawn({"trainer": {"_target_": "zooo.Net"}, "other": {"_target_": "nosuch_module_at_all.Foo"}}).graph
+    found = check_graph(graph, policy=POLICY, source_folders=[zoo])
+    said = {finding.key: (finding.message, finding.hint) for finding in found if finding.code == "no-module"}
+    assert said == {
+        "trainer": ("there is no module zooo", "did you mean 'zoo'?"),
+        "other": ("there is no module nosuch_module_at_all", "install what has it, or correct the name"),
+    }
+
+
+def test_a_value_of_the_wrong_type_is_one_mistake(zoo: str) -> None:
+    graph = Drawn({"trainer": {"_target_": "zoo.Trainer", "model": None, "steps": 1.5}}).graph
+    rule = Argument("steps", "trainer.steps", (), "int")
+    (found,) = check_graph(graph, policy=POLICY, source_folders=[zoo], arguments=[rule])
+    assert "must be int" in found.message

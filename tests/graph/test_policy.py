@@ -53,7 +53,13 @@ REFUSED = [
         "transformers.LlamaConfig.push_to_hub",
         "transformers._X.AutoConfig",
     ),
-    *("forge.ml.train.trainer.Trainer", "forge.ml.Trainer", "forge.ml.data.entries.prune", "forge.graph.policy.Policy", "forge.launch.local.run"),
+    *(
+        "forge.ml.train.trainer.Trainer",
+        "forge.ml.Trainer",
+        "forge.ml.data.entries.prune",
+        "forge.graph.policy.Policy",
+        "forge.launch.local.run",
+    ),
     *(
         "mine",
         "mine._private.Model",

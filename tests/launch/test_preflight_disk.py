@@ -19,6 +19,7 @@ EACH = 23.1e6  # 1.9 M weights in float32, and twice as much for AdamW
 
 
 class Space(NamedTuple):
+    f_blocks = 1
     f_bavail: float
     f_frsize: int
 
@@ -112,3 +113,10 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.
     assert (finding.severity, finding.key) == ("error", "trainer.output_dir")
     assert "cannot be written to" in finding.message
     assert existing_folder(str(tmp_path / "x" / "y")) == str(tmp_path)
+
+
+def test_a_folder_of_the_system_is_no_place_for_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    empty = os.statvfs_result((4096, 4096, 0, 0, 0, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _path: empty)
+    (found,) = findings(tmp_path)
+    assert "is on no disk" in found.message

@@ -32,3 +32,22 @@ def test_a_text_is_split_into_commands(text: str, commands: list[Command]) -> No
 def test_a_quote_that_is_not_closed_is_a_mistake() -> None:
     with pytest.raises(UsageError, match="a quote is not closed: 'x y"):
         split_commands("set a=1 'x y")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("show | head -3", "a pipe is for"),
+        ("show > x", "-o FILE"),
+        ("show >x", "-o FILE"),
+        ("!", "is missing behind !"),
+    ],
+)
+def test_what_only_the_systems_shell_can_do_is_told(text: str, says: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        split_commands(text)
+    assert says in str(raised.value)
+
+
+def test_signs_in_quotes_are_text() -> None:
+    assert split_commands("set 'a=x|y' '>'") == [Command(("set", "a=x|y", ">"))]

@@ -25,7 +25,7 @@ def _run(context: Context) -> int:
     depth = _IMPORTS if getattr(context.options, "import") else 1
     hydra = context.options.hydra_compat
     checked = [
-        (config, config.check(depth=depth, hydra_compat=hydra) + _hidden_flags(config)) for config in _configs(context)
+        (config, _findings(config, depth, hydra_compat=hydra) + _hidden_flags(config)) for config in _configs(context)
     ]
     if context.options.json:
         found = [_data(config, finding) for config, findings in checked for finding in findings]
@@ -33,6 +33,46 @@ def _run(context: Context) -> int:
     else:
         context.emit(_text(checked), "check", ".txt")
     return 2 if any(finding.severity == "error" for _, findings in checked for finding in findings) else 0
+
+
+def _findings(config: ConfigHandle, depth: int, *, hydra_compat: bool) -> list[Finding]:
+    """What is wrong with the config; where it composes, also with the launch it says, and which folders are not there."""
+    found = config.check(depth=depth, hydra_compat=hydra_compat)
+    if any(finding.code == "config" or finding.key.startswith("launch") for finding in found):
+        return found
+    from forge.graph.check import in_order  # `forge --help` checks nothing
+    from forge.launch.preflight_folders import input_findings
+
+    # A run may make, on the machine where it happens, what another goes on from.
+    folders = [finding._replace(severity="warning") for finding in input_findings(config.graph.root, config.main or "")]
+    return in_order([*found, *_launch(config), *folders])
+
+
+def _launch(config: ConfigHandle) -> list[Finding]:
+    """What the launch itself says of its values when it is built; nothing else is built for that."""
+    from forge.graph.check import Finding
+    from forge.graph.node import Call
+    from forge.graph.walk import find, walk
+    from forge.launch.topology import Topology
+    from forge.plan.read import origin_of
+
+    launch = find(config.graph.root, ("launch",))
+    calls = [node for node in walk(launch) if isinstance(node, Call)] if launch is not None else []
+    if launch is None or not all(call.target.startswith("forge.launch.topology.") for call in calls):
+        return []
+    try:
+        found = config.build("launch")
+    except (ValueError, TypeError) as error:
+        says, hint = str(error), "`forge why launch.KEY` says where a value comes from"
+    except ForgeError:
+        return []  # it cannot be told
+    else:
+        if isinstance(found, Topology):
+            return []
+        says, hint = "launch is no topology", "choose one: launch=local, ssh, slurm, k8s_pytorchjob ..."
+    named = says.partition(" ")[0]
+    key = f"launch.{named}" if find(launch, (named,)) is not None else "launch"
+    return [Finding(origin_of(launch, named), key, says, hint, "error", "launch")]
 
 
 def _configs(context: Context) -> Iterator[ConfigHandle]:

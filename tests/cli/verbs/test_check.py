@@ -108,3 +108,29 @@ def test_a_wrong_override_is_a_finding(run: Run) -> None:
 
 def test_outside_of_every_project_the_one_of_forge_is_checked(run: Run, empty: Path) -> None:
     assert run("check", cwd=empty) == (0, "pretrain/tiny: nothing wrong\n", "")
+
+
+LAUNCHED = """\
+launch:
+  _target_: forge.launch.topology.Topology
+  kind: local
+  python: /x
+"""
+
+
+def test_what_a_launch_says_when_it_is_built_is_said_with_its_line(run: Run, project: Path) -> None:
+    (project / "configs" / "launched.yaml").write_text(LAUNCHED)
+    done = run("-t", "launched", "check")
+    assert done.code == 2
+    assert done.out.startswith("configs/launched.yaml:4: launch.python: python belongs to ")
+    assert run("-t", "launched", "check", "launch.kind=slurm").out.endswith("launched: nothing wrong\n")
+    (project / "configs" / "launched.yaml").write_text("launch: {python: /x}\n")
+    assert "configs/launched.yaml:1: launch: launch is no topology" in run("-t", "launched", "check").out
+    (project / "configs" / "launched.yaml").write_text(LAUNCHED.replace("/x", "{_target_: builtins.list}"))
+    assert run("-t", "launched", "check").code == 0  # only forge's own is built
+
+
+def test_a_model_folder_that_is_not_there_is_a_warning(run: Run, empty: Path) -> None:
+    done = run("-t", "pretrain/tiny", "check", "--model", "/nonexistent", cwd=empty)
+    assert done.code == 0
+    assert "model.path: there is no model folder /nonexistent" in done.out
