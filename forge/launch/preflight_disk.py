@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from forge.base.free_space import free_space
 from forge.base.old_checkpoints import checkpoint_steps
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
@@ -63,13 +64,9 @@ def disk_findings(root: Node, reading: RunReading, main: str, output: str) -> li
     place = _Place(trainer, main, folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         return [place.finding("output_dir", f"{shown_path(folder)} cannot be written to", "set another --output-dir")]
-    found = os.statvfs(folder)
-    if not found.f_blocks:  # as /proc and /sys are
-        return [place.finding("output_dir", f"{shown_path(folder)} is on no disk", "set another --output-dir")]
-    need = checkpoint_need(reading, len(checkpoint_steps(output)))
-    if need is None:
+    need, free = checkpoint_need(reading, len(checkpoint_steps(output))), free_space(folder)
+    if need is None or free is None:
         return []
-    free = found.f_bavail * found.f_frsize
     if free < need.each:
         return [_no_room(place, need, free, reading.settings)]
     return [_too_many(place, need, free)] if free < need.total else []

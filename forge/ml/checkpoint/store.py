@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import CheckpointError, FileError, ResumeError
 from forge.base.files import force_to_disk, make_folder, move_folder, remove_file, remove_tree
+from forge.base.free_space import free_space
 from forge.base.locks import claim
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
@@ -367,12 +368,8 @@ def _is_debris(name: str) -> bool:
 
 
 def _check_room(folder: str, size: int) -> None:
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return  # the disk will say itself what is wrong
-    free = found.f_bavail * found.f_frsize
-    if size and size + _SPARE > free:
+    free = free_space(folder)
+    if free is not None and size and size + _SPARE > free:
         raise CheckpointError(
             f"{shown_path(folder)} has {shown_size(free)} of free space, and a checkpoint needs {shown_size(size)}",
             hint="free some space, keep fewer checkpoints with --save-total-limit, or write to another place",

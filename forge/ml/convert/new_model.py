@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from forge.base.errors import FileError, ForgeError, ModelError
 from forge.base.files import force_to_disk, make_folder, make_new_folder, move_folder, remove_file, remove_tree
+from forge.base.free_space import free_space
 from forge.base.locks import claim
 from forge.base.new_file import NewFile
 from forge.base.origin import shown_path
@@ -113,9 +114,8 @@ def _left(parent: str, mark: str) -> Iterator[str]:
 
 
 def _check_room(folder: str, size: int) -> None:
-    found: Any = os.statvfs(folder)
-    free = found.f_bavail * found.f_frsize
-    if size + _SPARE > free:
+    free = free_space(folder)
+    if free is not None and size + _SPARE > free:
         raise ModelError(
             f"{shown_path(folder)} has {shown_size(free)} of free space, and the new model needs {shown_size(size)}",
             hint="free some space, or name a folder on another disk",

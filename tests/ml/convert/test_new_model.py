@@ -55,7 +55,7 @@ def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
 def test_a_disk_without_room_is_said_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=5000, f_frsize=1000))
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_blocks=9000, f_bavail=5000, f_frsize=1000))
     with pytest.raises(ModelError, match=r"has 5\.0 MB of free space, and the new model needs 9\.0 MB"):
         NewModelFolder(str(tmp_path / "model"), 9_000_000)
     assert os.listdir(tmp_path) == []
