@@ -66,7 +66,8 @@ def test_the_whole_walk(opened: Open, tmp_path: Path) -> None:
     run("train --help", "flags of llama2_7b/1gpu_packed:", "--max-steps", "--chat-template", "--detach")
     run(
         "train --dry-run -M models/mistral --max-steps 10 --save-strategy no",
-        "config       llama2_7b/1gpu_packed of samantha",
+        "# llama2_7b/1gpu_packed of samantha, which writes below models/mistral",
+        "there is no model folder models/mistral",
     )
     run("check", "llama2_7b/1gpu_packed")
     run("diff llama2_7b/1gpu_default", "packing")
