@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from forge.base.locks import claim
+
 FULL = bool(os.environ.get("FORGE_FULL"))
 LONGEST = 2400 if FULL else 240
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.timeout(LONGEST + 30)]
@@ -105,8 +107,21 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
-    """What two and then four processes found out, by the names of the cases."""
-    folder = tmp_path_factory.mktemp("runs")
+    """What two and then four processes found out, by the names of the cases: once, whichever processes the tests run in."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tensor_runs"
+    folder.mkdir(exist_ok=True)
+    held = claim(folder / "lock", wait=LONGEST)
+    assert held is not None
+    try:
+        if not (folder / "answers.json").exists():
+            _find_out(folder)
+    finally:
+        held.release()
+    return {each["name"]: each for each in json.loads((folder / "answers.json").read_text())}
+
+
+def _find_out(folder: Path) -> None:
     starts = [{"processes": n, "cases": cases, "port": free_port()} for n, cases in ((2, ON_TWO), (4, ON_FOUR))]
     (folder / "starts.json").write_text(json.dumps(starts))
     run = subprocess.run(
@@ -118,7 +133,6 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
         check=False,
     )
     assert run.returncode == 0, run.stderr[-5000:]
-    return {each["name"]: each for each in json.loads((folder / "answers.json").read_text())}
 
 
 def named(cases: list[Case]) -> list[Any]:
