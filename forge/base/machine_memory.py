@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MachineMemory", "free_memory", "machine_memory", "memory_limit"]
+__all__ = ["MachineMemory", "free_memory", "machine_memory", "memory_limit", "system_text"]
 
 _MEMORY: Final = "/proc/meminfo"
 _GROUPS: Final = "/sys/fs/cgroup"
@@ -26,15 +26,15 @@ class MachineMemory(NamedTuple):
 
 def machine_memory(path: str = _MEMORY) -> MachineMemory:
     """What this system tells of its memory."""
-    told = dict(_sizes(_text(path)))
+    told = dict(_sizes(system_text(path)))
     return MachineMemory(told.get("MemTotal"), told.get("MemAvailable"))
 
 
 def memory_limit(groups: str = _GROUPS, own: str = _OWN_GROUP) -> int | None:
     """The bytes that this process's control group may use; None where there is no limit."""
     limits = []
-    for path in _limit_files(groups, _text(own)):
-        text = _text(path).strip()
+    for path in _limit_files(groups, system_text(own)):
+        text = system_text(path).strip()
         if text.isdecimal() and int(text) < _UNLIMITED:
             limits.append(int(text))
     return min(limits, default=None)
@@ -46,6 +46,15 @@ def free_memory() -> int:
     if free is None:
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     return free if limit is None else min(free, limit)
+
+
+def system_text(path: str) -> str:
+    """What a small file of the system's own says; "" where it is not there."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(_LONGEST)
+    except OSError:
+        return ""
 
 
 def _sizes(text: str) -> Iterator[tuple[str, int]]:
@@ -69,11 +78,3 @@ def _limit_files(groups: str, own: str) -> Iterator[str]:
             if folder in {"/", "", "."}:
                 break
             folder = os.path.dirname(folder)
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(_LONGEST)
-    except OSError:
-        return ""

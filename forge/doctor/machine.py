@@ -7,7 +7,7 @@ import os
 from datetime import datetime, timezone
 from typing import Final
 
-from forge.base.machine_memory import machine_memory, memory_limit
+from forge.base.machine_memory import machine_memory, memory_limit, system_text
 from forge.base.sizes import shown_size
 from forge.doctor.row import DoctorRow
 from forge.launch.preflight_devices import devices_here, run_query, usable_processors
@@ -18,7 +18,6 @@ _SECTION: Final = "machine"
 _GROUPS: Final = "/sys/fs/cgroup"
 _SHARED: Final = "/dev/shm"  # noqa: S108 - it is looked at, nothing is put there
 _INFINIBAND: Final = "/sys/class/infiniband"
-_LONGEST: Final = 1 << 16
 _LEAST_SHARED: Final = 1 << 30
 _DOCKERS: Final = 128 << 20
 _LEAST_FILES: Final = 4096
@@ -46,7 +45,7 @@ def _processors() -> DoctorRow:
 
 
 def _quota() -> float | None:
-    words = _text(os.path.join(_GROUPS, "cpu.max")).split()
+    words = system_text(os.path.join(_GROUPS, "cpu.max")).split()
     return int(words[0]) / int(words[1]) if len(words) == 2 and words[0].isdecimal() else None  # noqa: PLR2004 - a pair
 
 
@@ -128,11 +127,3 @@ def _number(text: str) -> float:
     with contextlib.suppress(ValueError):
         return float(text)
     return 0.0
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(_LONGEST)
-    except OSError:
-        return ""

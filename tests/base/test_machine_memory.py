@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.base import machine_memory as memory
-from forge.base.machine_memory import MachineMemory, free_memory, machine_memory, memory_limit
+from forge.base.machine_memory import MachineMemory, free_memory, machine_memory, memory_limit, system_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,3 +48,9 @@ def test_no_more_is_free_than_the_control_group_may_use(
 def test_a_system_that_does_not_tell_is_asked_for_what_nothing_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "machine_memory", lambda: MachineMemory(None, None))
     assert 0 < free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_what_the_system_does_not_say_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "told").write_bytes(b"max\n\xff")
+    assert system_text(str(tmp_path / "told")) == "max\n�"
+    assert system_text(str(tmp_path / "missing")) == ""
