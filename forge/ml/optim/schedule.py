@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DecayShape",
     "advance",
+    "climbs_to_the_end",
     "constant",
     "constant_factor",
     "cosine",
@@ -70,15 +71,15 @@ def wsd_factor(step: int, *, total: int, warmup: int, decay: int, min_lr_ratio: 
 
 
 def warmup_length(total: int, warmup_steps: int, warmup_ratio: float | None) -> int:
-    """The steps of warm-up: `warmup_steps`, or `warmup_ratio` of the total where that is given."""
-    if warmup_ratio is not None and warmup_steps:
-        raise ValueError("warmup_steps and warmup_ratio both say how long the warm-up is: leave one of them out")
+    """The steps of warm-up: `warmup_steps` where they are given, as in `transformers`, or `warmup_ratio` of the total.
+
+    It may be longer than the run, which a few steps to try a config usually are: `climbs_to_the_end` tells.
+    """
+    if warmup_steps < 0:
+        raise ValueError(f"warmup_steps is a number of steps, not {warmup_steps}")
     if warmup_ratio is not None and not 0.0 <= warmup_ratio <= 1.0:
         raise ValueError(f"warmup_ratio is a share of the run, between 0 and 1, not {warmup_ratio}")
-    warmup = warmup_steps if warmup_ratio is None else round(total * warmup_ratio)
-    if not 0 <= warmup <= total:
-        raise ValueError(f"a warm-up of {warmup} steps does not fit into a run of {total}")
-    return warmup
+    return warmup_steps or round(total * (warmup_ratio or 0.0))
 
 
 def constant(
@@ -155,6 +156,12 @@ def made_schedule(make: Callable[[Optimizer, int], LRScheduler], optimizer: Opti
             hint=takes,
         )
     return schedule
+
+
+def climbs_to_the_end(schedule: LRScheduler, total_steps: int) -> bool:
+    """Whether the learning rate of a run is on its way up to its last step, as when a warm-up is longer than the run."""
+    factors = getattr(schedule, "lr_lambdas", [])  # what other schedules do nobody can tell ahead
+    return total_steps > 1 and any(factor(total_steps - 2) < factor(total_steps - 1) < 1.0 for factor in factors)
 
 
 def advance(schedule: LRScheduler, steps: int = 1) -> None:

@@ -26,11 +26,12 @@ from forge.ml.models.causal import deferred_weights
 from forge.ml.models.vocabulary import check_vocabulary
 from forge.ml.optim.groups import parameter_groups
 from forge.ml.optim.rounding import StochasticRounding
-from forge.ml.optim.schedule import made_schedule
+from forge.ml.optim.schedule import climbs_to_the_end, made_schedule
 from forge.ml.parallel.world import join
 from forge.ml.train.callback import Callback
 from forge.ml.train.clock import StepClock
 from forge.ml.train.feed import feed
+from forge.ml.train.lost_rows import LostRows
 from forge.ml.train.metrics import Unheard, open_metrics
 from forge.ml.train.place import check_length, choose_device, put_in_place, saved_memory
 from forge.ml.train.progress import Progress
@@ -193,6 +194,11 @@ def _assemble(
     precision.apply()
     console.print(precision.described)
     optimizer = _optimizer(settings, model, world)
+    schedule = made_schedule(settings.schedule, optimizer, data.total_steps)
+    if climbs_to_the_end(schedule, data.total_steps):
+        console.print(
+            "warning: the learning rate climbs to the last step: the warm-up is as long as the run, or longer"
+        )
     patience = Patience(world, settings.hang_seconds, settings.first_step_seconds)
     stopping.folder = frozen.folder
     saver, shares = _saving(settings, model, _own_store(settings, frozen, store), console, world)
@@ -207,7 +213,7 @@ def _assemble(
         loss=loss,
         optimizer=optimizer,
         fused=_fused(settings, optimizer, precision) if settings.fuse_optim_with_backward else None,
-        schedule=made_schedule(settings.schedule, optimizer, data.total_steps),
+        schedule=schedule,
         precision=precision,
         memory=partial(saved_memory, settings, model),
         world=world,
@@ -221,7 +227,7 @@ def _assemble(
         patience=patience,
         progress=Progress(data.total_steps, settings.logging_steps, console=console),
         stopping=stopping,
-        callbacks=[*([Steering()] if world.first else []), *settings.callbacks],
+        callbacks=[*([Steering(), LostRows(data.report)] if world.first else []), *settings.callbacks],
     )
 
 

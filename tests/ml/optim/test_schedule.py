@@ -84,7 +84,8 @@ def test_wsd_is_stable_until_its_decay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("total", "steps", "ratio", "length"), [(100, 0, None, 0), (100, 7, None, 7), (100, 0, 0.03, 3), (50, 0, 1.0, 50)]
+    ("total", "steps", "ratio", "length"),
+    [(100, 0, None, 0), (100, 7, None, 7), (100, 0, 0.03, 3), (50, 0, 1.0, 50), (100, 5, 0.1, 5), (3, 10, 0.03, 10)],
 )
 def test_a_warm_up_is_given_in_steps_or_as_a_share(total: int, steps: int, ratio: float | None, length: int) -> None:
     assert schedule.warmup_length(total, steps, ratio) == length
@@ -93,15 +94,24 @@ def test_a_warm_up_is_given_in_steps_or_as_a_share(total: int, steps: int, ratio
 @pytest.mark.parametrize(
     ("total", "steps", "ratio", "message"),
     [
-        (100, 5, 0.1, "leave one of them out"),
         (100, 0, 1.5, "between 0 and 1"),
-        (100, 200, None, "does not fit into a run of 100"),
-        (100, -1, None, "does not fit"),
+        (100, -1, None, "warmup_steps is a number of steps, not -1"),
     ],
 )
 def test_a_warm_up_that_makes_no_sense_is_refused(total: int, steps: int, ratio: float | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         schedule.warmup_length(total, steps, ratio)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("warmup", "total", "climbs"), [(10, 3, True), (3, 3, True), (2, 3, False), (0, 3, False)])
+@pytest.mark.parametrize("make", [schedule.constant, schedule.cosine, schedule.linear, schedule.wsd])
+def test_a_warm_up_longer_than_the_run_is_seen(make: Any, warmup: int, total: int, *, climbs: bool) -> None:
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    assert schedule.climbs_to_the_end(make(optimizer, total, warmup_steps=warmup), total) == climbs
+    other = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+    assert not schedule.climbs_to_the_end(other, total)
 
 
 @pytest.mark.torch

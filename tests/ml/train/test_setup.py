@@ -350,8 +350,15 @@ def test_a_value_that_a_target_refuses(refused: Refused) -> None:
     assert "while building trainer" in message
 
 
-def test_a_schedule_that_does_not_fit_the_run(refused: Refused) -> None:
-    assert "warm" in refused("schedule.warmup_steps=10", "schedule.warmup_ratio=null")
+def test_a_warm_up_longer_than_the_run_is_told(made: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    made("schedule.warmup_steps=10", "trainer.save_strategy=no")
+    assert "warning: the learning rate climbs to the last step" in " ".join(capfd.readouterr().err.split())
+    made("schedule.warmup_steps=2", "trainer.save_strategy=no")
+    assert "climbs" not in capfd.readouterr().err
+
+
+def test_a_warm_up_that_is_no_number_of_steps(refused: Refused) -> None:
+    assert "warmup_steps is a number of steps, not -1" in refused("schedule.warmup_steps=-1")
 
 
 @pytest.mark.parametrize(
