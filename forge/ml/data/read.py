@@ -46,13 +46,13 @@ _CHUNK: Final = 1 << 22
 _ROWS_AT_ONCE: Final = 1024
 
 
-def text_files(paths: Sequence[str], *, encoding: str = "utf-8", streaming: bool = False) -> FileRows:
+def text_files(paths: str | Sequence[str], *, encoding: str = "utf-8", streaming: bool = False) -> FileRows:
     """The content of each file as one document; a path may be a pattern such as ``corpus/**/*.txt``."""
     return FileRows(tuple((path, "text") for path in _matching(paths)), encoding, documents=True, streaming=streaming)
 
 
 def file_rows(
-    paths: Sequence[str], *, kind: FileKind | None = None, encoding: str = "utf-8", streaming: bool = False
+    paths: str | Sequence[str], *, kind: FileKind | None = None, encoding: str = "utf-8", streaming: bool = False
 ) -> FileRows:
     """The rows of json, jsonl, csv, parquet, arrow and text files; a path may be a pattern such as ``data/*.jsonl``.
 
@@ -190,11 +190,9 @@ def _kind_of(path: str) -> FileKind:
     return kind
 
 
-def _matching(paths: Sequence[str]) -> list[str]:
-    if isinstance(paths, str):
-        raise TypeError(f"paths is a list of paths; write [{paths}]")
+def _matching(paths: str | Sequence[str]) -> list[str]:
     found: list[str] = []
-    for path in paths:
+    for path in [paths] if isinstance(paths, str) else paths:
         matches = [match for match in sorted(glob.glob(path, recursive=True)) if os.path.isfile(match)]
         if not matches:
             raise FileNotFoundError(f"no file matches {path}: {_why_none(path)}")

@@ -46,9 +46,14 @@ def test_a_pattern_without_a_file_is_refused(tmp_path: Path) -> None:
         text_files(["a.txt"])
 
 
-def test_one_path_in_place_of_a_list_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"write \[a.txt\]"):
-        text_files("a.txt")
+def test_one_path_may_stand_for_a_list_of_one(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n')
+    path = str(tmp_path / "a.jsonl")
+    assert file_rows(path) == file_rows([path])
+    assert text_files(path) == text_files([path])
+
+
+def test_no_path_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="paths is empty"):
         file_rows([])
 
