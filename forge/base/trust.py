@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from forge.base.errors import ConfigLimitError, FileError, TrustError
 from forge.base.files import make_private_folder, read_bounded, write_atomic
+from forge.base.json_file import read_object
 from forge.base.origin import shown_path
 from forge.base.places import shipped_projects, user_data
 
@@ -146,12 +147,11 @@ def _read_store() -> dict[str, str]:
         return {}
     _refuse_foreign(path)
     try:
-        data = json.loads(read_bounded(path, _STORE_LIMIT))
-    except (ValueError, RecursionError, ConfigLimitError) as error:
-        raise _damaged(path) from error
-    folders = data.get("folders") if isinstance(data, dict) else None
+        folders = read_object(path, _STORE_LIMIT).get("folders")
+    except (FileError, ConfigLimitError) as error:
+        raise _damaged(path, error.what) from error
     if not isinstance(folders, dict) or not all(isinstance(value, str) for value in folders.values()):
-        raise _damaged(path)
+        raise _damaged(path, "it names no folders")
     return folders
 
 
@@ -171,5 +171,5 @@ def _refuse_foreign(path: str) -> None:
             )
 
 
-def _damaged(path: str) -> TrustError:
-    return TrustError(f"{shown_path(path)} is damaged", hint="remove it and trust your projects again")
+def _damaged(path: str, why: str) -> TrustError:
+    return TrustError(f"{shown_path(path)} is damaged: {why}", hint="remove it and trust your projects again")

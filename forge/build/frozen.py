@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import GraphError, RunError
 from forge.base.files import make_folder, read_bounded, write_atomic
+from forge.base.json_file import read_json
 from forge.base.paths import parse_dotted
 from forge.base.secrets import Secret
 from forge.build.build import build
@@ -109,7 +110,7 @@ def thaw(folder: str | os.PathLike[str]) -> Frozen:
     except (GraphError, ValueError) as error:
         raise RunError(f"{graph_file} is no frozen graph: {error}", hint=_AGAIN) from error
     try:
-        written = json.loads(read_bounded(facts_file, _LIMIT))
+        written = read_json(facts_file, _LIMIT)
         held: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in written.items()}
         facts = Facts(**held)
         for rule in facts.rules:

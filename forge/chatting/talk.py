@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import UsageError
-from forge.base.files import read_bounded, write_atomic
+from forge.base.files import write_atomic
+from forge.base.json_file import read_json
 from forge.base.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Talk:
         if not rest:
             raise UsageError("/load needs the name of a file", hint="/load talk.json")
         try:
-            found = json.loads(read_bounded(rest, _LARGEST))
+            found = read_json(rest, _LARGEST)
             system, said, settings = (
                 str(found["system"]),
                 [_message(one) for one in found["messages"]],
@@ -149,7 +150,7 @@ class Talk:
             fresh = Talk()
             for name, value in settings.items():
                 fresh.change(name, str(value))
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             raise UsageError(f"{rest} is no talk that /save wrote") from None
         self.system, self.said, self.settings = system, said, fresh.settings
         return f"{len(said)} messages from {rest}"

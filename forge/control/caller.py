@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from forge.base.errors import ForgeError, ToolError
-from forge.base.files import read_bounded
 from forge.base.frames import FrameReader, frame
+from forge.base.json_file import read_json
 from forge.control.door import DOOR_FILE, LONGEST_MESSAGE
 from forge.control.door_socket import peer_user
 from forge.control.processes import Identity, is_alive
@@ -73,10 +72,10 @@ class Caller:
 def call(run_folder: str) -> Caller | None:
     """A line to the run in this folder; None where nobody listens on this machine, and files have to do."""
     try:
-        told: dict[str, Any] = json.loads(read_bounded(os.path.join(run_folder, DOOR_FILE), _LONGEST))
+        told: dict[str, Any] = read_json(os.path.join(run_folder, DOOR_FILE), _LONGEST)
         here = told["host"] == this_host() and is_alive(Identity(*told["process"]))
         path = str(told["socket"])
-    except (ForgeError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ForgeError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return _reached(path) if here else None
 

@@ -5,7 +5,6 @@ A job is running as long as its process is, or the one that waits for it and is 
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -14,7 +13,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from forge.base.errors import ForgeError, UsageError
-from forge.base.files import read_bounded
+from forge.base.json_file import read_json
 from forge.base.spelling import did_you_mean
 from forge.control.processes import is_alive
 from forge.control.progress import progress_of, sign_of_life
@@ -215,10 +214,10 @@ def _ending(record: JobRecord) -> State:
 def _record_of_unregistered(path: str) -> JobRecord | None:
     """What the folder of a run says that nobody here has started: one that a cluster runs, or of another user."""
     try:
-        facts = json.loads(read_bounded(os.path.join(path, FACTS), _LONGEST))
+        facts = read_json(os.path.join(path, FACTS), _LONGEST)
         began = os.stat(os.path.join(path, FACTS)).st_mtime
         config, project, overrides = str(facts["config"]), str(facts["project"]), tuple(map(str, facts["overrides"]))
-    except (OSError, ForgeError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ForgeError, ValueError, KeyError, TypeError):
         return None
     made: dict[str, Any] = {
         "id": os.path.basename(path),
@@ -262,8 +261,8 @@ def _told_ending(path: str) -> int | None:
         seen = sign_of_life(path)
         if seen is not None and seen > os.stat(os.path.join(path, ENDING_FILE)).st_mtime + _SETTLED:
             return None
-        return int(json.loads(read_bounded(os.path.join(path, ENDING_FILE), _LONGEST))["code"])
-    except (OSError, ForgeError, ValueError, KeyError, TypeError, RecursionError):
+        return int(read_json(os.path.join(path, ENDING_FILE), _LONGEST)["code"])
+    except (OSError, ForgeError, ValueError, KeyError, TypeError):
         progress = progress_of(path)
         return 0 if progress.step is not None and progress.step == progress.total else None
 

@@ -8,7 +8,8 @@ import os
 from typing import Any, Final, NamedTuple
 
 from forge.base.errors import ForgeError
-from forge.base.files import read_bounded, write_atomic
+from forge.base.files import write_atomic
+from forge.base.json_file import read_json
 
 __all__ = ["RunProgress", "progress_of", "sign_of_life", "write_progress"]
 
@@ -44,8 +45,8 @@ def write_progress(run_folder: str, progress: RunProgress) -> None:
 def progress_of(run_folder: str) -> RunProgress:
     """How far the run with this folder is."""
     try:
-        found = RunProgress(**json.loads(read_bounded(os.path.join(run_folder, _FILE), _LONGEST)))
-    except (ForgeError, ValueError, TypeError, RecursionError):
+        found = RunProgress(**read_json(os.path.join(run_folder, _FILE), _LONGEST))
+    except (ForgeError, TypeError):
         return RunProgress()
     return found if all(map(_is_figure, found)) else RunProgress()
 

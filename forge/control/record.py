@@ -15,7 +15,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import FileError, ForgeError
-from forge.base.files import make_private_folder, read_bounded, remove_file, write_atomic
+from forge.base.files import make_private_folder, remove_file, write_atomic
+from forge.base.json_file import read_json
 from forge.base.locks import claim
 from forge.base.origin import shown_path
 from forge.base.places import user_data
@@ -141,8 +142,8 @@ def _version(path: str, _inode: int, _changed: int, _size: int) -> JobRecord | N
 
 def _load(path: str) -> JobRecord | None:
     try:
-        return _from_json(json.loads(read_bounded(path, _LONGEST)))
-    except (ForgeError, ValueError, TypeError, RecursionError):
+        return _from_json(read_json(path, _LONGEST))
+    except (ForgeError, ValueError, TypeError):
         return None  # of another version of forge, or damaged: no job that anything could be done with
 
 

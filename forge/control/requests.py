@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from forge.base.errors import FileError, ForgeError
 from forge.base.files import read_bounded, write_atomic
+from forge.base.json_file import read_json
 from forge.base.locks import claim
 from forge.base.origin import shown_path
 
@@ -84,9 +85,9 @@ def ask_to_save(run_folder: str, patience: float = _PATIENCE) -> str:
 def save_answer(run_folder: str, token: str) -> SaveAnswer | None:
     """The answer to a request, once there is one."""
     try:
-        answers: list[dict[str, Any]] = json.loads(read_bounded(os.path.join(run_folder, _ANSWERS), _LONGEST))
+        answers: list[dict[str, Any]] = read_json(os.path.join(run_folder, _ANSWERS), _LONGEST)
         return next((SaveAnswer(**answer) for answer in reversed(answers) if answer["token"] == token), None)
-    except (ForgeError, ValueError, TypeError, KeyError, RecursionError):
+    except (ForgeError, TypeError, KeyError):
         return None
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from forge.base.errors import FileError, ForgeError, UsageError
 from forge.base.files import read_bounded, write_atomic
+from forge.base.json_file import read_json
 from forge.base.locks import claim
 from forge.base.origin import shown_path
 from forge.control.requests import write_answers
@@ -127,13 +128,13 @@ def requests_in(content: bytes) -> list[SetRequest]:
 def set_answer(run_folder: str, token: str) -> SetAnswer | None:
     """The answer to a request, once there is one."""
     try:
-        answers: list[dict[str, Any]] = json.loads(read_bounded(os.path.join(run_folder, _ANSWERS), _LONGEST))
+        answers: list[dict[str, Any]] = read_json(os.path.join(run_folder, _ANSWERS), _LONGEST)
         found = next((answer for answer in reversed(answers) if answer["token"] == token), None)
         if found is None:
             return None
         changed = {name: (before, after) for name, (before, after) in found["changed"].items()}
         return SetAnswer(found["token"], found["step"], changed, found["error"])
-    except (ForgeError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ForgeError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import TYPE_CHECKING, Final
 
 from forge.base.errors import ForgeError
-from forge.base.files import read_bounded
+from forge.base.json_file import read_json
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
 from forge.doctor.row import DoctorRow
@@ -58,8 +57,8 @@ def _missing(folder: str) -> Iterator[tuple[str, str]]:
         if not os.path.isfile(path):
             continue
         try:
-            named = json.loads(read_bounded(path, _LARGEST))["weight_map"].values()
-        except (ForgeError, ValueError, KeyError, TypeError, AttributeError):
+            named = read_json(path, _LARGEST)["weight_map"].values()
+        except (ForgeError, KeyError, TypeError, AttributeError):
             yield index, "nothing that can be read"
             continue
         absent = sorted(file for file in set(map(str, named)) if not os.path.isfile(os.path.join(folder, file)))

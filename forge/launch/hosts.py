@@ -16,7 +16,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.files import make_folder, read_bounded, write_atomic
+from forge.base.files import make_folder, write_atomic
+from forge.base.json_file import read_json
 from forge.launch.address import endpoint_of
 from forge.launch.node import GRACE
 from forge.launch.process import SAFE
@@ -170,7 +171,7 @@ class HostsKeeper:
 def main(arguments: Sequence[str]) -> int:
     """Run what the run folder says."""
     (run_folder,) = arguments
-    commands: Any = json.loads(read_bounded(os.path.join(run_folder, _FILE), _LONGEST))
+    commands: Any = read_json(os.path.join(run_folder, _FILE), _LONGEST)
     keeper = HostsKeeper(commands)
     keeper.listen()
     return keeper.run()

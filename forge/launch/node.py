@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from forge.base.errors import FileError, ForgeError, ToolError
 from forge.base.files import make_folder, read_bounded, remove_file, write_atomic
+from forge.base.json_file import read_json
 from forge.control.aborting import ABORT_GRACE, obeying_abort
 from forge.control.processes import end_family, family, identity
 from forge.control.requests import ABORT_FILE, ENDING_FILE, STOP_FILE, ask_to_stop
@@ -177,7 +178,7 @@ def ending_of(run_folder: str) -> RunEnding | None:
     path = os.path.join(run_folder, ENDING_FILE)
     try:
         found = os.stat(path)
-        data = json.loads(read_bounded(path, _LONGEST))
+        data = read_json(path, _LONGEST)
         return RunEnding(int(data["code"]), str(data.get("reason", "")), (found.st_ino, found.st_mtime_ns))
     except (FileError, OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -13,7 +13,8 @@ from importlib.metadata import distributions
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import FileError
-from forge.base.files import make_folder, read_bounded, write_atomic
+from forge.base.files import make_folder, write_atomic
+from forge.base.json_file import read_json
 from forge.base.origin import shown_path
 
 if TYPE_CHECKING:
@@ -79,11 +80,11 @@ def read_asked(folder: str) -> tuple[AskedHere, str]:
 
     path = os.path.join(folder, _LAUNCH)
     try:
-        told = json.loads(read_bounded(path, _LONGEST))
+        told = read_json(path, _LONGEST)
         devices, nproc, words = (told["asked"][name] for name in AskedHere._fields)
         asked = AskedHere(devices and str(devices), nproc and int(nproc), tuple(map(str, words)))
         return asked, str(told["folder"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         what = f"{shown_path(path)} does not say how the run was started"
         raise FileError(what, hint="start the run anew: forge train") from error
 
@@ -102,7 +103,7 @@ def read_topology(folder: str) -> Topology | None:
     if not os.path.exists(path):
         return None
     try:
-        found = json.loads(read_bounded(path, _LONGEST))
+        found = read_json(path, _LONGEST)
         return Topology(**{**found, "mounts": [Mount(**mount) for mount in found["mounts"]]})
     except (ValueError, TypeError, KeyError) as error:
         raise FileError(f"{shown_path(path)} does not say where the run was: {error}") from error

@@ -6,14 +6,14 @@ known when the shell that began the job is long gone.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from forge.base.errors import ToolError
-from forge.base.files import make_folder, open_append, read_bounded
+from forge.base.files import make_folder, open_append
+from forge.base.json_file import read_json
 from forge.base.origin import shown_path
 from forge.control.register import Registration
 from forge.launch.process import module_command, module_environment, run_command
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0  # who started us waits for us alone, and is never asked again how we are
     job = Registration(id_)
     job.keep()
-    launch: dict[str, Any] = json.loads(read_bounded(os.path.join(run_folder, "launch.json"), _LONGEST))
+    launch: dict[str, Any] = read_json(os.path.join(run_folder, "launch.json"), _LONGEST)
     # Our own output is the answer to who started us; the job's goes to the log, as our errors do.
     answer = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

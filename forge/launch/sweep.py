@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import FileError, UsageError
-from forge.base.files import make_folder, read_bounded, write_atomic
+from forge.base.files import make_folder, write_atomic
+from forge.base.json_file import read_json
 from forge.base.locks import claim
 from forge.base.origin import shown_path
 from forge.control.follow import last_lines
@@ -143,7 +144,7 @@ def _written(folder: str) -> dict[str, Member]:
     if not os.path.exists(path):
         return {}
     try:
-        runs = json.loads(read_bounded(path, _LIMIT))["runs"]
+        runs = read_json(path, _LIMIT)["runs"]
         found = [Member(**one) for one in runs]
     except (ValueError, KeyError, TypeError) as error:
         raise FileError(f"{shown_path(path)} describes no sweep: {error}", hint="remove it to begin anew") from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from forge.base.errors import FileError
 from forge.base.files import make_folder, make_new_folder, read_bounded, write_atomic
+from forge.base.json_file import read_json
 from forge.base.origin import shown_path
 from forge.launch.casualty import Verdict, judge
 from forge.launch.casualty_page import casualty_page
@@ -83,7 +84,7 @@ class Neighbours:
         found: dict[int, str] = {}
         with contextlib.suppress(FileError, OSError, ValueError, TypeError, KeyError):
             for name in os.listdir(self._words):
-                said = json.loads(read_bounded(os.path.join(self._words, name), _LARGEST))
+                said = read_json(os.path.join(self._words, name), _LARGEST)
                 found |= {int(one["rank"]): str(one["host"]) for one in said}
         return found
 
@@ -174,5 +175,5 @@ def _heard(folder: str, count: int) -> list[int]:
 
 def _gathered(folder: str, nodes: Sequence[int]) -> list[RankFacts]:
     """What these nodes have found."""
-    read = (json.loads(read_bounded(os.path.join(folder, f"{_NODE}{node}.json"), _LARGEST)) for node in nodes)
+    read = (read_json(os.path.join(folder, f"{_NODE}{node}.json"), _LARGEST) for node in nodes)
     return sorted((from_plain(one) for some in read for one in some), key=lambda one: one.rank)

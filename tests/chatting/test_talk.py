@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.base.errors import UsageError
+from forge.base.errors import FileError, UsageError
 from forge.chatting.talk import COMMANDS, SETTINGS, Talk
 
 if TYPE_CHECKING:
@@ -61,10 +61,13 @@ def test_a_talk_is_saved_and_loaded(talk: Talk, tmp_path: Path) -> None:
     other = Talk()
     assert other.command(f"/load {path}") == f"2 messages from {path}"
     assert other == talk
-    for broken in ("[", "{}", '{"system": "", "messages": [{"role": "x", "content": ""}], "settings": {}}', "[1]"):
+    for broken in ("{}", '{"system": "", "messages": [{"role": "x", "content": ""}], "settings": {}}', "[1]"):
         path.write_text(broken)
         with pytest.raises(UsageError, match="no talk"):
             other.command(f"/load {path}")
+    path.write_text("[")
+    with pytest.raises(FileError, match=r"talk.*:1: this is not JSON"):
+        other.command(f"/load {path}")
     assert other == talk
     for line in ("/save", "/save!", "/load"):
         with pytest.raises(UsageError, match="name of a file"):

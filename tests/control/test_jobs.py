@@ -369,7 +369,7 @@ def test_a_list_of_many_jobs_is_cheap_to_ask_again(monkeypatch: pytest.MonkeyPat
     def read_again(*_: object) -> bytes:
         raise AssertionError
 
-    monkeypatch.setattr("forge.control.record.read_bounded", read_again)
+    monkeypatch.setattr("forge.control.record.read_json", read_again)
     assert len(known_jobs()) == 51
 
 

@@ -167,7 +167,7 @@ def test_one_process_at_a_time_carries_a_sweep_out(opened: Callable[..., Sweep],
         open_sweep(str(tmp_path / "sweep"), ABOUT, [])
 
 
-@pytest.mark.parametrize("text", ["[", "{}", '{"runs": [{"x": 1}]}'])
+@pytest.mark.parametrize("text", ["[]", "{}", '{"runs": [{"x": 1}]}'])
 def test_a_damaged_file_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(FileError, match="describes no sweep"):

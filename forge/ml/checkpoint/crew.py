@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from forge.base.errors import CheckpointError, FileError, ForgeError
-from forge.base.files import read_bounded, remove_file, write_atomic
+from forge.base.files import remove_file, write_atomic
+from forge.base.json_file import read_json
 from forge.ml.checkpoint.manifest import Entry
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _read_note(stage: Stage, rank: int) -> dict[str, Any] | None:
     path = _note(stage, rank)
     if not os.path.exists(path):
         return None
-    found: dict[str, Any] = json.loads(read_bounded(path, _LIMIT))
+    found: dict[str, Any] = read_json(path, _LIMIT)
     return found
 
 

@@ -13,6 +13,7 @@ import yaml
 from forge import __version__
 from forge.base.errors import ForgeError
 from forge.base.files import read_bounded
+from forge.base.json_file import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -125,8 +126,8 @@ def _run_facts(folder: str | None) -> dict[str, Any]:
 
 def _json_of(path: str) -> dict[str, Any]:
     try:
-        return dict(json.loads(read_bounded(path, _LIMIT)))
-    except (ForgeError, ValueError, TypeError, RecursionError):
+        return read_object(path, _LIMIT)
+    except ForgeError:
         return {}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from forge.base.errors import CheckpointError, ForgeError, ModelError
-from forge.base.files import read_bounded
+from forge.base.errors import CheckpointError, ModelError
+from forge.base.json_file import read_object
 from forge.ml.checkpoint.tensors import as_tensor, read_tensors
 from forge.ml.models.adapter_folder import ADAPTER_WEIGHTS
 
@@ -113,10 +112,7 @@ def merged(model: PreTrainedModel, base: Mapping[str, Stored], adapter: Adapter)
 
 
 def _config(path: str) -> dict[str, Any]:
-    try:
-        config = dict(json.loads(read_bounded(path, 1 << 20)))
-    except (ValueError, TypeError, RecursionError, ForgeError) as error:
-        raise ModelError(f"{path} cannot be used ({error!s:.100})") from error
+    config = read_object(path, 1 << 20)
     if config.get("peft_type") != "LORA":
         raise ModelError(
             f"{path}: an adapter of the kind {config.get('peft_type')} cannot be merged; LoRA and DoRA can"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from transformers import LlamaConfig
 
-from forge.base.errors import ForgeError, ModelError
-from forge.base.files import read_bounded
+from forge.base.errors import ModelError
+from forge.base.json_file import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,16 +68,12 @@ def llama_config(
 
 
 def _parameters(path: str) -> dict[str, Any]:
-    try:
-        given = json.loads(read_bounded(path, 1 << 20))
-        if missing := [name for name in ("dim", "n_layers", "n_heads", "norm_eps") if name not in given]:
-            raise ModelError(f"{path} does not say {missing[0]}")
-        if "moe" in given or given.get("n_experts"):
-            raise ModelError(f"{path} describes a model with experts, and only plain Llamas can be converted")
-    except (ValueError, TypeError, RecursionError, ForgeError) as error:
-        reason = error.what if isinstance(error, ForgeError) else f"{path} is not JSON ({error})"
-        raise ModelError(reason) from error
-    return dict(given)
+    given = read_object(path, 1 << 20)
+    if missing := [name for name in ("dim", "n_layers", "n_heads", "norm_eps") if name not in given]:
+        raise ModelError(f"{path} does not say {missing[0]}")
+    if "moe" in given or given.get("n_experts"):
+        raise ModelError(f"{path} describes a model with experts, and only plain Llamas can be converted")
+    return given
 
 
 def _rope(theta: float, width: int, given: dict[str, Any]) -> dict[str, Any]:

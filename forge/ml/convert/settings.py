@@ -8,8 +8,9 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.errors import ForgeError, ModelError
+from forge.base.errors import ModelError
 from forge.base.files import read_bounded
+from forge.base.json_file import read_object
 from forge.ml.chat.conversation import Conversation, RowError
 from forge.ml.chat.limits import Limits, limited, memory_limited
 from forge.ml.chat.template import Template
@@ -158,10 +159,7 @@ def _given_generation(folder: str) -> dict[str, Any]:
     path = os.path.join(folder, "generation_config.json")
     if not os.path.isfile(path):
         return {}
-    try:
-        return dict(json.loads(read_bounded(path, _LIMIT)))
-    except (ValueError, TypeError, RecursionError, ForgeError) as error:
-        raise ModelError(f"{path} is no JSON object ({error!s:.100})") from error
+    return read_object(path, _LIMIT)
 
 
 def _numbers(value: Any) -> list[int]:

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from forge.base.errors import ForgeError, ModelError
-from forge.base.files import read_bounded
+from forge.base.json_file import read_object
 from forge.ml.convert.meta import PARAMETERS, llama_config
 from forge.ml.models.adapter_folder import refuse_adapter
 from forge.ml.models.consolidated import as_llama
@@ -104,14 +104,7 @@ def embedding_names(model: PreTrainedModel, tensors: Mapping[str, Stored]) -> li
 
 def plain_config(folder: str) -> dict[str, Any]:
     """A folder's config.json as it stands there."""
-    path = os.path.join(folder, "config.json")
-    try:
-        found = json.loads(read_bounded(path, _LIMIT))
-    except (ValueError, RecursionError, ForgeError) as error:
-        raise ModelError(f"{path} cannot be used: {_beginning(error)}") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} cannot be used: it is no JSON object")
-    return found
+    return read_object(os.path.join(folder, "config.json"), _LIMIT)
 
 
 class _FirstRead(BaseException):

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from forge.base.errors import FileError, ForgeError
-from forge.base.files import make_private_folder, read_bounded, write_atomic
+from forge.base.files import make_private_folder, write_atomic
+from forge.base.json_file import read_json
 from forge.ml.data.entries import entry_folder, prune, use
 from forge.ml.data.report import Report
 from forge.ml.data.tokens import Gathering, Shard, Tokens
@@ -42,7 +43,7 @@ def encoded(key: str) -> tuple[Tokens, Report] | None:
     with contextlib.suppress(FileError):  # what may only be read has nobody to remove it
         use(key)
     try:
-        facts = json.loads(read_bounded(os.path.join(folder, _FACTS), _FACTS_LIMIT))
+        facts = read_json(os.path.join(folder, _FACTS), _FACTS_LIMIT)
         arrays = {name: _mapped(os.path.join(folder, name), *fact) for name, fact in facts["arrays"].items()}
         shards = tuple(Shard(arrays[f"ids-{n}"], arrays.get(f"bits-{n}")) for n in range(facts["shards"]))
         tokens = Tokens(shards, arrays["starts"], arrays["rows"], arrays["learned"])

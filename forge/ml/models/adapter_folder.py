@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Final
 
 from forge.base.errors import ForgeError, ModelError
-from forge.base.files import read_bounded
+from forge.base.json_file import read_json
 
 __all__ = ["ADAPTER_WEIGHTS", "holds_adapter", "refuse_adapter"]
 
@@ -38,7 +37,7 @@ def refuse_adapter(folder: str) -> None:
 def _base(folder: str) -> str | None:
     """The model that the adapter was trained on, if the folder says so."""
     try:
-        found = json.loads(read_bounded(os.path.join(folder, _CONFIG), _LIMIT))["base_model_name_or_path"]
-    except (ValueError, LookupError, TypeError, RecursionError, ForgeError):
+        found = read_json(os.path.join(folder, _CONFIG), _LIMIT)["base_model_name_or_path"]
+    except (ForgeError, LookupError, TypeError):
         return None
     return found if isinstance(found, str) and found else None

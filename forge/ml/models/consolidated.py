@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from forge.base.errors import ForgeError, ModelError
-from forge.base.files import read_bounded
+from forge.base.errors import ModelError
+from forge.base.json_file import read_object
 from forge.ml.models.stored import Stored, Weights
 
 if TYPE_CHECKING:
@@ -73,10 +72,7 @@ def _check_parameters(folder: str, config: PretrainedConfig) -> None:
     path = os.path.join(folder, "params.json")
     if not os.path.isfile(path):
         return
-    try:
-        parameters = json.loads(read_bounded(path, 1 << 20))
-    except (ValueError, RecursionError, ForgeError) as error:
-        raise ModelError(f"{path} is not JSON ({error})") from error
+    parameters = read_object(path, 1 << 20)
     for theirs, ours in _SAME.items():
         expected, given = parameters.get(theirs), _setting(config, ours)
         if expected is not None and expected != given:

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from forge.base.errors import ForgeError, ModelError
-from forge.base.files import read_bounded
+from forge.base.json_file import read_json
 from forge.ml.models.adapter_folder import refuse_adapter
 from forge.ml.models.archive import TensorPlace, tensor_places
 
@@ -140,8 +140,8 @@ def _files(folder: str) -> tuple[list[str], dict[str, str]]:
 def _index(folder: str, name: str) -> dict[str, str]:
     path = os.path.join(folder, name)
     try:
-        named = json.loads(read_bounded(path, _MAX_INDEX))["weight_map"]
-    except (ValueError, KeyError, TypeError, RecursionError, ForgeError) as error:
+        named = read_json(path, _MAX_INDEX)["weight_map"]
+    except (ForgeError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is no index of weights ({_reason(error)})") from error
     if not isinstance(named, dict) or not named:
         raise ModelError(f"{path} is no index of weights (it names no tensor)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ from tokenizers import Tokenizer
 
 from forge.base.errors import ModelError
 from forge.base.files import read_bounded
+from forge.base.json_file import read_object
 from forge.base.places import chat_templates
 
 if TYPE_CHECKING:
@@ -86,13 +86,7 @@ def _json(folder: str, name: str, *, needed: bool = False) -> dict[str, Any]:
         return {}
     if not os.path.isfile(path):
         raise ModelError(f"the folder {folder} has no {name}", hint="give the path of a Hugging Face model folder")
-    try:
-        found = json.loads(read_bounded(path, _LONGEST_CONFIG))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not JSON: {str(error)[:100]}") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} is not a JSON object")
-    return found
+    return read_object(path, _LONGEST_CONFIG)
 
 
 def read_tokenizer(folder: str) -> Tokenizer:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from forge.base.errors import ModelError
-from forge.base.files import read_bounded
+from forge.base.errors import ForgeError, ModelError
+from forge.base.json_file import read_object
 from forge.ml.checkpoint.store import Store
 from forge.ml.models.adapter_folder import holds_adapter
 
@@ -67,8 +66,7 @@ def _source(folder: str, adapter: str | None, name: str, step: int | None) -> Se
 
 def _base(folder: str) -> str | None:
     try:
-        found = json.loads(read_bounded(os.path.join(folder, "adapter_config.json"), _LONGEST))
-    except (ValueError, RecursionError):
+        base = read_object(os.path.join(folder, "adapter_config.json"), _LONGEST).get("base_model_name_or_path")
+    except ForgeError:
         return None
-    base = found.get("base_model_name_or_path") if isinstance(found, dict) else None
     return base if isinstance(base, str) and base else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import logging
 import os
 import threading
@@ -13,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ForgeError, ModelError, ToolError
-from forge.base.files import read_bounded
+from forge.base.json_file import read_json
 from forge.base.machine_memory import free_memory
 from forge.ml.serve.engine import Ended, EngineBusy, EngineLoad, RequestRefused, Sampled
 from forge.ml.serve.grammar import missing_grammars
@@ -252,9 +251,9 @@ def _sampled(token: int, found: Any, count: int) -> Sampled:
 
 def _rank(adapter: str) -> int:
     try:
-        found = json.loads(read_bounded(os.path.join(adapter, "adapter_config.json"), _LONGEST))
+        found = read_json(os.path.join(adapter, "adapter_config.json"), _LONGEST)
         return max([int(found["r"]), *map(int, (found.get("rank_pattern") or {}).values())])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ForgeError) as error:
+    except (ForgeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"the folder {adapter} holds no LoRA adapter ({str(error)[:100]})") from error
 
 

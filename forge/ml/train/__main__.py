@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from forge.base.collector import collector_paused
 from forge.base.errors import FileError, ForgeError
-from forge.base.files import read_bounded, write_atomic
+from forge.base.files import write_atomic
+from forge.base.json_file import read_json
 from forge.base.origin import shown_path
 from forge.control.aborting import obeying_abort
 from forge.control.heartbeat import HEARTBEATS, own_heart
@@ -89,7 +90,7 @@ def _last_word(folder: str) -> tuple[int, int, int]:
     path = os.path.join(folder, ENDING_FILE)
     try:
         found = os.stat(path)
-        return found.st_ino, found.st_mtime_ns, int(json.loads(read_bounded(path, _LONGEST))["code"])
+        return found.st_ino, found.st_mtime_ns, int(read_json(path, _LONGEST)["code"])
     except (FileError, OSError, ValueError, TypeError, KeyError):
         return 0, 0, -1
 

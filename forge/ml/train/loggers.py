@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from forge.base.errors import ToolError
-from forge.base.files import make_folder, read_bounded, write_atomic
+from forge.base.files import make_folder, write_atomic
+from forge.base.json_file import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -257,7 +258,7 @@ def _kept(run_folder: str, name: str, make: Any) -> str:
     """The name that a run has with a service, kept in its folder so that a resumed run goes on under it."""
     path = os.path.join(run_folder, f"{name}.json")
     if os.path.exists(path):
-        return str(json.loads(read_bounded(path, 1 << 16))["id"])
+        return str(read_json(path, 1 << 16)["id"])
     made = str(make())
     write_atomic(path, json.dumps({"id": made}) + "\n")
     return made

@@ -268,7 +268,7 @@ def _wrong_vocabulary(folder: Path) -> None:
         (_short, "model.safetensors is damaged"),
         (_no_shard, "model-00001-of-00002.safetensors' of model.norm.weight is not in the folder"),
         (_other_config, "9 weights of the model are not in its files"),
-        (_no_config, r"config.json.* cannot be used"),
+        (_no_config, r"config\.json:1: this is not JSON"),
         (_no_weights, "has no weights"),
         (_wrong_vocabulary, "vocabulary mismatch: its tokenizer has 309 tokens, and its model embeddings for 264"),
     ],

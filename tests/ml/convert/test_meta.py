@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forge.base.errors import ModelError
+from forge.base.errors import FileError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,6 @@ def test_a_head_that_is_the_embeddings_is_tied(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is not JSON"),
         ('{"dim": 1}', "does not say n_layers"),
         ('{"dim": 1, "n_layers": 1, "n_heads": 1, "norm_eps": 1, "moe": {}}', "a model with experts"),
     ],
@@ -75,6 +74,12 @@ def test_a_head_that_is_the_embeddings_is_tied(
 def test_parameters_that_say_too_little_are_an_error(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / meta.PARAMETERS).write_text(text)
     with pytest.raises(ModelError, match=message):
+        meta.llama_config(str(tmp_path), [{}])
+
+
+def test_parameters_that_are_not_json_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / meta.PARAMETERS).write_text("{")
+    with pytest.raises(FileError, match=r"params\.json:1: this is not JSON"):
         meta.llama_config(str(tmp_path), [{}])
 
 

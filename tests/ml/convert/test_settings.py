@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forge.base.errors import ModelError
+from forge.base.errors import FileError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def test_generation_stops_at_the_end_of_a_turn_first(tokenizer: Any, tmp_path: P
     assert found == {"eos_token_id": [stop, 2], "temperature": 0.6}
     assert settings.generation_config(str(tmp_path), {}, None) == {"eos_token_id": [stop], "temperature": 0.6}
     (tmp_path / "generation_config.json").write_text("[")
-    with pytest.raises(ModelError, match="is no JSON object"):
+    with pytest.raises(FileError, match=r"generation_config\.json:1: this is not JSON"):
         settings.generation_config(str(tmp_path), {}, None)
 
 

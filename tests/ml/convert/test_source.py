@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forge.base.errors import ModelError
+from forge.base.errors import FileError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def test_what_is_no_model_is_refused(model_folder: Callable[..., Path], tmp_path
     with pytest.raises(ModelError, match="are quantised"), source.open_source(str(folder)):
         pass
     (folder / "config.json").write_text("[]")
-    with pytest.raises(ModelError, match="it is no JSON object"):
+    with pytest.raises(FileError, match=r"config\.json: this is not a JSON object, but a list"):
         source.plain_config(str(folder))
     torch.save({"a": torch.zeros(1)}, folder / "consolidated.00.pth")
     for name in ("config.json", "model.safetensors"):

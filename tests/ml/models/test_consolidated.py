@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forge.base.errors import ModelError
+from forge.base.errors import FileError, ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,5 +180,5 @@ def test_parts_and_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
 def test_broken_parameters_are_refused(tmp_path: Path) -> None:
     folder = _save(tmp_path, [_weights()])
     (tmp_path / "params.json").write_text("{")
-    with pytest.raises(ModelError, match=r"params.json is not JSON"):
+    with pytest.raises(FileError, match=r"params\.json:1: this is not JSON"):
         causal.causal_lm(_config(), path=folder)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.base.errors import ModelError
+from forge.base.errors import FileError, ModelError
 from forge.ml.serve.model_folder import read_served_model, read_tokenizer
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def test_a_folder_that_cannot_be_served_is_a_mistake(copied: Path, tmp_path: Pat
         read_served_model(str(copied))
     for content, reason in [("[", "not JSON"), ("[]", "not a JSON object")]:
         (copied / "config.json").write_text(content)
-        with pytest.raises(ModelError, match=reason):
+        with pytest.raises(FileError, match=reason):
             read_served_model(str(copied))
     (copied / "config.json").unlink()
     with pytest.raises(ModelError, match=r"no config\.json"):
