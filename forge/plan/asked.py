@@ -76,7 +76,8 @@ NOTHING_ELSE: Final = Choices()
 class RunQuestion:
     """One question. With a `shape` of None nothing is known of the model, with a `device` of None what some device can do is let by.
 
-    `here` says that the run is to be on this machine, whose packages are looked for.
+    `here` says that the run is to be on this machine, whose packages are looked for; `vocabulary` is the value of the config that makes
+    the vocabulary larger, where one does.
     """
 
     shape: ModelShape | None
@@ -86,6 +87,7 @@ class RunQuestion:
     batch_size: int | None = None
     device: DeviceKind | None = None
     here: bool = False
+    vocabulary: str = ""
     choices: Choices = NOTHING_ELSE
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +34,12 @@ def refusals(asked: RunQuestion, prefix: str = "parallel") -> list[Refusal]:
         return []
     settled = {each for each in found if each.nearest}
     nearest = tuple(_lines_near(asked, settled, prefix)) if len(settled) < len(found) else ()
-    return [each if each.nearest else each._replace(nearest=nearest) for each in found]
+    return [each._replace(nearest=_below(each.nearest, prefix) or nearest) for each in found]
+
+
+def _below(lines: tuple[str, ...], prefix: str) -> tuple[str, ...]:
+    """Lines for a layout that a config has elsewhere than at `parallel`."""
+    return tuple(re.sub(r"(?<!\S)parallel\.", f"{prefix}.", line) for line in lines)
 
 
 def _objections(asked: RunQuestion) -> list[Refusal]:

@@ -48,7 +48,7 @@ def _optimizer(asked: RunQuestion) -> Iterator[Refusal]:
             "it rounds whole weights, and each process has pieces or copies of them; in a pipeline alone they are whole",
             ("trainer.stochastic_rounding=false",),
         )
-    if choices.optimizer == "Adafactor" and (layout.zero_stage > 0 or layout.tp > 1):
+    if choices.optimizer == "Adafactor" and (layout.shards_state or layout.tp > 1):
         yield Refusal(
             "/optimizer",
             "Adafactor does not go with this layout",

@@ -18,7 +18,9 @@ _ONE_STAGE: Final = ("gpipe", "1f1b")
 _TWO_STAGES: Final = ("zbv", "dualpipev")
 _MANY_STAGES: Final = ("interleaved_1f1b", "looped_bfs", "interleaved_zero_bubble")
 _REST: Final = -1
+_GRADIENTS_SHARDED: Final = 2
 _WHOLE_WEIGHTS_SHARDED: Final = 3
+_SWITCHES: Final = ("reshard_after_forward", "cpu_offload", "sequence_parallel", "loss_parallel")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Layout:
 
     `pp` counts the processes of a pipeline, `dp_replicate` the copies of the model, `dp_shard` the processes that share one
     copy, `cp` the pieces of a sequence, `tp` the pieces of a matrix. One of the two data-parallel degrees may be -1: all
-    processes that remain. `zero_stage` says what `dp_shard` divides: 1 optimizer state, 2 gradients too, 3 weights too.
+    processes that remain. `zero_stage` says what `dp_shard` divides: 1 optimizer state, 2 gradients too, 3 weights too; where
+    nothing is said, all three.
     """
 
     pp: int = 1
@@ -38,13 +41,16 @@ class Layout:
     pp_schedule: PipelineSchedule | None = None
     microbatches: int = 1
     stages_per_rank: int = 1
-    zero_stage: int = 0
+    zero_stage: int | None = None
     reshard_after_forward: bool = True
     cpu_offload: bool = False
     sequence_parallel: bool = False
     loss_parallel: bool = False
 
     def __post_init__(self) -> None:
+        if self.zero_stage is None:
+            object.__setattr__(self, "zero_stage", 0 if self.dp_shard == 1 else _WHOLE_WEIGHTS_SHARDED)
+        self._check_switches()
         self._check_degrees()
         self._check_pipeline()
         self._check_sharding()
@@ -57,6 +63,26 @@ class Layout:
         for degree in (self.pp, self.dp_replicate, self.dp_shard, self.cp, self.tp):
             ranks *= degree if degree != _REST else 1
         return ranks
+
+    @property
+    def fewest_microbatches(self) -> int:
+        """So many a schedule needs: with fewer there is a process that never works while others do."""
+        return self.pp * 2 if self.pp_schedule in _TWO_STAGES else self.pp
+
+    @property
+    def shards_state(self) -> bool:
+        """Whether the optimizer's state is divided."""
+        return self.zero_stage != 0
+
+    @property
+    def shards_gradients(self) -> bool:
+        """Whether gradients are divided from the first batch of a step on."""
+        return self.zero_stage in (_GRADIENTS_SHARDED, _WHOLE_WEIGHTS_SHARDED)
+
+    @property
+    def shards_weights(self) -> bool:
+        """Whether weights are divided, but for the layer that computes."""
+        return self.zero_stage == _WHOLE_WEIGHTS_SHARDED
 
     def splits(self, *, again: bool) -> bool:
         """Whether backward passes are made in two halves.
@@ -101,6 +127,11 @@ class Layout:
         if self.dp_replicate == self.dp_shard == _REST:
             raise ValueError("only one of dp_replicate and dp_shard can be -1")
 
+    def _check_switches(self) -> None:
+        for name in _SWITCHES:
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} is true or false, not {getattr(self, name)!r}")
+
     def _check_pipeline(self) -> None:
         if self.pp == 1:
             if self.pp_schedule or self.microbatches > 1 or self.stages_per_rank > 1:
@@ -109,22 +140,24 @@ class Layout:
         needed = _stages_needed(self.pp_schedule)
         if self.stages_per_rank not in needed:
             raise ValueError(f"{self.pp_schedule} has {_counted(needed)} on each rank, not {self.stages_per_rank}")
-        fewest = self.pp * 2 if self.pp_schedule in _TWO_STAGES else self.pp
-        if self.microbatches < fewest:
+        if self.microbatches < self.fewest_microbatches:
             raise ValueError(
-                f"{self.microbatches} microbatches leave a pipeline of {self.pp} idle: {self.pp_schedule} needs {fewest} or more"
+                f"{self.microbatches} microbatches leave a pipeline of {self.pp} idle: "
+                f"{self.pp_schedule} needs {self.fewest_microbatches} or more"
             )
 
     def _check_sharding(self) -> None:
-        if self.zero_stage not in (0, 1, 2, 3):
+        if type(self.zero_stage) is not int or not 0 <= self.zero_stage <= _WHOLE_WEIGHTS_SHARDED:
             raise ValueError(f"zero_stage is 0, 1, 2 or 3, not {self.zero_stage}")
         if self.zero_stage == 0 and self.dp_shard != 1:
-            raise ValueError("dp_shard needs a zero_stage from 1 to 3, which says what is divided")
+            raise ValueError(
+                "dp_shard needs a zero_stage from 1 to 3, which says what is divided, or null for 3, and not 0"
+            )
         if self.zero_stage > 0 and self.dp_shard == 1:
             raise ValueError(
                 f"zero_stage={self.zero_stage} divides nothing over dp_shard=1: raise dp_shard, or set it to -1"
             )
-        if self.cpu_offload and self.zero_stage != _WHOLE_WEIGHTS_SHARDED:
+        if self.cpu_offload and not self.shards_weights:
             raise ValueError("cpu_offload keeps sharded weights in host memory: it needs zero_stage=3")
 
     def _check_tensor(self) -> None:
@@ -142,7 +175,8 @@ def _stages_needed(schedule: str | None) -> range:
     if schedule in _MANY_STAGES:
         return range(2, 1000)
     known = ", ".join((*_ONE_STAGE, *_MANY_STAGES, *_TWO_STAGES))
-    raise ValueError(f"a pipeline needs a pp_schedule, one of {known}, not {schedule}")
+    instead = "" if schedule is None else f", not {schedule}"
+    raise ValueError(f"a pipeline needs a pp_schedule, one of {known}{instead}")
 
 
 def _counted(numbers: range) -> str:

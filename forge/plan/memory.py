@@ -18,7 +18,7 @@ from forge.plan.activations import (
     tail_bytes,
 )
 from forge.plan.matrices import adapter_matrices, embedding_matrices, layer_matrices, numbers
-from forge.plan.pipeline import in_flight
+from forge.plan.pipeline import held_passes, in_flight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +31,6 @@ __all__ = ["RankMemory", "pipeline_memory", "rank_memory"]
 _CHUNK: Final = 128 << 20
 _PART: Final = {"cpu": 4 << 20, "cuda": 256 << 20}
 _FULL: Final = 4
-_WHOLE: Final = 3
-_GRADIENTS: Final = 2
 _OFFLOADED_LEAST: Final = 1 << 20
 _AHEAD: Final = 5
 _NF4: Final = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -96,7 +94,11 @@ class _Rank:
         self.adapters = adapters
         self.trained: list[Matrix] = [*self.ends, *self.held] if self.trains_all else adapters
         self.trained_size = setup.weight_size if self.trains_all else _FULL
-        self.share = setup.layout.dp_shard
+        # Pieces of a sequence share weights as those do that read data of their own.
+        self.share = setup.layout.dp_shard * setup.layout.cp if setup.layout.shards_state else 1
+        self.piped = setup.layout.pp > 1
+        # The data-parallel parts of a pipeline are torch's FSDP2, with one piece where nothing is divided.
+        self.sharing = setup.layout.dp_shard * setup.layout.dp_replicate * setup.layout.cp > 1
 
     def stand_in(self, layer: int) -> int:
         """A layer that is like this one: all with experts are alike, and all without."""
@@ -124,7 +126,8 @@ class _Rank:
             kept = min(activations, _AHEAD * 2 * layer_input_bytes(setup) + self.tail())
             host, activations = host + activations - kept, kept
         stays = self.gradients_stay()
-        base = on_device + gathered + (gradients if stays and not setup.layout.cpu_offload else 0.0)
+        waiting = self.waiting(activations, gradients if stays and not setup.layout.cpu_offload else 0.0)
+        base = on_device + gathered
         return RankMemory(
             place=self.place,
             layers=tuple(self.layers),
@@ -136,8 +139,8 @@ class _Rank:
             activations=activations,
             logits=logits,
             gathered=gathered,
-            forward=base + activations + self.casts() + logits,
-            backward=base + self.backward(activations, stays=stays),
+            forward=base + waiting + self.casts() + logits,
+            backward=base + self.backward(waiting, gradients, stays=stays),
             step=on_device + self.step(gradients),
             host=host,
         )
@@ -146,19 +149,22 @@ class _Rank:
         size = self.setup.weight_size
         inside = numbers(self.held) * (_NF4 if self.setup.four_bits else size)
         found = inside + numbers(self.ends) * size + numbers(self.adapters) * _FULL
-        return found / self.share if self.setup.layout.zero_stage == _WHOLE else found
+        return found / self.share
 
     def gradients(self) -> float:
         if self.setup.fused:
             return self.largest() * self.trained_size
-        found = numbers(self.trained) * self.trained_size
-        return float(found / self.share if self.setup.layout.zero_stage >= _GRADIENTS else found)
+        found = float(numbers(self.trained) * self.trained_size)
+        # They are divided when they are summed: in a pipeline after the last microbatch, with the first stage after the last batch.
+        layout = self.setup.layout
+        summed_late = self.piped or (self.setup.passes > 1 and not layout.shards_gradients)
+        return found if summed_late else found / self.share
 
     def optimizer(self) -> float:
         # Rounding by chance remembers in float32 beside weights of bfloat16.
         size = _FULL if self.setup.rounding else self.trained_size
         found = self.setup.optimizer.state_bytes(self.trained, size)
-        return found / self.share if self.setup.layout.zero_stage else found
+        return found / self.share
 
     def largest(self) -> float:
         return float(max((rows * columns for rows, columns, _, _ in self.trained), default=0))
@@ -166,34 +172,65 @@ class _Rank:
     def gradients_stay(self) -> bool:
         """Whether gradients are there already while a forward pass runs: those of an earlier one, or buckets of DDP."""
         setup = self.setup
-        copies = setup.layout.dp_replicate * setup.layout.dp_shard > 1 and setup.layout.zero_stage < _GRADIENTS
+        copies = self.sharing and not setup.layout.shards_state
         return not setup.fused and (setup.passes > 1 or copies)
 
     def gathered(self) -> float:
-        """Whole layers in the place of shares: two at a time, the one that computes and the one that comes next."""
+        """Whole layers beside shares: two at a time, the one that computes and the one that comes next; or all of them."""
         setup = self.setup
-        if setup.layout.zero_stage != _WHOLE or self.share == 1:
+        if self.share == 1:
             return 0.0
-        size = setup.compute_size
+        size = setup.weight_size
         sizes = [numbers(layer_matrices(setup, layer)) * size for layer in self.kinds]
         ends = numbers(self.ends) * size
-        if not setup.layout.reshard_after_forward:
+        if not (setup.layout.shards_weights and setup.layout.reshard_after_forward):
             return float(numbers(self.held) * size + ends)
         return float(2 * max(sizes, default=0) + ends)
 
     def activations(self) -> float:
         """What all forward passes have left that are under way at a time, when that is most."""
+        counts = in_flight(self.setup.whole_step)[self.place]
+        return sum(count * self.kept(stage) for stage, count in zip(self.numbers, counts, strict=True))
+
+    def kept(self, stage: int) -> float:
+        """What the forward pass of a stage has left of one microbatch."""
         setup = self.setup
         marks = checkpointed_layers(setup)
-        stages = setup.stages
-        found = 0.0
-        for stage, count in zip(self.numbers, in_flight(setup.whole_step)[self.place], strict=True):
-            alike = Counter((self.stand_in(layer), marks[layer]) for layer in stages[stage])
-            kept = sum(times * layer_bytes(setup, layer, checkpointed=mark) for (layer, mark), times in alike.items())
-            if setup.layout.pp > 1:
-                kept += layer_input_bytes(setup)  # what it hands on stays until its gradient comes
-            found += count * kept
-        return found + self.tail()
+        alike = Counter((self.stand_in(layer), marks[layer]) for layer in setup.stages[stage])
+        found = sum(times * layer_bytes(setup, layer, checkpointed=mark) for (layer, mark), times in alike.items())
+        if self.piped:
+            found += layer_input_bytes(setup)  # what it hands on stays until its gradient comes
+        if stage == len(setup.stages) - 1:
+            found += self.tail()
+            if self.piped and self.sharing:
+                found += self.head_gradient()  # where weights are in pieces each microbatch keeps its own
+        return found
+
+    def waiting(self, activations: float, gradients: float) -> float:
+        """Activations, and gradients of earlier passes beside them, when that is most."""
+        if not self.piped:
+            return activations + gradients
+        kept = [self.kept(stage) for stage in self.numbers]
+        own = [self.stage_gradients(stage) for stage in self.numbers] if gradients else [0.0] * len(kept)
+        head = (
+            0.0 if self.sharing or not gradients else self.head_gradient()
+        )  # those of the head come with the first forward pass
+        found = (
+            sum(count * size for count, size in zip(held.microbatches, kept, strict=True))
+            + sum(size for graded, size in zip(held.gradients, own, strict=True) if graded)
+            for held in held_passes(self.setup.whole_step)[self.place]
+        )
+        return max(found) + head
+
+    def stage_gradients(self, stage: int) -> float:
+        """The gradients of a stage, but for those of a head that are there earlier."""
+        setup = self.setup
+        last = stage == len(setup.stages) - 1
+        matrices = layer_matrices if self.trains_all else adapter_matrices
+        found = sum(numbers(matrices(setup, layer)) for layer in setup.stages[stage])
+        if self.trains_all:
+            found += numbers(embedding_matrices(setup, first=stage == 0, last=last))
+        return found * self.trained_size - (self.head_gradient() if last and not self.sharing else 0.0)
 
     def tail(self) -> float:
         return tail_bytes(self.setup) if self.last else 0.0
@@ -205,7 +242,12 @@ class _Rank:
         return self.head() * self.setup.weight_size
 
     def head(self) -> float:
-        return self.setup.shape.vocab * self.setup.shape.hidden / self.setup.layout.tp
+        """The numbers of the head that the loss works with: its own rows, or all of them where the loss is not divided."""
+        return self.setup.shape.vocab * self.setup.shape.hidden / self.loss_pieces()
+
+    def loss_pieces(self) -> int:
+        layout = self.setup.layout
+        return layout.tp if layout.loss_parallel else 1
 
     def logits(self) -> float:
         """What the loss works with, without the gradient of the head."""
@@ -213,23 +255,27 @@ class _Rank:
             return 0.0
         setup = self.setup
         size = setup.compute_size
-        whole = setup.tokens * setup.shape.vocab / setup.layout.tp
+        whole = setup.tokens * setup.shape.vocab / self.loss_pieces()
         if setup.whole_logits:
             return whole * (_FULL * 2 + size)
         chunks = whole * size / _CHUNK
         part = min(_PART[setup.device], whole * _FULL) * (1 if size == _FULL else 2)
-        found = min(whole * size, _CHUNK) + part + self.head_gradient()
+        found = min(whole * size, _CHUNK) + part
+        if not (self.piped and self.sharing):  # there it is counted with each microbatch
+            found += self.head_gradient()
         if chunks > 1 and size != _FULL and self.trains_all:
             found += self.head() * (_FULL - setup.weight_size + size)  # summed in float32, a chunk's beside it
         if setup.cast:
             found += self.head() * size
+        if setup.layout.tp > self.loss_pieces():
+            found += self.head() * setup.weight_size  # all rows, of which each process has some
         return found
 
     def casts(self) -> float:
         """Autocast keeps each weight that it cast until the forward pass is over, and the backward pass needs it too."""
         return float(numbers(self.held) * self.setup.compute_size) if self.setup.cast else 0.0
 
-    def backward(self, activations: float, *, stays: bool) -> float:
+    def backward(self, waiting: float, gradients: float, *, stays: bool) -> float:
         """The most beside weights and state while gradients come and activations go, layer by layer from the end."""
         setup = self.setup
         marks = checkpointed_layers(setup)
@@ -241,7 +287,11 @@ class _Rank:
             for layer, mark in kinds
         }
         works = [work[self.stand_in(layer), marks[layer]] for layer in self.layers]
-        at_start = activations + self.casts() + self.head_gradient() + max(works[-1:], default=0.0)
+        at_start = waiting + self.casts() + max(works[-1:], default=0.0)
+        if self.piped:
+            added = self.largest() * self.trained_size  # beside what it is added to
+            return max(at_start + added, gradients + max(works, default=0.0) + self.ends_gradients())
+        at_start += self.head_gradient()
         if setup.whole_logits and self.last:
             at_start += self.logits()
         if setup.fused:
@@ -253,8 +303,9 @@ class _Rank:
             )
         if stays:
             largest = self.largest() * self.trained_size
-            return max(at_start + largest, max(works, default=0.0) + self.ends_gradients() + self.head_gradient())
-        return max(at_start, self.gradients() + max(works[:1], default=0.0), self.gradients() + self.ends_gradients())
+            ends = self.ends_gradients() + self.head_gradient()
+            return max(at_start + largest, gradients + max(works, default=0.0) + ends)
+        return max(at_start, gradients + max(works[:1], default=0.0), gradients + self.ends_gradients())
 
     def updates(self) -> float:
         """An optimizer inside the backward pass changes its largest matrix when nothing else is left."""
@@ -271,5 +322,6 @@ class _Rank:
         setup = self.setup
         if setup.fused or setup.layout.cpu_offload:
             return 0.0
-        share = self.share if setup.layout.zero_stage else 1
-        return gradients + setup.optimizer.step_bytes(self.largest() / share, rounding=setup.rounding)
+        # In a pipeline they have been divided by then.
+        left = gradients / self.share if self.piped else gradients
+        return left + setup.optimizer.step_bytes(self.largest() / self.share, rounding=setup.rounding)

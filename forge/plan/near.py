@@ -20,6 +20,8 @@ _EFFORT: Final = {"pp": 1.5, "dp_replicate": 1.0, "dp_shard": 1.0, "cp": 1.6, "t
 _WHOLE: Final = 3
 _WAYS: Final = 3
 _TWICE: Final = ("zbv", "dualpipev")
+_SCHEDULES: Final = ("1f1b", "interleaved_1f1b")  # with one stage on each process, and with several
+_NAMES: Final = tuple(entry.name for entry in fields(Layout))
 
 
 def divisors(number: int) -> list[int]:
@@ -52,20 +54,33 @@ def layouts_near(layout: Layout, ranks: int) -> Iterator[Layout]:
 
 
 def mending_lines(given: Mapping[str, Any], prefix: str = "parallel") -> list[str]:
-    """What to write where values contradict one another, so that they are a layout: the fewest changes, a line each way."""
+    """What to write where values contradict one another, so that they are a layout: the fewest changes, a line each way.
+
+    Those that leave the degrees that were asked for come first, though they take a change more.
+    """
     asked = given.get("pp")
     pp = asked if isinstance(asked, int) and asked > 0 else 1
-    pipeline = ("microbatches", (pp, pp * 2)), ("stages_per_rank", (1, 2)), ("pp_schedule", ("1f1b",)), ("pp", (2, 1))
+    pipeline = ("microbatches", (pp, pp * 2)), ("stages_per_rank", (1, 2)), ("pp_schedule", _SCHEDULES), ("pp", (2, 1))
     others = [("dp_replicate", (1, -1)), ("dp_shard", (-1, 1)), ("cp", (1,)), ("tp", (1, 2)), ("zero_stage", (3, 0))]
     switches = [(name, (False,)) for name in ("cpu_offload", "sequence_parallel", "loss_parallel")]
+    switches += [("reshard_after_forward", (True,))]
     single = [{name: value} for name, values in (*pipeline, *others, *switches) for value in values]
-    for changes in (single, [{**one, **other} for one, other in combinations(single, 2) if one.keys() != other.keys()]):
-        legal = [change for change in changes if _is_layout({**given, **change})]
-        if legal:
-            return [
-                " ".join(f"{prefix}.{name}={_written(value)}" for name, value in one.items()) for one in legal[:_WAYS]
-            ]
-    return []
+    double = [{**one, **other} for one, other in combinations(single, 2) if one.keys() != other.keys()]
+    fewest, more = ([change for change in some if _is_layout({**given, **change})] for some in (single, double))
+    legal = fewest or more
+    if legal and not any(_keeps_degrees(given, change) for change in legal):
+        legal = [*(change for change in more if _keeps_degrees(given, change)), *legal]
+    legal.sort(key=lambda change: not _keeps_degrees(given, change))
+    return [
+        " ".join(f"{prefix}.{name}={_written(change[name])}" for name in _NAMES if name in change)
+        for change in legal[:_WAYS]
+    ]
+
+
+def _keeps_degrees(given: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
+    """Whether no degree above 1 is taken back."""
+    before = ((given.get(name), change[name]) for name in _DEGREES if name in change)
+    return not any(isinstance(asked, int) and asked > 1 and instead in (1, -1) for asked, instead in before)
 
 
 def _is_layout(values: Mapping[str, Any]) -> bool:

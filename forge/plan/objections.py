@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from forge.plan.near import divisors
 from forge.plan.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from forge.plan.asked import RunQuestion
+    from forge.plan.layout import Layout
     from forge.plan.shape import ModelShape
 
 __all__ = ["size_objections"]
@@ -48,11 +50,21 @@ def _tensor(asked: RunQuestion) -> Iterator[Refusal]:
             return
         yield from _heads(shape, tp)
         yield from _widths(shape, tp)
+        yield from _vocabulary(asked, shape.vocab)
     if asked.layout.sequence_parallel and asked.sequence_length is not None:
         pieces = asked.layout.cp * tp
         if asked.sequence_length % pieces:
             why = f"with sequence_parallel each of cp x tp = {pieces} processes has an equal part of it"
-            yield Refusal("sequence_parallel", f"{asked.sequence_length} tokens do not divide by {pieces}", why)
+            ways = (*_other_length(asked, pieces), "parallel.sequence_parallel=false")
+            yield Refusal("sequence_parallel", f"{asked.sequence_length:,} tokens do not divide by {pieces}", why, ways)
+
+
+def _other_length(asked: RunQuestion, pieces: int) -> tuple[str, ...]:
+    """The nearest length of rows that can be divided: a longer one, or where the model has no place for it a shorter one."""
+    length, positions = asked.sequence_length or 0, None if asked.shape is None else asked.shape.positions
+    longer = -(-length // pieces) * pieces
+    found = longer if positions is None or longer <= positions else min(length, positions) // pieces * pieces
+    return (f"dataset.max_length={found}",) if found else ()
 
 
 def _heads(shape: ModelShape, tp: int) -> Iterator[Refusal]:
@@ -82,13 +94,19 @@ def _widths(shape: ModelShape, tp: int) -> Iterator[Refusal]:
             yield Refusal(
                 "tp", f"tp={tp} does not divide {name} {width:,}", "each process has an equal part of a matrix"
             )
-    if shape.vocab % tp:
-        padded = -(-shape.vocab // tp) * tp
-        why = (
-            f"the head is divided by its rows; pad it to {padded:,} (model.config.vocab_size={padded} for a new model, "
-            f"model.resize_to={padded} for the weights of a folder)"
-        )
-        yield Refusal("tp", f"tp={tp} does not divide a vocabulary of {shape.vocab:,}", why)
+
+
+def _vocabulary(asked: RunQuestion, size: int) -> Iterator[Refusal]:
+    tp = asked.layout.tp
+    if size % tp == 0:
+        return
+    padded = -(-size // tp) * tp
+    why = (
+        f"the head is divided by its rows; pad it to {padded:,} (model.config.vocab_size={padded} for a new model, "
+        f"model.resize_to={padded} for the weights of a folder)"
+    )
+    nearest = (f"{asked.vocabulary}={padded}",) if asked.vocabulary else ()
+    yield Refusal("tp", f"tp={tp} does not divide a vocabulary of {size:,}", why, nearest)
 
 
 def _pipeline(asked: RunQuestion) -> Iterator[Refusal]:
@@ -106,14 +124,34 @@ def _microbatches(asked: RunQuestion) -> Iterator[Refusal]:
     layout, count = asked.layout, asked.layout.microbatches
     if layout.pp_schedule in _ROUNDS:
         rounds = max(1, count // layout.pp)
-        if count % rounds:
+        if not _in_rounds(layout, count):
             why = f"{layout.pp_schedule} goes in rounds of {layout.pp} or more microbatches, all as long"
-            yield Refusal("microbatches", f"{count} microbatches do not make {rounds} equal rounds", why)
+            what = f"{count} microbatches do not make {rounds} equal rounds"
+            yield Refusal("microbatches", what, why, tuple(_other_microbatches(asked)))
     if asked.batch_size is not None and asked.batch_size % count:
-        more = -(-asked.batch_size // count) * count
         why = "each microbatch has as many rows of a process's batch"
-        nearest = (f"trainer.per_device_train_batch_size={more}",)
-        yield Refusal("microbatches", f"{asked.batch_size} rows do not divide into {count} microbatches", why, nearest)
+        what = f"{asked.batch_size} rows do not divide into {count} microbatches"
+        yield Refusal("microbatches", what, why, tuple(_other_microbatches(asked)))
+
+
+def _other_microbatches(asked: RunQuestion) -> Iterator[str]:
+    """The nearest numbers of microbatches that the rows and the schedule allow, and the nearest number of rows."""
+    layout, rows = asked.layout, asked.batch_size
+    more = -(-layout.microbatches // layout.pp) * layout.pp  # whole rounds suit every schedule
+    if rows is None:
+        yield f"parallel.microbatches={more}"
+        return
+    counts = [each for each in divisors(rows) if each >= layout.fewest_microbatches and _in_rounds(layout, each)]
+    if counts:
+        yield f"parallel.microbatches={min(counts, key=lambda each: abs(each - layout.microbatches))}"
+    if _in_rounds(layout, layout.microbatches):
+        yield f"trainer.per_device_train_batch_size={-(-rows // layout.microbatches) * layout.microbatches}"
+    elif not counts:
+        yield f"parallel.microbatches={more} trainer.per_device_train_batch_size={-(-rows // more) * more}"
+
+
+def _in_rounds(layout: Layout, count: int) -> bool:
+    return layout.pp_schedule not in _ROUNDS or count % max(1, count // layout.pp) == 0
 
 
 def _context(asked: RunQuestion) -> Iterator[Refusal]:
@@ -124,14 +162,9 @@ def _context(asked: RunQuestion) -> Iterator[Refusal]:
         each = f" of each of tp={asked.layout.tp}" if asked.layout.tp > 1 else ""
         why = "in attention each process has whole rows and some of the heads"
         yield Refusal("cp", f"cp={cp} does not divide {shape.heads // asked.layout.tp} heads{each}", why)
-    if length is None:
-        return
-    # Causal attention works longest on the last tokens: on a GPU each process has a piece from both ends.
-    pieces = 2 * cp if asked.device == "cuda" else cp
-    if length % pieces:
-        padded = -(-length // pieces) * pieces
-        why = f"cp={cp} divides every sequence into {pieces} equal pieces"
-        yield Refusal("cp", f"{length:,} tokens do not divide by {pieces}", why, (f"dataset.max_length={padded}",))
+    if length is not None and length % cp:
+        why = f"cp={cp} divides every sequence into {cp} equal pieces"
+        yield Refusal("cp", f"{length:,} tokens do not divide by {cp}", why, _other_length(asked, cp))
 
 
 def _count(number: int, word: str) -> str:

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
     from forge.plan.layout import Layout
 
-__all__ = ["StageCost", "StageWork", "WorkKind", "bubble_formula", "bubble_share", "in_flight", "timeline"]
+__all__ = [
+    "HeldPasses",
+    "StageCost",
+    "StageWork",
+    "WorkKind",
+    "bubble_formula",
+    "bubble_share",
+    "held_passes",
+    "in_flight",
+    "timeline",
+]
 
 WorkKind = Literal["F", "B", "I", "W"]
 """A forward pass, a whole backward pass, and its two halves: the gradients of the inputs and of the weights."""
@@ -32,6 +42,13 @@ class StageWork(NamedTuple):
     microbatch: int
     start: float
     end: float
+
+
+class HeldPasses(NamedTuple):
+    """What a process has of each of its stages at a time: microbatches that are under way, and whether gradients."""
+
+    microbatches: tuple[int, ...]
+    gradients: tuple[bool, ...]
 
 
 class StageCost(NamedTuple):
@@ -67,27 +84,31 @@ def bubble_share(layout: Layout, costs: tuple[StageCost, ...] | None = None) -> 
     return 1 - sum(work.end - work.start for row in rows for work in row) / whole
 
 
-@lru_cache(maxsize=256)
 def in_flight(layout: Layout) -> list[list[int]]:
     """For each process, how many microbatches of each of its stages are held at the time when it holds most."""
+    return [list(max((held.microbatches for held in one), key=sum)) for one in held_passes(layout)]
+
+
+@lru_cache(maxsize=256)
+def held_passes(layout: Layout) -> list[list[HeldPasses]]:
+    """For each process, what it has at one time or another, each of these once."""
     if layout.pp == 1:
-        return [[1] * layout.stages_per_rank]
-    return [_most_held(row, _stages_of(layout, place)) for place, row in enumerate(timeline(layout))]
+        count = layout.stages_per_rank
+        return [[HeldPasses((1,) * count, (False,) * count)]]
+    rows = timeline(layout)
+    return [list(dict.fromkeys(_held(row, _stages_of(layout, place)))) for place, row in enumerate(rows)]
 
 
-def _most_held(row: list[StageWork], stages: list[int]) -> list[int]:
-    held = dict.fromkeys(stages, 0)
-    most: list[int] = []
+def _held(row: list[StageWork], stages: list[int]) -> Iterator[HeldPasses]:
+    held, graded = dict.fromkeys(stages, 0), dict.fromkeys(stages, False)
     for work in row:
         if work.kind == "F":
             held[work.stage] += 1
         # Whoever splits a backward pass keeps what the weights' gradients need until those are made.
         elif work.kind in ("B", "W"):
             held[work.stage] -= 1
-        now = list(held.values())
-        if not most or sum(now) > sum(most):
-            most = now
-    return most
+            graded[work.stage] = True
+        yield HeldPasses(tuple(held.values()), tuple(graded.values()))
 
 
 @lru_cache(maxsize=256)

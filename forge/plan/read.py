@@ -102,6 +102,7 @@ class RunReading:
             batch_size=self.batch_size,
             device=device,
             here=here,
+            vocabulary=_vocabulary_key(self.settings.get("model")),
             choices=Choices.of(self.settings),
         )
         return refusals(asked, self.prefix)
@@ -239,6 +240,16 @@ def _shape(model: Any) -> ModelShape:
     return replace(shape, vocab=grown) if isinstance(grown, int) else shape
 
 
+def _vocabulary_key(model: Any) -> str:
+    """The value that makes a vocabulary larger: the size of a new model, or what the weights of a folder grow to."""
+    if not isinstance(model, dict) or model.get("_target_") != _MODEL:
+        return ""
+    config = model.get("config")
+    if isinstance(config, dict):
+        return "model.config.vocab_size"
+    return "model.resize_to" if isinstance(model.get("path"), str) else ""
+
+
 def _folder_config(path: str) -> Mapping[str, Any]:
     file = os.path.join(path, "config.json")
     try:
@@ -271,8 +282,7 @@ def _ranks(launched: int, layout: Layout | None) -> int:
     """How many processes the config means: those it launches, or as many as its layout needs."""
     if launched > 1 or layout is None:
         return launched
-    needs_two = -1 in (layout.dp_shard, layout.dp_replicate) and layout.zero_stage > 0
-    return layout.fixed_ranks * (2 if needs_two and layout.dp_shard == -1 else 1)
+    return layout.fixed_ranks * (2 if layout.dp_shard == -1 else 1)
 
 
 def _weight_type(named: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from forge.plan.activations import checkpointed_layers, layer_input_bytes
@@ -14,7 +15,7 @@ __all__ = ["Link", "SentBytes", "links", "traffic"]
 
 Link = Literal["inside a node", "between nodes"]
 
-_WHOLE: Final = 3
+_EXCHANGES: Final = 4  # of each attention, one way
 _INNER_FIRST: Final = ("tp", "cp", "dp_shard", "dp_replicate", "pp")
 
 
@@ -72,29 +73,32 @@ def _trained(setup: TrainingSetup, held: int) -> float:
 
 
 def _shares(setup: TrainingSetup, link: Link) -> list[SentBytes]:
-    layout, share = setup.layout, setup.layout.dp_shard
+    layout = setup.layout
+    share = _sharing(setup)
     if share == 1:
         return []
     held, layers = _held(setup)
     part = (share - 1) / share
-    gradients = _trained(setup, held) * part
-    weights = held * setup.compute_size * part
-    if layout.zero_stage < _WHOLE:
-        return [
-            SentBytes("dp_shard", "gradients, summed into shares", gradients, layers, link),
-            SentBytes("dp_shard", "weights, gathered after the step", held * setup.weight_size * part, layers, link),
-        ]
-    times = setup.passes * (2 if layout.reshard_after_forward else 1)
+    gathers = setup.passes * (2 if layout.shards_weights and layout.reshard_after_forward else 1)
+    # A pipeline sums its gradients after the last microbatch, the first stage after the last batch.
+    sums = setup.passes if layout.pp == 1 and layout.shards_gradients else 1
+    weights, gradients = held * setup.weight_size * part, _trained(setup, held) * part
     return [
-        SentBytes("dp_shard", "weights, gathered layer by layer", weights * times, layers * times, link),
-        SentBytes("dp_shard", "gradients, summed into shares", gradients * setup.passes, layers * setup.passes, link),
+        SentBytes("dp_shard", "weights, gathered layer by layer", weights * gathers, layers * gathers, link),
+        SentBytes("dp_shard", "gradients, summed into shares", gradients * sums, layers * sums, link),
     ]
 
 
+def _sharing(setup: TrainingSetup) -> int:
+    """How many share one copy: pieces of a sequence do so as well."""
+    return setup.layout.dp_shard * setup.layout.cp if setup.layout.shards_state else 1
+
+
 def _copies(setup: TrainingSetup, link: Link) -> list[SentBytes]:
-    copies = setup.layout.dp_replicate
+    layout, share = setup.layout, _sharing(setup)
+    copies = layout.dp_replicate * layout.dp_shard * layout.cp // share
     held, layers = _held(setup)
-    size = _trained(setup, held) / setup.layout.dp_shard
+    size = _trained(setup, held) / share
     return [SentBytes("dp_replicate", "gradients, summed", 2 * size * (copies - 1) / copies, layers, link)]
 
 
@@ -112,12 +116,16 @@ def _tensor(setup: TrainingSetup, link: Link) -> list[SentBytes]:
 
 
 def _context(setup: TrainingSetup, link: Link) -> list[SentBytes]:
-    cp = setup.layout.cp
+    layout, shape = setup.layout, setup.shape
+    if layout.cp == 1:
+        return []
     _, layers = _held(setup)
-    each = 2 * setup.tokens * setup.shape.keys / setup.layout.tp * setup.compute_size
-    # Forward they go round once; backward they do, and their gradients with them.
-    times = layers * setup.passes * 3
-    return [SentBytes("cp", "keys and values, round the ring", each * (cp - 1) * times, times * (cp - 1), link)]
+    # Whoever has fewer heads of keys and values than there are pieces sends each of them several times.
+    copies = layout.cp // gcd(max(1, shape.kv_heads // layout.tp), layout.cp)
+    widths = 2 * shape.queries + 2 * shape.keys * copies  # queries and answers, keys and values
+    each = setup.tokens * widths / layout.tp * setup.compute_size * (layout.cp - 1) / layout.cp
+    times = layers * setup.passes * (2 + sum(checkpointed_layers(setup)) / shape.layers)
+    return [SentBytes("cp", "queries, keys, values and answers", each * times, round(_EXCHANGES * times), link)]
 
 
 def _pipeline(setup: TrainingSetup, link: Link) -> list[SentBytes]:

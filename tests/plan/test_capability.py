@@ -63,14 +63,14 @@ def changed(layout: Layout, line: str) -> Layout:
             "microbatches",
             "7 microbatches do not make 3 equal rounds",
         ),
-        (Layout(cp=2), 2, {"sequence_length": 1302, "device": "cuda"}, "cp", "1,302 tokens do not divide by 4"),
-        (Layout(cp=2), 2, {"sequence_length": 1301, "device": "cpu"}, "cp", "1,301 tokens do not divide by 2"),
+        (Layout(cp=2), 2, {"sequence_length": 1301, "device": "cuda"}, "cp", "1,301 tokens do not divide by 2"),
+        (Layout(cp=4), 4, {"sequence_length": 1302, "device": "cpu"}, "cp", "1,302 tokens do not divide by 4"),
         (
             Layout(tp=4, sequence_parallel=True),
             4,
             {"sequence_length": 1302},
             "sequence_parallel",
-            "1302 tokens do not divide by 4",
+            "1,302 tokens do not divide by 4",
         ),
         (
             Layout(dp_shard=2, zero_stage=3, cpu_offload=True),
@@ -119,6 +119,8 @@ def test_a_model_that_cannot_be_divided_so(shape: dict[str, Any], layout: Layout
         (Layout(dp_shard=-1, zero_stage=3, tp=2), 16, {}),
         (Layout(**PIPELINE), 2, {"batch_size": 16}),
         (Layout(cp=4, dp_shard=-1, zero_stage=3), 8, {"sequence_length": 1024}),
+        (Layout(cp=2), 2, {"sequence_length": 1302, "device": "cuda"}),
+        (Layout(tp=2, dp_shard=4), 8, {}),
         (Layout(dp_shard=2, zero_stage=3, cpu_offload=True), 2, {"device": "cuda"}),
     ],
 )
@@ -155,10 +157,57 @@ def test_what_is_offered_is_possible(
     pipeline = {"pp": pp, "pp_schedule": "1f1b", "microbatches": max(microbatches, pp)} if pp > 1 else {}
     layout = Layout(dp_replicate=replicate, dp_shard=shard, cp=cp, tp=tp, zero_stage=3 if shard > 1 else 0, **pipeline)
     shape = shape_of(num_hidden_layers=4)
-    for refusal in asked(shape, layout, ranks, sequence_length=length):
+    found = asked(shape, layout, ranks, sequence_length=length)
+    # What has ways out of its own, such as other rows, is left for these.
+    elsewhere = [refusal for refusal in found if not refusal.nearest[0].startswith("parallel.")] if found else []
+    for refusal in found:
         for line in refusal.nearest:
             if line.startswith("parallel."):
-                assert asked(shape, changed(layout, line), ranks, sequence_length=length) == []
+                left = asked(shape, changed(layout, line), ranks, sequence_length=length)
+                assert [one for one in left if one not in elsewhere] == []
+
+
+@pytest.mark.parametrize(
+    ("layout", "more", "lines"),
+    [
+        # Of the microbatches that the rows allow the nearest, or the rows that they need.
+        (PIPELINE, {"batch_size": 4}, ("parallel.microbatches=4", "trainer.per_device_train_batch_size=8")),
+        (
+            {**PIPELINE, "microbatches": 3},
+            {"batch_size": 7},
+            ("parallel.microbatches=7", "trainer.per_device_train_batch_size=9"),
+        ),
+        ({**PIPELINE, "microbatches": 3}, {"batch_size": 1}, ("trainer.per_device_train_batch_size=3",)),
+        (
+            {**PIPELINE, "pp_schedule": "interleaved_1f1b", "stages_per_rank": 2, "microbatches": 7},
+            {"batch_size": 7},
+            ("parallel.microbatches=8 trainer.per_device_train_batch_size=8",),
+        ),
+        (
+            {"tp": 4, "sequence_parallel": True},
+            {"sequence_length": 1302},
+            ("dataset.max_length=1304", "parallel.sequence_parallel=false"),
+        ),
+        ({"cp": 4}, {"sequence_length": 1302}, ("dataset.max_length=1304",)),
+        ({"tp": 2}, {"vocabulary": "model.resize_to"}, ("model.resize_to=128258",)),
+    ],
+)
+def test_the_smallest_change_comes_first(layout: dict[str, Any], more: dict[str, Any], lines: tuple[str, ...]) -> None:
+    asked_for = Layout(**layout)
+    shape = shape_of(vocab_size=128_257) if "vocabulary" in more else shape_of()
+    (found,) = asked(shape, asked_for, asked_for.fixed_ranks, **more)
+    assert found.nearest == lines
+
+
+def test_rows_are_not_made_longer_than_the_positions() -> None:
+    (found,) = asked(shape_of(max_position_embeddings=1303), Layout(cp=4), 4, sequence_length=1302)
+    assert found.nearest == ("dataset.max_length=1300",)
+
+
+def test_lines_are_for_the_place_of_the_layout() -> None:
+    question = RunQuestion(shape=shape_of(), layout=Layout(**PIPELINE), ranks=2, batch_size=4)
+    (found,) = refusals(question, "trainer.parallel")
+    assert found.nearest[0] == "trainer.parallel.microbatches=4"
 
 
 def test_what_is_offered_leaves_the_other_ways_out_to_go() -> None:

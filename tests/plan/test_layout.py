@@ -29,9 +29,12 @@ PIPELINE = {"pp": 2, "pp_schedule": "1f1b", "microbatches": 4}
         ({**PIPELINE, "pp_schedule": "zbv", "stages_per_rank": 3}, "exactly 2 stages on each rank"),
         ({**PIPELINE, "microbatches": 1}, "needs 2 or more"),
         ({**PIPELINE, "pp_schedule": "dualpipev", "stages_per_rank": 2, "microbatches": 3}, "needs 4 or more"),
-        ({"dp_shard": 2}, "zero_stage from 1 to 3"),
+        ({"dp_shard": 2, "zero_stage": 0}, "zero_stage from 1 to 3"),
         ({"zero_stage": 3}, "divides nothing"),
         ({"zero_stage": 4, "dp_shard": 2}, "0, 1, 2 or 3"),
+        ({"zero_stage": True, "dp_shard": 2}, "0, 1, 2 or 3, not True"),
+        ({"reshard_after_forward": "maybe"}, "reshard_after_forward is true or false, not 'maybe'"),
+        ({"sequence_parallel": 1, "tp": 2}, "sequence_parallel is true or false, not 1"),
         ({"cpu_offload": True}, "needs zero_stage=3"),
         ({"sequence_parallel": True}, "set tp above 1"),
         ({"loss_parallel": True}, "set tp above 1"),
@@ -40,6 +43,16 @@ PIPELINE = {"pp": 2, "pp_schedule": "1f1b", "microbatches": 4}
 def test_a_layout_that_cannot_be_is_refused_with_the_reason(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Layout(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("values", "stage"),
+    [({}, 0), ({"dp_shard": 4, "tp": 2}, 3), ({"dp_shard": -1}, 3), ({"dp_shard": 2, "zero_stage": 1}, 1)],
+)
+def test_what_is_shared_is_all_where_nothing_is_said(values: dict[str, Any], stage: int) -> None:
+    layout = Layout(**values)
+    assert layout.zero_stage == stage
+    assert (layout.shards_state, layout.shards_gradients, layout.shards_weights) == (stage > 0, stage > 1, stage > 2)
 
 
 @given(degrees=st.tuples(*[st.integers(1, 4)] * 4), rest=st.integers(1, 16))

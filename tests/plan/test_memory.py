@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,13 +56,74 @@ def test_the_peak_is_within_a_tenth_of_what_was_measured(
     assert memory.peak / 2**20 == pytest.approx(measured, rel=0.1)
 
 
-def test_what_shares_divide(setup_for: Callable[..., TrainingSetup]) -> None:
+# The peaks of each place of a pipeline, or of one process of a layout without one, in MiB: real runs of a larger llama on a CPU, as
+# tests/layouts/test_planned.py makes them, on two processes or four; beside them its rows and the layout.
+LARGER: dict[str, Any] = {"tie_word_embeddings": False, "vocab_size": 16_384}
+PIPED: dict[str, Any] = {"pp": 2, "microbatches": 4}
+TWO_STAGES: dict[str, Any] = {**PIPED, "stages_per_rank": 2}
+MEASURED_LAYOUTS = [
+    (2, {"dp_replicate": 2}, [1101]),
+    (2, {"dp_shard": 2, "zero_stage": 1}, [873]),
+    (2, {"dp_shard": 2, "zero_stage": 2}, [872]),
+    (2, {"dp_shard": 2}, [775]),
+    (2, {"dp_shard": 2, "reshard_after_forward": False}, [873]),
+    (2, {"tp": 2, "sequence_parallel": True, "loss_parallel": True}, [499]),
+    (2, {"tp": 2}, [611]),
+    (2, {"cp": 2}, [910]),
+    (4, {**PIPED, "pp_schedule": "gpipe"}, [705, 580]),
+    (4, {**PIPED, "pp_schedule": "1f1b"}, [595, 422]),
+    (4, {**TWO_STAGES, "pp_schedule": "interleaved_1f1b"}, [666, 470]),
+    (4, {**TWO_STAGES, "pp_schedule": "looped_bfs"}, [713, 582]),
+    (4, {**TWO_STAGES, "pp_schedule": "interleaved_zero_bubble"}, [625, 536]),
+    (4, {**TWO_STAGES, "pp_schedule": "zbv"}, [747, 411]),
+    (4, {**TWO_STAGES, "pp_schedule": "dualpipev"}, [748, 419]),
+    (2, {"dp_replicate": 2, "dp_shard": 2}, [774]),
+    (2, {"dp_shard": 2, "tp": 2, "sequence_parallel": True, "loss_parallel": True}, [416]),
+    (2, {"dp_shard": 2, "cp": 2}, [457]),
+    (4, {**PIPED, "pp_schedule": "1f1b", "dp_shard": 2}, [517, 363]),
+]
+
+
+@pytest.mark.parametrize(("rows", "layout", "measured"), MEASURED_LAYOUTS)
+def test_the_peak_of_a_layout_is_within_a_tenth_of_what_was_measured(
+    setup_for: Callable[..., TrainingSetup], rows: int, layout: dict[str, Any], measured: list[int]
+) -> None:
+    setup = setup_for(Layout(**layout), LARGER, batch_size=rows, sequence_length=512)
+    assert [memory.peak / 2**20 for memory in pipeline_memory(setup)] == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("stage", "accumulation", "whole"), [(1, 1, False), (1, 2, True), (2, 2, False), (3, 2, False)]
+)
+def test_what_shares_divide(
+    setup_for: Callable[..., TrainingSetup], stage: int, accumulation: int, *, whole: bool
+) -> None:
     one = rank_memory(setup_for(), 0)
-    for stage, divided in ((1, "optimizer"), (2, "gradients"), (3, "weights")):
-        memory = rank_memory(setup_for(Layout(dp_shard=4, zero_stage=stage)), 0)
-        assert getattr(memory, divided) == getattr(one, divided) / 4
-    assert rank_memory(setup_for(Layout(dp_shard=4, zero_stage=2)), 0).weights == one.weights
-    assert rank_memory(setup_for(Layout(dp_shard=4, zero_stage=3)), 0).gathered > 0
+    memory = rank_memory(setup_for(Layout(dp_shard=2, cp=2, zero_stage=stage), accumulation=accumulation), 0)
+    assert memory.weights == one.weights / 4
+    assert memory.optimizer == one.optimizer / 4
+    assert memory.gradients == one.gradients / (1 if whole else 4)
+    # Until the third stage weights are whole while a step lasts.
+    assert (memory.gathered == one.weights) == (stage < 3)
+
+
+def test_a_pipeline_sums_its_gradients_at_the_end(setup_for: Callable[..., TrainingSetup]) -> None:
+    layout = Layout(**PIPED, pp_schedule="gpipe")
+    apart, shared = (rank_memory(setup_for(one), 0) for one in (layout, replace(layout, dp_shard=2, zero_stage=3)))
+    assert shared.gradients == apart.gradients
+    assert shared.step < apart.step
+
+
+def test_gradients_come_when_activations_go(setup_for: Callable[..., TrainingSetup]) -> None:
+    gpipe, one_by_one = (
+        rank_memory(setup_for(Layout(pp=2, pp_schedule=name, microbatches=8), batch_size=8), 0)
+        for name in ("gpipe", "1f1b")
+    )
+    # All forward passes come first, and no gradient is there while the last of them runs.
+    assert gpipe.forward == pytest.approx(gpipe.weights + gpipe.optimizer + gpipe.activations)
+    assert one_by_one.forward == pytest.approx(
+        one_by_one.weights + one_by_one.optimizer + one_by_one.activations + one_by_one.gradients
+    )
 
 
 def test_a_pipeline_divides_layers_and_its_ends_hold_more(setup_for: Callable[..., TrainingSetup]) -> None:

@@ -30,7 +30,18 @@ def test_values_that_contradict_one_another_are_mended_by_few_changes() -> None:
     assert mending_lines(folded)[0] == "parallel.microbatches=4"
     assert mending_lines({"pp": 2, "pp_schedule": "foo", "microbatches": 2}, "p") == ["p.pp_schedule=1f1b"]
     assert mending_lines({"tp": 1, "loss_parallel": True}) == ["parallel.tp=2", "parallel.loss_parallel=false"]
-    assert mending_lines({"pp": 2, "microbatches": 1}) == ["parallel.pp=1"]
-    assert mending_lines({"dp_shard": 2}) == ["parallel.dp_shard=1", "parallel.zero_stage=3"]
-    assert mending_lines({"pp": "two"}) == ["parallel.pp=1"]
+    assert mending_lines({"dp_shard": 1, "zero_stage": 3}) == ["parallel.dp_shard=-1", "parallel.zero_stage=0"]
+    assert mending_lines({"pp": "two"})[-1] == "parallel.pp=1"
+    assert mending_lines({"reshard_after_forward": "maybe"}) == ["parallel.reshard_after_forward=true"]
     assert mending_lines({"nosuch": 1}) == []
+
+
+def test_degrees_that_were_asked_for_are_kept_where_they_can_be() -> None:
+    assert mending_lines({"pp": 4, "microbatches": 1}) == [
+        "parallel.pp_schedule=1f1b parallel.microbatches=4",
+        "parallel.pp_schedule=1f1b parallel.microbatches=8",
+        "parallel.pp=1",
+    ]
+    looped = {"pp": 4, "stages_per_rank": 2}
+    assert mending_lines(looped)[0] == "parallel.pp_schedule=interleaved_1f1b parallel.microbatches=4"
+    assert mending_lines({"dp_shard": 2, "zero_stage": 0}) == ["parallel.zero_stage=3", "parallel.dp_shard=1"]

@@ -45,6 +45,28 @@ def test_shares_are_gathered_and_summed(
     assert sent(setup) == {"dp_shard": pytest.approx(times * 3 / 4 * setup.shape.parameters * 4)}
 
 
+@pytest.mark.parametrize(
+    ("layout", "accumulation", "gathers", "sums"),
+    [
+        ({"zero_stage": 1}, 2, 2, 1),
+        ({"zero_stage": 2}, 2, 2, 2),
+        ({"zero_stage": 3}, 2, 4, 2),
+        ({"zero_stage": 3, "pp": 2, "pp_schedule": "1f1b", "microbatches": 4}, 1, 8, 1),
+    ],
+)
+def test_what_is_gathered_and_summed_with_several_passes(
+    setup_for: Callable[..., TrainingSetup], layout: dict[str, Any], accumulation: int, gathers: int, sums: int
+) -> None:
+    found = traffic(setup_for(Layout(dp_shard=2, **layout), accumulation=accumulation), 8)
+    weights, gradients = (one for one in found if one.dimension == "dp_shard")
+    assert weights.size / gradients.size == gathers / sums
+
+
+def test_pieces_of_a_sequence_share_weights_too(setup_for: Callable[..., TrainingSetup]) -> None:
+    alone, with_pieces = (sent(setup_for(Layout(dp_shard=2, cp=cp)))["dp_shard"] for cp in (1, 2))
+    assert with_pieces / alone == pytest.approx((3 / 4) / (1 / 2))
+
+
 def test_a_divided_matrix_asks_for_its_neighbours_twice_a_layer(setup_for: Callable[..., TrainingSetup]) -> None:
     plain, again = (sent(setup_for(Layout(tp=2), checkpointing=how))["tp"] for how in (False, True))
     assert plain == 8 * 4 * 2048 * 512 * 4
@@ -56,8 +78,16 @@ def test_a_pipeline_hands_on_hidden_states(setup_for: Callable[..., TrainingSetu
     assert sent(setup) == {"pp": 2 * 2048 * 512 * 4}
 
 
-def test_pieces_of_a_sequence_go_round(setup_for: Callable[..., TrainingSetup]) -> None:
-    assert sent(setup_for(Layout(cp=2))) == {"cp": 8 * 3 * 2 * 1024 * 512 * 4}
+@pytest.mark.parametrize(("kv_heads", "copies"), [(8, 1), (2, 1), (1, 2)])
+def test_pieces_of_a_sequence_exchange_heads(
+    setup_for: Callable[..., TrainingSetup], kv_heads: int, copies: int
+) -> None:
+    model = {"num_key_value_heads": kv_heads}
+    plain, again = (sent(setup_for(Layout(cp=2), model, checkpointing=how)) for how in (False, True))
+    widths = 2 * 512 + 2 * 64 * kv_heads * copies  # queries and answers, keys and values
+    assert plain["dp_replicate"] == again["dp_replicate"] > 0  # and the gradients of both pieces are summed
+    assert plain["cp"] == 8 * 2 * 1024 * widths * 4 / 2
+    assert again["cp"] == plain["cp"] * 1.5
 
 
 def test_inner_dimensions_stay_inside_a_node(setup_for: Callable[..., TrainingSetup]) -> None:

@@ -32,14 +32,14 @@ def share_data(model: nn.Module, blocks: Sequence[nn.Module], world: World) -> N
     layout, mesh = world.layout, world.mesh
     if world.data_size * layout.cp == 1 or mesh is None:
         return
-    if layout.zero_stage == 0 and layout.pp == layout.tp == 1:
+    if not layout.shards_state and layout.pp == layout.tp == 1:
         _copies(model, mesh["replicate"].get_group())
         return
-    if layout.zero_stage == 0:
+    if not layout.shards_state:
         for module in (*blocks, model):
             replicate(module, mesh=mesh["replicate"])
     else:
-        reshard = layout.zero_stage == 3 and layout.reshard_after_forward  # noqa: PLR2004 - the stage that cuts up weights
+        reshard = layout.shards_weights and layout.reshard_after_forward
         spread = mesh["shard"] if layout.dp_replicate == 1 else mesh["replicate", "shard"]
         policy = CPUOffloadPolicy() if layout.cpu_offload else OffloadPolicy()
         for block in blocks:

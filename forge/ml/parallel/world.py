@@ -55,7 +55,7 @@ class World:
     @property
     def cuts_weights(self) -> bool:
         """Whether a process has pieces of weights only."""
-        return self.layout.zero_stage > 0 or self.layout.tp > 1
+        return self.layout.shards_state or self.layout.tp > 1
 
     @property
     def data_size(self) -> int:
@@ -148,7 +148,7 @@ def join(layout: Layout, device: torch.device) -> World:
 
     degrees = tuple(getattr(layout, name) for name in DIMENSIONS)
     copies, pieces = layout.dp_replicate, layout.dp_shard * layout.cp
-    if layout.zero_stage == 0:
+    if not layout.shards_state:
         copies, pieces = copies * pieces, 1
     mesh = init_device_mesh(device.type, (layout.pp, copies, pieces, layout.tp), mesh_dim_names=MESH)
     groups = {
