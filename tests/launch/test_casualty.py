@@ -3,38 +3,9 @@ from __future__ import annotations
 import signal
 
 import pytest
+from ranks_told import COLLECTIVE, ENGINE, GONE, NAP, OTHER, facts
 
 from forge.launch.casualty import judge
-from forge.launch.rank_facts import CallFrame, RankFacts
-
-GONE = "X"
-COLLECTIVE = (
-    CallFrame("/v/site-packages/torch/distributed/distributed_c10d.py", 3252, "all_reduce"),
-    CallFrame("/p/train.py", 7, "sum"),
-)
-OTHER = (COLLECTIVE[0], CallFrame("/p/train.py", 70, "evaluate"))
-ENGINE = (CallFrame("/v/site-packages/torch/autograd/graph.py", 869, "_engine_run_backward"),)
-NAP = (CallFrame("/p/data.py", 12, "fetch"), CallFrame("/p/train.py", 3, "step"))
-DUMP = """\
-Thread 0x00007f9df69c26c0 (most recent call first):
-  File "/lib/threading.py", line 982 in run
-
-Current thread 0x00007f9df7461b80 (most recent call first):
-  File "/p/my data.py", line 12 in fetch
-  File "/p/train.py", line 3 in <module>
-  File "/forge/forge/launch/rank.py", line 45 in main
-  File "<frozen runpy>", line 198 in _run_module_as_main
-
-Thread 0x00007f9df7461b80 (most recent call first):
-  File "/p/later.py", line 1 in end
-  File "<frozen runpy>", line 198 in _run_module_as_main
-"""
-
-
-def facts(rank: int = 0, **changes: object) -> RankFacts:
-    """A rank that waits in the third step."""
-    known = RankFacts(rank, 2, "hal", 100 + rank, 3, 20, "data", 31.0, "S", stack=COLLECTIVE)
-    return known._replace(**changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from ranks_told import NAP, facts
 
-from forge.launch.rank_facts import CallFrame, RankFacts, exit_words, from_plain, main_stack, rank_names
+from forge.launch.rank_facts import CallFrame, exit_words, from_plain, main_stack, rank_names
 
-GONE = "X"
-COLLECTIVE = (
-    CallFrame("/v/site-packages/torch/distributed/distributed_c10d.py", 3252, "all_reduce"),
-    CallFrame("/p/train.py", 7, "sum"),
-)
-OTHER = (COLLECTIVE[0], CallFrame("/p/train.py", 70, "evaluate"))
-ENGINE = (CallFrame("/v/site-packages/torch/autograd/graph.py", 869, "_engine_run_backward"),)
-NAP = (CallFrame("/p/data.py", 12, "fetch"), CallFrame("/p/train.py", 3, "step"))
 DUMP = """\
 Thread 0x00007f9df69c26c0 (most recent call first):
   File "/lib/threading.py", line 982 in run
@@ -28,12 +21,6 @@ Thread 0x00007f9df7461b80 (most recent call first):
   File "/p/later.py", line 1 in end
   File "<frozen runpy>", line 198 in _run_module_as_main
 """
-
-
-def facts(rank: int = 0, **changes: object) -> RankFacts:
-    """A rank that waits in the third step."""
-    known = RankFacts(rank, 2, "hal", 100 + rank, 3, 20, "data", 31.0, "S", stack=COLLECTIVE)
-    return known._replace(**changes)  # type: ignore[arg-type]
 
 
 def test_the_main_thread_is_the_one_that_runs_the_module() -> None:
