@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FULL = bool(os.environ.get("FORGE_FULL"))
-# Each eighth step has an evaluation behind it; an epoch ends in some of the steps.
-STOPS = range(1, STEPS) if FULL else (1, 2, 8, 15, 16, 17, 24, 31, 40, 47, 49)
+# Each eighth step has an evaluation behind it, and so has the last one; an epoch ends in some of the steps.
+STOPS = range(1, STEPS + 1) if FULL else (1, 2, 8, 15, 16, 17, 24, 31, 40, 47, 49, 50)
 
 
 @pytest.fixture(scope="module")

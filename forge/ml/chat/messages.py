@@ -38,7 +38,11 @@ class Reader:
             self.roles |= dict.fromkeys(_keys(words), role)
 
     def messages(self, found: Any, column: str) -> tuple[list[dict[str, Any]], tuple[bool | None, ...]]:
-        """The messages of a cell, and what they say about being learned (nothing at all: an empty tuple)."""
+        """The messages of a cell, and what they say about being learned (nothing at all: an empty tuple).
+
+        They may be JSON text: a csv file has no other way to hold a list.
+        """
+        found = _unwrapped(found)
         if not isinstance(found, (list, tuple)):
             raise RowError(f"column {column} is not a list of messages", f"it is {type(found).__name__}")
         if not found:
@@ -96,6 +100,16 @@ def tool_list(found: Any) -> list[dict[str, Any]] | None:
     if not isinstance(tools, (list, tuple)):
         raise RowError("tools are not a list", f"they are {type(tools).__name__}")
     return [_tool(tool, number) for number, tool in enumerate(tools, start=1)] or None
+
+
+def _unwrapped(found: Any) -> Any:
+    """What a cell of JSON text holds; anything else is as it is."""
+    if not isinstance(found, str):
+        return found
+    try:
+        return json.loads(found)
+    except (ValueError, RecursionError):
+        return found
 
 
 def _plain(value: Any) -> Any:

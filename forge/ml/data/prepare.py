@@ -53,6 +53,14 @@ class Prepared:
         """What became of the rows to learn from."""
         return self.train.report
 
+    def lines(self) -> list[str]:
+        """One line for each reason for which rows are not used, or used in part, with the name of their set where it has one."""
+        parts = self.train.parts.items() if isinstance(self.train, Mixed) else [("", self.train)]
+        found = [f"{name}: {line}" if name else line for name, part in parts for line in part.report.lines()]
+        for name, split in self.held_out.items():
+            found += [f"{_held_out_called(name)}: {line}" for line in split.report.lines()]
+        return found
+
 
 def prepare(
     corpus: Corpus | Mixture,
@@ -123,7 +131,7 @@ class _Preparation:
     def held_out(self) -> dict[str, Split]:
         """The held-out sets by their names."""
         return {
-            name: self._split(rows, f"the held-out set {name}")
+            name: self._split(rows, f"the {_held_out_called(name)}")
             for name, rows in _named(self.corpus.held_out, self.name)
         }
 
@@ -213,6 +221,10 @@ def _columns(row_format: Any) -> tuple[str, ...]:
     from forge.ml.chat.formats import COLUMNS
 
     return tuple(row_format.column(part) for parts in COLUMNS[row_format.name] for part in parts)
+
+
+def _held_out_called(name: str) -> str:
+    return f"held-out set {name}"
 
 
 def _named(held_out: HeldOut, name: str) -> list[tuple[str, Iterable[Any]]]:

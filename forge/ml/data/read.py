@@ -265,11 +265,13 @@ def _csv(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
         header = next(rows, None)
         if header is None:
             return
+        line = rows.line_num + 1  # where the next row begins; one with line breaks in it takes several
         for row in rows:
             if row and len(row) != len(header):
-                raise _LineError(rows.line_num, f"this row has {len(row)} fields, and the header {len(header)}")
+                raise _LineError(line, f"this row has {len(row)} fields, and the header {len(header)}")
             if row:
-                yield rows.line_num, dict(zip(header, row, strict=True))
+                yield line, dict(zip(header, row, strict=True))
+            line = rows.line_num + 1
 
 
 def _separator(path: str) -> str:

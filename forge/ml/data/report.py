@@ -74,6 +74,17 @@ class Report:
                 ours.count += loss.count
                 ours.first = [*ours.first, *loss.first][:_NAMED]
 
+    def lost_since(self, told: Report, times: int = 1) -> Report:
+        """The same figures, with those reasons alone that ``told`` does not know, or for which it has fewer rows by so many times."""
+        found = self.copy()
+        for kind in ("dropped", "shortened"):
+            known = getattr(told, kind)
+            for reason, loss in getattr(self, kind).items():
+                before = known[reason].count if reason in known else 0
+                if loss.count <= before or loss.count < before * times:
+                    del getattr(found, kind)[reason]
+        return found
+
     def most_frequent(self) -> str:
         """The reason for which most rows are not used, or an empty one."""
         return max(self.dropped, key=lambda reason: self.dropped[reason].count, default="")

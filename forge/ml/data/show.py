@@ -80,6 +80,7 @@ def _shown(found: RowSet, tokenizer: Any, number: int, row: Any) -> Shown:
     pieces: list[Piece] = []
     if example < len(split.tokens) and split.tokens.rows[example] == number:
         ids, learned = split.tokens.example(example)
+        learned[:1] = False  # nothing comes before the first token, so nothing can learn to say it
         pieces = _pieces(split.plan, example, ids, learned)
         tokens, loss = len(ids), _shortening(pieces, ids, learned, split)
     else:

@@ -42,7 +42,12 @@ class Stream:
     workers: int | None = None
     source: int = 0
     window: int = _WINDOW
-    report: Report = field(default_factory=Report)  # of what has been read so far
+    _reports: list[Report] = field(default_factory=lambda: [Report()])
+
+    @property
+    def report(self) -> Report:
+        """What became of the rows that have been read so far; another one when more are."""
+        return self._reports[0]
 
     @property
     def packed(self) -> bool:
@@ -157,6 +162,8 @@ class StreamFeed:
             source=stream.source,
         )
         if first >= self._counted:
-            stream.report.add(split.report)
+            total = stream.report.copy()
+            total.add(split.report)
+            stream._reports[0] = total  # noqa: SLF001 - of this module; at once: other threads look at it
             self._counted = first + len(rows)
         return split

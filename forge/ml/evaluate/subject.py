@@ -113,6 +113,9 @@ def _held_out(
 ) -> list[dict[str, Any]]:
     check_length(settings)
     splits = _chosen(prepare(settings.dataset, settings.tokenizer).held_out, dataset)
+    for name, split in splits.items():
+        for line in split.report.lines():
+            say(f"{name}: {line}")
     packed = settings.dataset.packing != "none"
     attention = choose_attention(
         getattr(settings.model, "requested_attention", "auto"), device, packed=packed, model_class=type(settings.model)

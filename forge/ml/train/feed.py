@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from forge.ml.data.batch import Batch
     from forge.ml.data.prepare import Prepared
+    from forge.ml.data.report import Report
     from forge.ml.train.trainer import Trainer
 
 __all__ = ["RunData", "feed", "padding_token"]
@@ -29,12 +30,16 @@ __all__ = ["RunData", "feed", "padding_token"]
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """What a run reads: its batches, those of each held-out set, how many steps it takes, and tokens in each, about."""
+    """What a run reads: its batches, those of each held-out set, how many steps it takes, and tokens in each, about.
+
+    ``report`` says what became of the rows to learn from; of a stream, of those that have been read so far.
+    """
 
     loader: Loader
     evaluations: Mapping[str, Callable[[], Iterator[Batch]]]
     total_steps: int
     step_tokens: int
+    report: Callable[[], Report]
 
 
 def feed(settings: Trainer, *, flat: bool, console: Console, world: World | None = None) -> RunData:
@@ -46,10 +51,12 @@ def feed(settings: Trainer, *, flat: bool, console: Console, world: World | None
             settings.tokenizer,
             progress=partial(_tell, status),
         )
-    for line in (*_summary(prepared), *prepared.report.lines()):
+    for line in (*_summary(prepared), *prepared.lines()):
         console.print(line)
     if settings.eval_strategy != "no" and not prepared.held_out:
-        console.print("nothing is evaluated: the dataset has no held_out rows")
+        console.print(
+            "nothing is evaluated: the dataset has no held_out rows; name some in dataset.held_out, or write --eval-strategy no"
+        )
     pad = padding_token(settings.tokenizer)
     microbatches = world.layout.microbatches
     loader = Loader(
@@ -75,7 +82,13 @@ def feed(settings: Trainer, *, flat: bool, console: Console, world: World | None
         )
         for name, split in prepared.held_out.items()
     }
-    return RunData(loader, evaluations, _total_steps(settings, loader), _step_tokens(settings, prepared, loader))
+    return RunData(
+        loader,
+        evaluations,
+        _total_steps(settings, loader),
+        _step_tokens(settings, prepared, loader),
+        lambda: prepared.report,
+    )
 
 
 def _tell(status: Status, what: str, rows: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -39,6 +40,15 @@ def test_other_keys_and_roles_are_named_by_tags() -> None:
     ]
     assert _refused(entry, role_key="speaker", content_key="said").startswith("unknown role: message 1: 'client'")
     assert _read({"role": "developer", "content": "x"}, developer="developer")[0]["role"] == "developer"
+
+
+def test_messages_may_be_json_text() -> None:
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "train": False}]
+    assert Reader({}).messages(json.dumps(said), "messages") == Reader({}).messages(said, "messages")
+    with pytest.raises(RowError, match="column m is not a list of messages: it is dict"):
+        Reader({}).messages('{"role": "user"}', "m")
+    with pytest.raises(RowError, match="column m is not a list of messages: it is str"):
+        Reader({}).messages("[" * 100_000, "m")
 
 
 def test_content_in_parts_is_joined_and_pictures_are_refused() -> None:

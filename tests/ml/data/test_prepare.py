@@ -47,6 +47,21 @@ def test_documents_become_tokens_once(byte_tokenizer: Callable[..., Any], own_ca
     assert len(_entries(own_cache)) == 2
 
 
+def test_the_lines_name_the_set_in_which_rows_were_lost(byte_tokenizer: Callable[..., Any]) -> None:
+    lost = {"messages": []}
+    alone = prepare(ChatCorpus([CHAT, lost], {"easy": [CHAT], "hard": [lost, CHAT]}), byte_tokenizer())
+    of_two = "1 of 2 rows not used: no messages; the first is row"
+    assert alone.lines() == [
+        f"{of_two} 1 (column messages is empty)",
+        f"held-out set hard: {of_two} 0 (column messages is empty)",
+    ]
+    mixture = Mixture({"a": ChatCorpus([CHAT], [CHAT, lost]), "b": ChatCorpus([lost, CHAT])})
+    assert prepare(mixture, byte_tokenizer()).lines() == [
+        f"b: {of_two} 0 (column messages is empty)",
+        f"held-out set a: {of_two} 1 (column messages is empty)",
+    ]
+
+
 def test_what_is_kept_is_used(
     byte_tokenizer: Callable[..., Any], own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

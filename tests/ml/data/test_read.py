@@ -143,6 +143,7 @@ def test_compressed_files_are_read(tmp_path: Path) -> None:
         ("a.json", b"[1]", "a.json: a row is a JSON object, not int"),
         ("a.json", b'{"a": 1,\n "b": 2}', "a.json:1: this line is not JSON"),
         ("a.csv", b"a,b\n1,2\n3\n", "a.csv:3: this row has 1 fields, and the header 2"),
+        ("a.csv", b'a,b\n1,2\n"x\ny",2,3\n', "a.csv:3: this row has 3 fields, and the header 2"),
         ("a.csv", b'a,b\n1,"2\n', "a.csv: this csv file cannot be read"),
         ("a.csv", b"a\n\xff\n", "a.csv: this csv file cannot be read"),
         ("a.parquet", b"PAR1", "a.parquet: this parquet file cannot be read"),

@@ -34,6 +34,17 @@ def test_a_report_survives_as_plain_data_and_a_copy_is_another() -> None:
     assert report.dropped["empty"].count == 1
 
 
+def test_what_was_lost_since_has_new_reasons_and_those_of_more_rows() -> None:
+    told, now = _report(), _report()
+    assert now.lost_since(told).lines() == []
+    now.drop("empty", 10)
+    now.drop("unknown role", 11)
+    assert [*now.lost_since(told).dropped] == ["empty", "unknown role"]
+    assert [*now.lost_since(told, times=3).dropped] == ["unknown role"]
+    assert [*now.lost_since(Report(), times=3).shortened] == ["cut to 8 tokens"]
+    assert now.dropped["no messages"].count == 7
+
+
 def test_reports_of_parts_add_up() -> None:
     total = _report()
     total.add(_report())

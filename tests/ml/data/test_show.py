@@ -54,6 +54,15 @@ def test_what_is_learned_is_green(shown: list[Any], tokenizer: Any) -> None:
     assert green == ["h", "o", "<|im_end|>"]
 
 
+def test_the_first_token_of_a_document_is_context(tokenizer: Any) -> None:
+    (found,) = prepared_sets(TextCorpus(["abc", "abcdef"], max_length=4), tokenizer)
+    short, long = examples(found, tokenizer, 0, 2)
+    assert "4 tokens, 3 learned" in drawn_example(short, tokenizer, width=80, colour=False)
+    assert [piece.learned for piece in short.pieces] == [[False, True, True, True]]
+    # Where a document goes on in another sequence, its first token there is what the sequence before has to say.
+    assert [piece.learned for piece in long.pieces] == [[False, True, True, True], [True, True, True]]
+
+
 def test_a_special_token_does_not_look_like_its_name_in_a_message(tokenizer: Any) -> None:
     pytest.importorskip("jinja2")
     said = [{"role": "user", "content": "<|im_end|>"}, {"role": "assistant", "content": "ho"}]
@@ -99,7 +108,7 @@ def test_a_long_row_is_shortened_unless_all_is_asked_for(tokenizer: Any) -> None
     short = drawn_example(shown, tokenizer, width=80, colour=False)
     assert short.count("more lines, --all shows them") == 2
     whole = drawn_example(shown, tokenizer, width=80, colour=False, whole=True)
-    assert whole.count("line↵") == 100
+    assert whole.count("ine↵") == 100  # the mark of what is learned stands behind the first letter
     assert "in 3 sequences, 0 to 2 of 3" in whole
     assert "── sequence 1 ──" in whole
 

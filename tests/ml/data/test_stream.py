@@ -94,6 +94,13 @@ def test_what_is_read_is_reported_once(streamed: Callable[..., Any]) -> None:
     assert (report.rows, report.examples, report.dropped["an empty document"].first) == (35, 34, [(0, "")])
 
 
+def test_a_report_that_was_looked_at_stays_as_it_was(streamed: Callable[..., Any]) -> None:
+    feed = streamed(["", *TEXTS], packing="none")
+    before = feed.stream.report
+    feed.take(feed.start(), 100)
+    assert (before.rows, before.dropped) == (0, {})
+
+
 def test_a_stream_without_anything_to_learn_is_an_error_and_no_endless_search(streamed: Callable[..., Any]) -> None:
     feed = streamed([""] * 25)
     with pytest.raises(DataError, match="the stream has nothing to learn\n  25 of 25 rows not used: an empty"):

@@ -94,6 +94,13 @@ def test_the_loss_is_that_of_transformers_each_token_weighing_the_same(
     assert said[0] == f"weights: {weights}"
 
 
+def test_rows_that_cannot_be_measured_are_told(freeze: Callable[..., str], weights: str) -> None:
+    said: list[str] = []
+    lost = freeze("dataset.held_out.short=[one text, '', another text]")
+    subject.evaluate_config(lost, checkpoint=weights, dataset="short", say=said.append)
+    assert "short: 1 of 3 rows not used: an empty document; the first is row 1" in said
+
+
 def test_one_held_out_set_alone(freeze: Callable[..., str], weights: str) -> None:
     found = subject.evaluate_config(freeze(), checkpoint=weights, dataset="long", say=lambda _: None)
     assert [record["dataset"] for record in found["datasets"]] == ["long"]

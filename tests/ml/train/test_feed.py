@@ -51,6 +51,17 @@ def test_rows_that_cannot_be_used_are_told_and_the_others_are_learned(
     assert "nothing is evaluated: the dataset has no held_out rows" in said
 
 
+def test_rows_that_are_held_out_and_cannot_be_used_are_told_too(
+    made: Make, rows_file: Callable[..., str], turn: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = rows_file(turn(), {"messages": []}).partition("=")[2]
+    held_out = f"+dataset.held_out={{_target_: forge.ml.data.read.file_rows, paths: {rows}}}"
+    made(QUIET, held_out, "trainer.eval_strategy=steps", config="chat")
+    said = capsys.readouterr().err
+    assert "held-out set held_out: 1 of 2 rows not used: no messages; the first is row 1 (" in said
+    assert "rows.jsonl:2" in said
+
+
 def test_a_run_that_asks_for_no_evaluation_is_not_told_that_there_is_none(
     made: Make, rows_file: Callable[..., str], turn: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
