@@ -16,6 +16,7 @@ import torch.distributed as dist
 from forge.base.errors import RunError
 from forge.ml.data.batch import IGNORED
 from forge.ml.models.attention import DOCUMENTS, attend_through
+from forge.ml.parallel.tensor_collectives import Peers, exchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,44 +77,29 @@ def exchange_heads(model: nn.Module, world: World) -> None:
             f"{heads} attention heads cannot be divided among cp={layout.cp} processes",
             hint=f"choose a cp that divides {heads}",
         )
-    attend_through(_Exchange(world.groups["cp"], layout.cp))
+    group = world.groups["cp"]
+    attend_through(_Exchange(Peers(group.group_name, layout.cp, dist.get_rank(group))))
 
 
 @dataclass(frozen=True)
 class _Exchange:
     """Attention on whole rows and some heads, between two exchanges."""
 
-    group: Any
-    size: int
+    peers: Peers
 
     def __call__(
         self, attend: Callable[..., Any], query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sinks: Any
     ) -> torch.Tensor:
-        key, value = (_enough_heads(tensor, self.size) for tensor in (key, value))
-        whole = [_Exchanged.apply(tensor, self.group, self.size, 1, 2) for tensor in (query, key, value)]
+        peers = self.peers
+        key, value = (_enough_heads(tensor, peers.size) for tensor in (key, value))
+        # In memory tokens come before heads, as they do where a model makes them: attention then copies nothing.
+        whole = [exchanged(tensor.transpose(1, 2), 2, 1, peers).transpose(1, 2) for tensor in (query, key, value)]
         if sinks is not None:
-            sinks = sinks.chunk(self.size)[dist.get_rank(self.group)]
-        answer = attend(*whole, sinks)
-        return _Exchanged.apply(answer, self.group, self.size, 1, 2)
+            sinks = sinks.chunk(peers.size)[peers.rank]
+        return exchanged(attend(*whole, sinks), 1, 2, peers)
 
 
 def _enough_heads(tensor: torch.Tensor, size: int) -> torch.Tensor:
     """Keys and values with as many heads as can be divided; a head that several processes need is there several times."""
     heads = tensor.shape[1]
     return tensor.repeat_interleave(size // math.gcd(heads, size), 1)
-
-
-class _Exchanged(torch.autograd.Function):
-    """Cut along one dimension, and joined along another: each process gives every other a piece and gets one of each."""
-
-    @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor, group: Any, size: int, cut: int, joined: int) -> torch.Tensor:
-        ctx.how = (group, size, joined, cut)
-        pieces = torch.stack(tensor.chunk(size, cut)).contiguous()
-        received = torch.empty_like(pieces)
-        dist.all_to_all_single(received, pieces, group=group)
-        return torch.cat(received.unbind(0), joined)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return _Exchanged.apply(gradient, *ctx.how), None, None, None, None

@@ -16,7 +16,7 @@ import torch.distributed as dist
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-__all__ = ["Peers", "collected", "gathered", "handed_out", "scattered", "sliced", "summed", "total_of"]
+__all__ = ["Peers", "collected", "exchanged", "gathered", "handed_out", "scattered", "sliced", "summed", "total_of"]
 
 
 _TRACED: Final = torch.ops._c10d_functional  # noqa: SLF001 - the collectives that torch.compile keeps have no other name
@@ -67,6 +67,11 @@ def scattered(tensor: torch.Tensor, dim: int, peers: Peers) -> torch.Tensor:
     return _Scattered.apply(tensor, dim, peers.name, peers.size, peers.rank)
 
 
+def exchanged(tensor: torch.Tensor, cut: int, joined: int, peers: Peers) -> torch.Tensor:
+    """Cut along one dimension, and joined along another: each process gives every other a piece and gets one of each."""
+    return _Exchanged.apply(tensor, cut, joined, peers.name, peers.size)
+
+
 def total_of(tensor: torch.Tensor, peers: Peers, operation: str = "sum") -> torch.Tensor:
     """The sum (``sum``) or the largest (``max``) of what each process has; nothing is differentiated through it."""
     return _total(tensor, peers.name, operation)
@@ -95,6 +100,12 @@ def _piece_of_total(tensor: torch.Tensor, dim: int, name: str, size: int) -> tor
     ordered = tensor if dim == 0 else torch.cat(tensor.chunk(size, dim), 0)
     waiting = _TRACED.reduce_scatter_tensor(ordered.contiguous(), "sum", size, name)
     return _TRACED.wait_tensor(waiting)
+
+
+def _pieces_of_all(tensor: torch.Tensor, cut: int, joined: int, name: str, size: int) -> torch.Tensor:
+    pieces = torch.stack(tensor.chunk(size, cut)).contiguous()
+    waiting = _TRACED.all_to_all_single(pieces, [1] * size, [1] * size, name)
+    return torch.cat(_TRACED.wait_tensor(waiting).unbind(0), joined)
 
 
 class _Copied(torch.autograd.Function):
@@ -160,3 +171,14 @@ class _Scattered(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         return _all_pieces(gradient, *ctx.pieces), None, None, None, None
+
+
+class _Exchanged(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor, cut: int, joined: int, name: str, size: int) -> torch.Tensor:
+        ctx.how = (joined, cut, name, size)
+        return _pieces_of_all(tensor, cut, joined, name, size)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _pieces_of_all(gradient, *ctx.how), None, None, None, None

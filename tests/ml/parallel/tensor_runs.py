@@ -265,6 +265,7 @@ def check_talk(world: World) -> dict:
     from forge.ml.parallel.tensor_collectives import (
         Peers,
         collected,
+        exchanged,
         gathered,
         handed_out,
         scattered,
@@ -294,6 +295,8 @@ def check_talk(world: World) -> dict:
     own = slice(4 * me, 4 * me + 4)
     piece = slice(width * me, width * me + width)
     largest = torch.stack(parts).max(0).values
+    narrow = [pull[..., : 6 // peers.size].contiguous() for pull in pulls]
+    columns = slice(6 // peers.size * me, 6 // peers.size * (me + 1))
     return {
         "handed_out": same(apply(handed_out, short[me]), parts[me], sum(short)),
         "summed": same(apply(summed, short[me]), total, short[me]),
@@ -301,6 +304,9 @@ def check_talk(world: World) -> dict:
         "sliced": same(apply(sliced, half[me], 1), parts[me][:, piece], torch.cat(half, 1)),
         "collected": same(apply(collected, pulls[me], 1), wide, sum(pulls)[:, own]),
         "scattered": same(apply(scattered, half[me], 1), total[:, piece], torch.cat(half, 1)),
+        "exchanged": same(
+            apply(exchanged, narrow[me], 2, 1), wide[..., columns], torch.cat([pull[:, own] for pull in narrow], 2)
+        ),
         "total": [torch.allclose(total_of(parts[me], peers), total, atol=1e-6)],
         "largest": [torch.equal(total_of(parts[me], peers, "max"), largest)],
     }

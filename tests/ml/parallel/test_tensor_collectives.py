@@ -34,6 +34,7 @@ def test_alone_nothing_changes(alone: Peers) -> None:
 
     from forge.ml.parallel.tensor_collectives import (
         collected,
+        exchanged,
         gathered,
         handed_out,
         scattered,
@@ -43,7 +44,16 @@ def test_alone_nothing_changes(alone: Peers) -> None:
     )
 
     assert (alone.size, alone.rank) == (1, 0)
-    for operation, *more in ((handed_out,), (summed,), (gathered, 1), (sliced, -1), (collected, 0), (scattered, 1)):
+    operations = (
+        (handed_out,),
+        (summed,),
+        (gathered, 1),
+        (sliced, -1),
+        (collected, 0),
+        (scattered, 1),
+        (exchanged, 1, 0),
+    )
+    for operation, *more in operations:
         given = torch.randn(2, 4, requires_grad=True)
         answer = operation(given, *more, alone)
         answer.backward(torch.full((2, 4), 3.0))
