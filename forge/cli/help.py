@@ -151,13 +151,18 @@ def _table(title: str, rows: Iterable[tuple[str, str]]) -> list[str]:
     left = min(max(len(name) for name, _ in rows), _LEFT)
     lines = [f"{title}:"]
     for name, meaning in rows:
-        wrapped = textwrap.wrap(meaning, max(_width() - left - 4, 30)) or [""]
+        wrapped = _wrapped(meaning, max(_width() - left - 4, 30)) or [""]
         if len(name) > left:
             lines.append(f"  {name}")
             name = ""  # noqa: PLW2901 - the meaning starts on a line of its own
         lines.append(f"  {name:<{left}}  {wrapped[0]}".rstrip())
         lines += [f"  {'':<{left}}  {line}" for line in wrapped[1:]]
     return lines
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """The words in lines; a flag such as --max-steps is one word."""
+    return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -169,5 +174,5 @@ def _paragraphs(text: str) -> list[str]:
         if paragraph.startswith(" "):
             lines += paragraph.splitlines()
         else:
-            lines += textwrap.wrap(" ".join(paragraph.split()), _width())
+            lines += _wrapped(paragraph, _width())
     return lines

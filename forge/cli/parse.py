@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from forge.base.errors import UsageError
-from forge.base.spelling import did_you_mean
+from forge.base.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from forge.cli.options import Option
     from forge.cli.registry import Verb
@@ -59,14 +59,25 @@ class Parsed:
 class UnknownFlagError(UsageError):
     """A flag that neither the verb nor, as far as is known by now, the config has."""
 
-    def __init__(self, flag: str, known: Sequence[str], verb: Verb) -> None:
+    def __init__(self, flag: str, known: Mapping[str, str], verb: Verb) -> None:
         self.misplaced = _GLOBAL.get(flag, "")
         if self.misplaced:
             hint = f"{flag} stands before the verb: forge {self.misplaced} {verb.name} ..."
         else:
-            hint = did_you_mean(flag, known) or f"`forge {verb.name} --help` lists its flags"
+            hint = _meant(flag, known) or f"`forge {verb.name} --help` lists its flags"
         super().__init__(f"{verb.name} has no flag {flag!r}", hint=hint)
         self.flag = flag
+
+
+def _meant(flag: str, known: Mapping[str, str]) -> str:
+    """``did you mean '--learning-rate'?`` for ``--lr``: by the name of a flag, or by the last word of what it sets."""
+    word = flag.lstrip("-").replace("_", "-")
+    if not flag.startswith("--"):
+        return did_you_mean(flag, known)
+    by_word = {name.lstrip("-"): name for name in known if name.startswith("--")}
+    by_word |= {sets: name for name, sets in known.items() if sets and sets not in by_word}
+    found = nearest(word, by_word, limit=1)
+    return f"did you mean {by_word[found[0]]!r}?" if found else ""
 
 
 def is_override(word: str) -> bool:
@@ -90,7 +101,8 @@ def parse(verb: Verb, words: Sequence[str], arguments: Sequence[Argument] = ()) 
     parsed = Parsed({option.name: _default(option) for option in verb.options})
     own = {name: option for option in verb.options for name in option.names}
     declared = {name: argument for argument in arguments for name in argument.flags if name not in own}
-    known = [*own, *declared, "--help"]
+    sets = {name: argument.key.rpartition(".")[2].replace("_", "-") for name, argument in declared.items()}
+    known = {**dict.fromkeys(own, ""), **sets, "--help": ""}
     rest = iter(words)
     for word in rest:
         if word == "--":
@@ -117,7 +129,7 @@ def _flag(
     rest: Iterator[str],
     own: dict[str, Option],
     declared: dict[str, Argument],
-    known: Sequence[str],
+    known: Mapping[str, str],
 ) -> None:
     name, attached = split_flag(word)
     negated = "--" + name.removeprefix("--no-")

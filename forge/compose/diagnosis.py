@@ -47,6 +47,9 @@ class Diagnosis:
     def _missing_config(self) -> ConfigError:
         missing = str(self.missing)
         group, _, choice = missing.rpartition("/")
+        beside = self._added_beside(group)
+        if beside is not None:
+            return beside
         options = self.repository.get_group_options(group)
         if group and options:
             what = f"group {group!r} has no choice {choice!r}"
@@ -58,6 +61,27 @@ class Diagnosis:
             what = f"there is no config {missing!r}"
             hint = did_you_mean(choice, self.repository.get_group_options(""))
         return ConfigNotFoundError(what, origin=self._origin_of(missing, group, choice), hint=hint or None)
+
+    def _added_beside(self, group: str) -> ConfigError | None:
+        """For a group of the library that a line adds to a config in a folder: Hydra looks for it in that folder."""
+        folder = self.name.rpartition("/")[0]
+        for override in self.overrides:
+            added = override.parsed.key_or_group
+            if (
+                folder
+                and override.parsed.is_add()
+                and group == f"{folder}/{added}"
+                and self.repository.group_exists(added)
+            ):
+                self._mended_override = override
+                what = f"there is no config group {group!r}: what a line adds is looked for beside {self.name}"
+                return ConfigNotFoundError(what, origin=override.origin, hint=self._in_a_config(override))
+        return None
+
+    def _in_a_config(self, override: Override) -> str:
+        """What to do where a config can choose from a group and a line cannot."""
+        default = f"/{override.typed.lstrip('+').replace('=', ': ', 1)}"
+        return f"a config can add it: forge new config NAME --from {self.name}, with - {default} in its defaults"
 
     def _origin_of(self, missing: str, group: str, choice: str) -> Origin | None:
         for override in self.overrides:
@@ -104,8 +128,16 @@ class Diagnosis:
             if _is_about(what, override):
                 self._mended_override = override
                 meant = next((_plain(line) for line in lines[1:] if line.startswith("Did you mean")), None)
+                if meant is None and self._is_unused_group(override):
+                    meant = self._in_a_config(override)
                 return OverrideError(_plain(what), origin=override.origin, hint=meant)
         return None
+
+    def _is_unused_group(self, override: Override) -> bool:
+        """Whether an override chooses from a group that is there and that the config chooses nothing from."""
+        parsed = override.parsed
+        plain = not parsed.is_add() and not parsed.is_delete() and isinstance(parsed.value(), str)
+        return plain and self.repository.group_exists(parsed.key_or_group)
 
     def _of_a_default(self, what: str) -> ConfigError | None:
         """The ``override`` line of a defaults list that found nothing to override."""

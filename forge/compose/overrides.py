@@ -20,7 +20,7 @@ from forge.compose.quote import quote_value
 from forge.compose.reference import NOT_FOUND, follow, is_interpolation, lookup, reference_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from forge.base.paths import Path
 
@@ -28,6 +28,8 @@ __all__ = ["Override", "apply_override", "parse_overrides"]
 
 
 _MAX_SHOWN: Final = 60  # characters of an override in a message
+_MOST_MEANT: Final = 3  # places that a message offers for a key that is not where it was looked for
+_ABOUT_THE_CONFIG: Final = ("args", "meta")  # what describes a config is not what somebody means to set
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +228,46 @@ def _unknown_key(root: ConfigMap, path: Path, depth: int, override: Override, gr
     key = str(path[depth])
     known = [str(name) for name in _keys(lookup(root, path[:depth]))]
     if depth == 0:
-        known += groups
+        known += [group for group in groups if group != key]
     parent = ".".join(map(str, path[:depth]))
     what = f"{parent!r} has no key {key!r}" if parent else f"the config has no key {key!r}"
-    hint = did_you_mean(key, known) or f"to add a key write +{override.typed.lstrip('+')}"
+    elsewhere, unchosen = _meant_elsewhere(root, path[depth:]), _unchosen_group(root, path[: depth or 1], groups)
+    hint = (
+        ((unchosen or elsewhere) if depth else (elsewhere or unchosen))
+        or did_you_mean(key, known)
+        or f"to add a key write +{override.typed.lstrip('+')}"
+    )
     return OverrideError(what, origin=override.origin, hint=hint)
+
+
+def _meant_elsewhere(root: ConfigMap, wanted: Path) -> str:
+    """``did you mean 'optimizer.lr'?`` for ``lr``: the places, nearest first, whose paths end in what was written."""
+    flag = lookup(root, ("args", *wanted, "key"))
+    if isinstance(flag, str):
+        return f"did you mean {flag!r}?"
+    found = [path for path in _ending_in(root, wanted) if path[0] not in _ABOUT_THE_CONFIG]
+    shortest = min(map(len, found), default=0)
+    nearest = sorted(".".join(map(str, path)) for path in found if len(path) == shortest)
+    return f"did you mean {' or '.join(map(repr, nearest))}?" if 0 < len(nearest) <= _MOST_MEANT else ""
+
+
+def _ending_in(tree: ConfigMap, wanted: Path, at: Path = ()) -> Iterator[Path]:
+    """The paths of values, not of references to them, that end in ``wanted``."""
+    for key, value in tree.items():
+        path = (*at, key)
+        if len(path) > len(wanted) and path[-len(wanted) :] == wanted and not is_interpolation(value):
+            yield path
+        if isinstance(value, ConfigMap):
+            yield from _ending_in(value, wanted, path)
+
+
+def _unchosen_group(root: ConfigMap, place: Path, groups: Sequence[str]) -> str:
+    """How to choose a config for a place that is called like a group and has nothing."""
+    group, at = str(place[-1]), ".".join(map(str, place))
+    if group not in groups or lookup(root, place) not in (None, NOT_FOUND):
+        return ""
+    default = f"/{group}: CHOICE" if at == group else f"/{group}@{at}: CHOICE"
+    return f"nothing is chosen there; a config chooses with - {default} in its defaults"
 
 
 def _located(value: Any, origin: Origin, depth: int = 0) -> Any:

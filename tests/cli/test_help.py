@@ -97,3 +97,9 @@ def test_every_width_of_a_terminal_is_good_enough(columns: str, run: Run, monkey
 def test_examples_stay_as_they_are_in_a_narrow_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "30")
     assert "  forge -t pretrain/tiny show optimizer=adafactor trainer.max_steps=10\n" in run("show", "--help").out
+
+
+@pytest.mark.parametrize("columns", range(40, 101, 3))
+def test_a_flag_is_never_broken_at_its_hyphens(columns: int, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert [line for line in run("train", "--help").out.splitlines() if line.endswith("-")] == []

@@ -31,6 +31,11 @@ ARGUMENTS = (
     Argument("quiet", "quiet", (), "bool"),
     Argument("output", "trainer.output", (), "path"),
 )
+TRAINING = (
+    Argument("learning_rate", "optimizer.lr", (), "float"),
+    Argument("per_device_train_batch_size", "trainer.per_device_train_batch_size", (), "int"),
+    Argument("num_train_epochs", "trainer.num_train_epochs", (), "float"),
+)
 
 
 def test_flags_words_and_overrides_mix_in_any_order() -> None:
@@ -64,6 +69,23 @@ def test_a_verbs_flag_wins_over_a_configs_flag_of_the_same_name() -> None:
 def test_nothing_is_abbreviated() -> None:
     with pytest.raises(UnknownFlagError, match="did you mean '--format'"):
         parse(VERB, ["--form", "svg"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [
+        ("--lr", "--learning-rate"),
+        ("--learning_rate", "--learning-rate"),
+        ("--batch-size", "--per-device-train-batch-size"),
+        ("--epochs", "--num-train-epochs"),
+        ("--fromat", "--format"),
+        ("-m", None),
+    ],
+)
+def test_a_flag_is_known_by_what_it_sets_and_by_its_end(flag: str, meant: str | None) -> None:
+    with pytest.raises(UnknownFlagError) as caught:
+        parse(VERB, [flag, "1"], TRAINING)
+    assert caught.value.hint == (f"did you mean {meant!r}?" if meant else "`forge draw --help` lists its flags")
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,26 @@ def test_a_mistake_in_an_override_is_told_with_the_override(
     assert message(project, override).startswith(expected), message(project, override)
 
 
+@pytest.mark.parametrize("override", ["+optimizer@more=sgd", "+optimizer=sgd"])
+def test_a_group_added_on_the_line_of_a_config_in_a_folder_is_told_where_it_goes(
+    project: Project, override: str
+) -> None:
+    write_tree(Path(project.folder), {"chat/run.yaml": "defaults:\n- /base\n- _self_\n"})
+    written = override.lstrip("+").replace("=", ": ")
+    assert message(project, override, name="chat/run") == (
+        f"override '{override}': there is no config group 'chat/optimizer': what a line adds is looked for beside chat/run\n"
+        f"  a config can add it: forge new config NAME --from chat/run, with - /{written} in its defaults"
+    )
+
+
+def test_a_group_that_a_config_does_not_use_is_told_where_it_goes(project: Project) -> None:
+    write_tree(Path(project.folder), {"chat/run.yaml": "defaults:\n- /base\n- _self_\n"})
+    assert message(project, "optimizer=sgd", name="chat/run") == (
+        "override 'optimizer=sgd': could not override 'optimizer'. No match in the defaults list\n"
+        "  a config can add it: forge new config NAME --from chat/run, with - /optimizer: sgd in its defaults"
+    )
+
+
 def test_a_config_that_is_not_there_gets_a_suggestion(project: Project) -> None:
     assert message(project, name="rnu").startswith("there is no config 'rnu'\n  did you mean 'run'?")
     assert message(project, name="model/smal").startswith("group 'model' has no choice 'smal'\n  did you mean 'small'?")

@@ -166,6 +166,13 @@ def test_overrides_apply_in_their_order() -> None:
         ("optimizr=sgd", "the config has no key 'optimizr'\n  did you mean 'optimizer'?"),
         ("trainer.zzz=7", "'trainer' has no key 'zzz'\n  to add a key write +trainer.zzz=7"),
         ("zzz=7", "the config has no key 'zzz'\n  to add a key write +zzz=7"),
+        ("max_steps=7", "the config has no key 'max_steps'\n  did you mean 'trainer.max_steps'?"),
+        (
+            "optimizer.lr=7",
+            "the config has no key 'optimizer'\n  nothing is chosen there; a config chooses with - /optimizer: CHOICE in its defaults",
+        ),
+        ("trainer.size=7", "'trainer' has no key 'size'\n  did you mean 'model.size'?"),
+        ("model={lr: 4}", "'model' has no key 'lr'\n  did you mean 'trainer.lr'?"),
         ("same.size=7", "'same' is the reference ${model}\n  change what it leads to"),
         ("zzz.y=7", "the config has no key 'zzz'"),
         ("trainer.lr.x=7", "no key 'x'"),
@@ -193,6 +200,37 @@ def test_a_mistake_says_what_is_there(override: str, message: str) -> None:
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"override '{override}': ")
     assert len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("learning_rate=7", "did you mean 'optimizer.lr'?"),
+        ("lr=7", "did you mean 'optimizer.lr'?"),
+        ("r=7", "did you mean 'model.adapter.r'?"),
+        ("adapter.r=7", "did you mean 'model.adapter.r'?"),
+        ("seed=7", "did you mean 'model.seed' or 'trainer.seed'?"),
+        ("help=7", "to add a key write +help=7"),
+        ("model.optimizer=7", "to add a key write +model.optimizer=7"),
+        ("other.r=7", "nothing is chosen there; a config chooses with - /other: CHOICE in its defaults"),
+        (
+            "model.other.r=7",
+            "nothing is chosen there; a config chooses with - /other@model.other: CHOICE in its defaults",
+        ),
+    ],
+)
+def test_a_key_that_stands_elsewhere_is_named_with_its_whole_path(override: str, hint: str) -> None:
+    root = config("""\
+optimizer: {lr: 1}
+model: {seed: 1, adapter: {r: 8}, other: null}
+trainer: {seed: 2, optimizer: "${optimizer}"}
+again: {seed: "${trainer.seed}"}
+args: {learning_rate: {key: optimizer.lr, help: the rate}}
+other: null
+""")
+    with pytest.raises(OverrideError) as caught:
+        apply_override(root, parse_overrides([override])[0], ("optimizer", "other", "adapter"))
+    assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize(

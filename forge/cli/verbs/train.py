@@ -178,8 +178,8 @@ cluster, and with --nnodes and --rdzv-endpoint each machine is told by hand; --d
 a folder of its own below OUTPUT_DIR/sweeps, and ends in a table and sweep.json. The same line again goes on with what is not finished.
 With launch=slurm the runs are one array of jobs, and the line returns when it is submitted.
 
-Exit code 0: every step was taken. 3: stopped on request, saved, to be continued with --resume-from-
-checkpoint auto. 2: nothing was started, the config or the command line is wrong. 1: failed. 130: ended by a second Ctrl-C. With
+Exit code 0: every step was taken. 3: stopped on request, saved, to be continued with
+--resume-from-checkpoint auto. 2: nothing was started, the config or the command line is wrong. 1: failed. 130: ended by a second Ctrl-C. With
 --detach and on a cluster 0 says that it was started.
 
   forge -p projects/pydoc -t pretrain/tiny train
