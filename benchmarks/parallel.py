@@ -114,7 +114,7 @@ def _pipelines(pythons: dict[str, str], options: argparse.Namespace) -> Table:
         "much they took of the time of all steps, and the waiting in all of them, is told beside it. The last figure is how much longer "
         "the passes of those steps take than those of one process that learns from the same rows one after another, while "
         "another process does so on the other core. The model has eight layers "
-        "and a head for 512 tokens, so that stages are even; nothing is computed again, so that schedules may make backward passes in two "
+        "and a head for 264 tokens, so that stages are even; nothing is computed again, so that schedules may make backward passes in two "
         f"halves. {options.rounds} rounds of {options.steps - options.warm_up} steps each."
     )
     head = ("schedule", "microbatches", "idle", "told", "difference", "told by costs")

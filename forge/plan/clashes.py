@@ -34,12 +34,19 @@ def choice_objections(asked: RunQuestion) -> Iterator[Refusal]:
 
 def _optimizer(asked: RunQuestion) -> Iterator[Refusal]:
     layout, choices = asked.layout, asked.choices
-    if choices.fused and asked.ranks > 1:
+    if choices.fused and layout.pp > 1:
         yield Refusal(
             "/trainer.fuse_optim_with_backward",
-            "fuse_optim_with_backward is for one process",
-            "it updates each weight when its gradient is there, and a layout sums gradients later",
+            "fuse_optim_with_backward does not go with pp",
+            "it updates each weight when its gradient is there, and the microbatches of a pipeline add theirs up",
             ("trainer.fuse_optim_with_backward=false",),
+        )
+    elif choices.fused and not layout.shards_state and layout.dp_replicate * layout.cp > 1:
+        yield Refusal(
+            "/trainer.fuse_optim_with_backward",
+            "fuse_optim_with_backward does not go with copies of weights",
+            "it updates each weight when its gradient is there, and gradients of copies are summed later, many together",
+            ("trainer.fuse_optim_with_backward=false", "parallel=fsdp"),
         )
     if choices.rounding and asked.ranks > layout.pp:
         yield Refusal(
@@ -81,9 +88,6 @@ def _compiled(asked: RunQuestion) -> Iterator[Refusal]:
     layout, nearest = asked.layout, ("trainer.torch_compile=false",)
     if not asked.choices.compiled:
         return
-    if layout.cp > 1:
-        why = "it makes one program of each layer, and cp sends what is inside it to other processes"
-        yield Refusal("/trainer.torch_compile", "torch_compile does not go with cp", why, nearest)
     if layout.pp_schedule in SPLITTING:
         why = "torch cannot split the backward pass of a compiled layer into that of inputs and that of weights"
         yield Refusal("pp_schedule", f"{layout.pp_schedule} does not go with torch_compile", why, nearest)

@@ -153,7 +153,9 @@ class _Rank:
 
     def gradients(self) -> float:
         if self.setup.fused:
-            return self.largest() * self.trained_size
+            # Where weights are in pieces the gradients of a layer come together.
+            layer = max((numbers(layer_matrices(self.setup, one)) for one in self.kinds), default=0)
+            return max(self.largest(), layer if self.share > 1 and self.trains_all else 0.0) * self.trained_size
         found = float(numbers(self.trained) * self.trained_size)
         # They are divided when they are summed: in a pipeline after the last microbatch, with the first stage after the last batch.
         layout = self.setup.layout

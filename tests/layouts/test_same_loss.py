@@ -41,6 +41,9 @@ CHANGES = (
     ("optimizer=sgd", "optimizer.lr=0.1"),
 )
 QUICK = (CHANGES[3], CHANGES[5])
+INSIDE = (  # the optimizer inside the backward pass
+    *("trainer.fuse_optim_with_backward=true", "trainer.max_grad_norm=null", "trainer.gradient_accumulation_steps=1"),
+)
 # How far figures may be from those of one process: float32 to the last digits, what is rounded more coarsely as far, and float64.
 EXACT, COARSE = 1e-5, 2e-2
 WIDE = Apart(losses=1e-9, first_norm=1e-13, norms=1e-7, evaluations=1e-9, gradients=1e-13, weights=1e-8)
@@ -101,6 +104,18 @@ def test_with_other_settings(carried: Callable[..., dict[Case, Outcome]]) -> Non
     layouts = ON_TWO if FULL else (FSDP,)
     cases = [Case("llama", layout, changes) for layout in layouts for changes in (CHANGES if FULL else QUICK)]
     check(carried(cases, 2), cases)
+
+
+def test_with_the_optimizer_inside_the_backward_pass(carried: Callable[..., dict[Case, Outcome]]) -> None:
+    layouts = (FSDP, ZERO1, ZERO2, ("parallel=tp",)) if FULL else (FSDP,)
+    cases = [Case("llama_tied", layout, INSIDE) for layout in layouts]
+    check(carried(cases, 2), cases)
+    if FULL:
+        cases = [
+            Case("llama_tied", layout, INSIDE)
+            for layout in (HSDP, CP_FSDP, ("parallel=fsdp_tp", "parallel.dp_shard=2"))
+        ]
+        check(carried(cases, 4), cases)
 
 
 def test_each_example_is_learned_from_once(carried: Callable[..., dict[Case, Outcome]]) -> None:

@@ -14,6 +14,7 @@ DDP = Layout(dp_replicate=2)
 FSDP = Layout(dp_shard=2, zero_stage=3)
 TP = Layout(tp=2)
 CP = Layout(cp=2)
+SHARED = Layout(dp_replicate=2, dp_shard=2, cp=2, tp=2)
 PP = Layout(pp=2, pp_schedule="1f1b", microbatches=4)
 ZB = Layout(pp=2, pp_schedule="zbv", microbatches=4, stages_per_rank=2)
 
@@ -30,7 +31,14 @@ def found(layout: Layout, device: Any = None, **choices: Any) -> list[tuple[str,
 @pytest.mark.parametrize(
     ("choices", "refused", "allowed", "key", "what"),
     [
-        ({"fused": True}, [DDP, FSDP, TP, CP, PP], [Layout()], "/trainer.fuse_optim_with_backward", "one process"),
+        (
+            {"fused": True},
+            [DDP, CP],
+            [Layout(), FSDP, TP, SHARED],
+            "/trainer.fuse_optim_with_backward",
+            "copies of weights",
+        ),
+        ({"fused": True}, [PP], [], "/trainer.fuse_optim_with_backward", "does not go with pp"),
         (
             {"rounding": True},
             [DDP, FSDP, TP, CP],
@@ -49,8 +57,7 @@ def found(layout: Layout, device: Any = None, **choices: Any) -> list[tuple[str,
         ),
         ({"adapter": "IA3Config"}, [TP], [Layout(), DDP, PP], "/model.adapter", "IA3Config"),
         ({"adapter": "LoraConfig", "adapter_bias": True}, [TP], [Layout(), DDP, PP], "/model.adapter", "lora_bias"),
-        ({"compiled": True}, [CP], [Layout(), DDP, TP, PP], "/trainer.torch_compile", "does not go with cp"),
-        ({"compiled": True}, [ZB], [PP], "pp_schedule", "zbv does not go with torch_compile"),
+        ({"compiled": True}, [ZB], [Layout(), DDP, TP, CP, PP], "pp_schedule", "zbv does not go with torch_compile"),
         ({"precision": "fp16"}, [PP], [Layout(), DDP, FSDP], "/trainer.mixed_precision", "fp16 does not go with pp"),
         ({"attention": "sdpa_math"}, [CP], [Layout(), TP, PP], "/model.attn_implementation", "does not go with cp=2"),
         ({"fp8": "rowwise"}, [TP], [Layout(), FSDP, PP], "/model.fp8", "fp8 does not go with tp"),

@@ -205,7 +205,10 @@ def _matching(paths: str | Sequence[str]) -> list[str]:
 def _why_none(path: str) -> str:
     if os.path.isdir(path):
         return f"it is a folder; write {os.path.join(path, '*')} for the files in it"
-    return "give an absolute path" if os.path.isabs(path) else f"it is looked for in {os.getcwd()}"
+    if os.path.isabs(path):
+        folder = os.path.dirname(glob.escape(path)) if glob.has_magic(path) else os.path.dirname(path)
+        return "there is none of that name" if os.path.isdir(folder) else f"there is no folder {folder}"
+    return f"it is looked for in {os.getcwd()}"
 
 
 def _placed_rows(path: str, kind: FileKind, encoding: str) -> Iterator[tuple[Origin, Any]]:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from forge.ml.parallel.norms import norm_over, spread_over
+from forge.ml.parallel.pieces import local
+
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
@@ -35,7 +38,7 @@ class FusedBackward:
             raise ValueError(f"max_grad_value is above 0, or null for no clipping by value, not {max_grad_value}")
         self._optimizer = optimizer
         self._max_value = max_grad_value
-        self._norm: torch.Tensor | None = None
+        self._norms: dict[tuple[Any, ...], torch.Tensor] = {}  # by the groups of processes that have other pieces
         # A group is found by its place, because a restored optimizer has new ones.
         self._places = {
             parameter: number for number, group in enumerate(optimizer.param_groups) for parameter in group["params"]
@@ -43,9 +46,12 @@ class FusedBackward:
         self._handles = [parameter.register_post_accumulate_grad_hook(self._step) for parameter in self._places]
 
     def norm(self) -> torch.Tensor:
-        """The norm of all gradients since it was last asked for, before they were clipped; it does not wait for the device."""
-        norm, self._norm = self._norm, None
-        return torch.zeros(()) if norm is None else norm
+        """The norm of all gradients since it was last asked for, before they were clipped; it does not wait for the device.
+
+        Where weights are in pieces every process has to ask.
+        """
+        norms, self._norms = self._norms, {}
+        return norm_over(norms)
 
     def remove(self) -> None:
         """Give the optimizer back: from now on `backward()` leaves the gradients where they are."""
@@ -54,10 +60,12 @@ class FusedBackward:
         self._handles = []
 
     def _step(self, parameter: torch.Tensor) -> None:
-        norm = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)
-        self._norm = norm if self._norm is None else torch.hypot(self._norm, norm.to(self._norm.device))
+        own = local(parameter.grad)
+        norm, spread = torch.linalg.vector_norm(own, dtype=torch.float32), spread_over(parameter.grad)
+        before = self._norms.get(spread)
+        self._norms[spread] = norm if before is None else torch.hypot(before, norm.to(before.device))
         if self._max_value is not None:
-            parameter.grad.clamp_(-self._max_value, self._max_value)
+            own.clamp_(-self._max_value, self._max_value)
         self._step_alone(parameter)
         parameter.grad = None
 

@@ -10,11 +10,11 @@ import torch.distributed as dist
 from forge.ml.parallel.pieces import is_spread, local
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from forge.ml.parallel.world import World
 
-__all__ = ["total_norm"]
+__all__ = ["norm_over", "spread_over", "total_norm"]
 
 
 def total_norm(gradients: Sequence[torch.Tensor], world: World | None = None) -> torch.Tensor:
@@ -38,11 +38,26 @@ def _by_spread(gradients: Sequence[torch.Tensor]) -> dict[tuple[Any, ...], list[
     for gradient in gradients:
         # What two stages of a pipeline share has the same gradient in both.
         if not getattr(gradient, "counted_elsewhere", False):
-            found.setdefault(_groups(gradient), []).append(gradient)
+            found.setdefault(spread_over(gradient), []).append(gradient)
     return found
 
 
-def _groups(gradient: Any) -> tuple[Any, ...]:
+def norm_over(norms: Mapping[tuple[Any, ...], torch.Tensor]) -> torch.Tensor:
+    """The norm of gradients of which each process has the norms of its pieces, by the groups of those that have others."""
+    total = torch.zeros(())
+    for spread, norm in norms.items():
+        part = norm
+        if spread:
+            part = norm.square()
+            for process_group in spread:
+                dist.all_reduce(part, group=process_group)
+            part = part.sqrt()
+        total = torch.hypot(total.to(part.device), part)
+    return total
+
+
+def spread_over(gradient: Any) -> tuple[Any, ...]:
+    """The groups of processes that have other pieces of a gradient; none where each has all of it."""
     if not is_spread(gradient):
         return ()
     mesh = gradient.device_mesh

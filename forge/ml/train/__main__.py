@@ -169,6 +169,8 @@ if __name__ == "__main__":
     # Before torch is imported, whose mkldnn layer keeps what it has prepared for a matrix product, with the scratch memory, for
     # 1,024 shapes. One is as quick, and a model of 10M parameters in bf16 takes about 120 MB less.
     os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
+    # The library below keeps its own, also of 1,024 shapes: documents of many lengths make many, and the memory rose with each step.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     speak_unheard()
     code = main(sys.argv[1:])
     with contextlib.suppress(OSError):

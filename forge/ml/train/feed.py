@@ -106,7 +106,7 @@ def _summary(prepared: Prepared) -> list[str]:
     report = prepared.report
     if not report.sequences:
         return []
-    count = f"{report.examples:,} examples in {report.sequences:,} sequences"
+    count = f"{report.examples:,} example{'s' * (report.examples != 1)} in {report.sequences:,} sequence{'s' * (report.sequences != 1)}"
     return [f"data: {count}, {report.tokens:,} tokens of which {report.trained:,} are trained"]
 
 

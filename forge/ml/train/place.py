@@ -128,9 +128,6 @@ def _size(model: Any) -> int:
 
 
 def _compile(settings: Trainer, model: Any, world: World, data: RunData, console: Console) -> None:
-    if world.layout.cp > 1:
-        console.print("layers are not compiled: with cp they send and receive inside")
-        return
     if world.layout.pp_schedule in SPLITTING:
         console.print(f"layers are not compiled: {world.layout.pp_schedule} makes their backward passes in two halves")
         return

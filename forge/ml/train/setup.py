@@ -278,7 +278,12 @@ def _optimizer(settings: Trainer, model: Any, world: World) -> Any:
         return StochasticRounding(groups, optimizer=make, seed=settings.seed)
     if not world.alone and getattr(make, "func", None) is torch.optim.SGD:
         make = partial(make, fused=False)  # of which torch has no fused step for weights in pieces
-    return make(groups)
+    try:
+        return make(groups)
+    except TypeError as error:
+        raise RunError(
+            f"the optimizer cannot be made: {error}", hint="look at what the config says below optimizer"
+        ) from error
 
 
 def _fused(settings: Trainer, optimizer: Any, precision: Precision) -> FusedBackward:

@@ -280,15 +280,21 @@ def test_a_real_process_shows_the_traceback_when_it_is_asked_for(freeze: Callabl
     assert said[said.rindex("error: ") :].startswith(f"error: {named}")
 
 
-@pytest.mark.parametrize(("environment", "capacity"), [({}, "1"), ({"LRU_CACHE_CAPACITY": "7"}, "7")])
-def test_torch_is_told_to_keep_little_before_it_is_imported(environment: dict[str, str], capacity: str) -> None:
-    code = """
+KEPT = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+
+
+@pytest.mark.parametrize(
+    ("environment", "capacities"),
+    [({}, "1 64"), ({"LRU_CACHE_CAPACITY": "7"}, "7 64"), ({"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "9"}, "1 9")],
+)
+def test_torch_is_told_to_keep_little_before_it_is_imported(environment: dict[str, str], capacities: str) -> None:
+    code = f"""
 import os, runpy, sys
-os._exit = lambda code: print(code, os.environ["LRU_CACHE_CAPACITY"], "torch" in sys.modules)
+os._exit = lambda code: print(code, *map(os.environ.get, {KEPT}), "torch" in sys.modules)
 runpy.run_module("forge.ml.train", run_name="__main__")
 """
-    clean = {name: value for name, value in os.environ.items() if name != "LRU_CACHE_CAPACITY"}
+    clean = {name: value for name, value in os.environ.items() if name not in KEPT}
     done = subprocess.run(
         [sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout == f"{int(Ending.REFUSED)} {capacity} False\n"
+    assert done.stdout == f"{int(Ending.REFUSED)} {capacities} False\n"

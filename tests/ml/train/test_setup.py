@@ -357,6 +357,12 @@ def test_a_warm_up_longer_than_the_run_is_told(made: Make, capfd: pytest.Capture
     assert "climbs" not in capfd.readouterr().err
 
 
+def test_an_optimizer_that_cannot_be_made(refused: Refused) -> None:
+    message = refused("optimizer.betas=0.9")
+    assert "the optimizer cannot be made: 'float' object is not subscriptable" in message
+    assert "below optimizer" in message
+
+
 def test_a_warm_up_that_is_no_number_of_steps(refused: Refused) -> None:
     assert "warmup_steps is a number of steps, not -1" in refused("schedule.warmup_steps=-1")
 
@@ -386,7 +392,7 @@ def test_what_is_no_callback_is_refused(refused: Refused) -> None:
     [
         (
             ("trainer.fuse_optim_with_backward=true", "trainer.max_grad_norm=null"),
-            "fuse_optim_with_backward is for one",
+            "fuse_optim_with_backward does not go with copies",
         ),
         (("trainer.stochastic_rounding=true",), "stochastic_rounding does not go with this layout"),
         (("optimizer=adafactor", "parallel=fsdp"), "Adafactor does not go with this layout"),

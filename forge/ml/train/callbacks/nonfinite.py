@@ -56,39 +56,17 @@ class NonFinite(Callback):
             self.skipped = 0
             return True
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of the gradients is {watched}"
-        found = self._report(run, what + _blamed(run), loss, grad_norm)
+        fault = self._fault(run)
+        found = _report(run, fault, what + _blamed(run), loss, grad_norm)
         self.skipped += 1
         if self.action == "stop" or (self.action == "skip" and self.skipped > self.most_skipped):
-            raise RunError(f"step {run.step + 1}: {found}", hint=_advice(run))
+            raise RunError(f"step {run.step + 1}: {found}", hint=_advice(run, fault))
         run.progress.say(f"step {run.step + 1}: {found}; {self._meaning}")
         return self.action == "warn"
 
     @property
     def _meaning(self) -> str:
         return "the update is left out" if self.action == "skip" else "the update is made all the same"
-
-    def _report(self, run: Run, what: str, loss: float, grad_norm: float | None) -> str:
-        fault = self._fault(run)
-        batches = run.batch if fault.batch is None else [run.batch[fault.batch]]
-        examples = [list(pair) for batch in batches for pair in batch.ids]
-        process = "" if run.world.alone else f"-rank{run.world.rank}"
-        path = os.path.join(run.folder, f"nonfinite-step{run.step + 1}{process}.json")
-        facts = {
-            "step": run.step + 1,
-            "what": what,
-            "loss": loss,
-            "grad_norm": grad_norm,
-            "lr": run.schedule.get_last_lr()[0],
-            "fault": asdict(fault),
-            "fault_text": str(fault),
-            "examples": examples,  # of the bad batch; of the whole step when no batch is known to be the one
-            "input_ids": [batch.input_ids.tolist() for batch in batches],
-        }
-        write_atomic(path, json.dumps(plain(facts)) + "\n")
-        names = list(dict.fromkeys(f"{source}:{example}" for source, example in examples))
-        shown, more = ", ".join(names[:_SHOWN]), f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        of = f", in batch {fault.batch + 1} of {len(run.batch)}" if fault.batch is not None else ""
-        return f"{what}; {fault}{of}; examples {shown or 'unknown'}{more}; see {path}"
 
     def _fault(self, run: Run) -> Fault:
         from forge.ml.evaluate.perplexity import evaluate  # only when something is wrong
@@ -118,6 +96,29 @@ class NonFinite(Callback):
         self.skipped = state["skipped"]
 
 
+def _report(run: Run, fault: Fault, what: str, loss: float, grad_norm: float | None) -> str:
+    batches = run.batch if fault.batch is None else [run.batch[fault.batch]]
+    examples = [list(pair) for batch in batches for pair in batch.ids]
+    process = "" if run.world.alone else f"-rank{run.world.rank}"
+    path = os.path.join(run.folder, f"nonfinite-step{run.step + 1}{process}.json")
+    facts = {
+        "step": run.step + 1,
+        "what": what,
+        "loss": loss,
+        "grad_norm": grad_norm,
+        "lr": run.schedule.get_last_lr()[0],
+        "fault": asdict(fault),
+        "fault_text": str(fault),
+        "examples": examples,  # of the bad batch; of the whole step when no batch is known to be the one
+        "input_ids": [batch.input_ids.tolist() for batch in batches],
+    }
+    write_atomic(path, json.dumps(plain(facts)) + "\n")
+    names = list(dict.fromkeys(f"{source}:{example}" for source, example in examples))
+    shown, more = ", ".join(names[:_SHOWN]), f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    of = f", in batch {fault.batch + 1} of {len(run.batch)}" if fault.batch is not None else ""
+    return f"{what}; {fault}{of}; examples {shown or 'unknown'}{more}; see {path}"
+
+
 def _blamed(run: Run) -> str:
     """Which of several processes had the loss that is none; all of them ask."""
     if run.world.alone:
@@ -130,7 +131,11 @@ def _blamed(run: Run) -> str:
     return f", from rank {ranks}" if ranks else ""
 
 
-def _advice(run: Run) -> str:
+def _advice(run: Run, fault: Fault) -> str:
+    if fault.kind == "weight" and run.step == 0:
+        return "the model came with it: look at the folder that its weights are read from"
+    if fault.kind == "weight":
+        return "an earlier update has made it so: go back to a checkpoint, and lower the learning rate"
     if run.fused is not None:
         return (
             "fuse_optim_with_backward has made the update already: go back to a checkpoint, and lower the learning rate"

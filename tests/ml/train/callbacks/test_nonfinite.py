@@ -108,6 +108,19 @@ def test_a_run_is_stopped_with_the_module_and_the_examples(tmp_path: Path) -> No
     assert (report["examples"], report["input_ids"], report["lr"]) == ([[0, 4]], [[[5, 7]]], 0.1)
 
 
+@pytest.mark.parametrize(
+    ("step", "advice"), [(0, "look at the folder that its weights are read from"), (11, "go back to a checkpoint")]
+)
+def test_a_weight_that_was_bad_already_is_not_for_a_lower_rate_to_mend(tmp_path: Path, step: int, advice: str) -> None:
+    run = run_of(tmp_path)
+    run.step = step
+    with torch.no_grad():
+        run.model.head.weight[0, 0] = NAN
+    with pytest.raises(RunError, match=r"the weight head.weight \(Linear\) was not finite before the step") as caught:
+        nonfinite.NonFinite().before_update(run, NAN, NAN)
+    assert advice in str(caught.value)
+
+
 def test_a_gradient_alone_is_enough(tmp_path: Path) -> None:
     run = run_of(tmp_path)
     run.batch = run.batch[:1]
