@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from forge.base.errors import ForgeError
 from forge.base.hosts import count_hosts
+from forge.base.json_file import read_object
 from forge.base.paths import parse_dotted
 from forge.graph.node import Call, Const, Expr, Map, Missing
 from forge.graph.walk import edges, find, fold
@@ -32,6 +33,7 @@ __all__ = ["RunReading", "origin_of", "plain_data", "read_run", "setup_of"]
 _MODEL: Final = "forge.ml.models.causal_lm"
 _LAYOUTS: Final = ("forge.ml.parallel.Layout", "forge.plan.layout.Layout")
 _LONGEST: Final = 1024
+_LARGEST: Final = 16 << 20  # of a model's config.json
 _TYPES: Final = ("float32", "bfloat16", "float16")
 _SPARED: Final = ("eager", "sdpa_math")
 
@@ -252,19 +254,15 @@ def _vocabulary_key(model: Any) -> str:
 
 def _folder_config(path: str) -> Mapping[str, Any]:
     file = os.path.join(path, "config.json")
-    try:
-        with open(file, encoding="utf-8") as stream:
-            config = json.load(stream)
-    except OSError as error:
-        reason = error.strerror or "it cannot be read"
+    if not os.path.isfile(file):
         raise ValueError(
-            f"the sizes of the model are in {file}: {reason}; give another folder with -M FOLDER"
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"{file} is no JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{file} holds no settings of a model")  # noqa: TRY004 - it is the file that is wrong
-    return config
+            f"the sizes of the model are in {file}, which is not there; "
+            "give another folder with -M FOLDER, or name a published size, such as model=llama3_8b"
+        )
+    try:
+        return read_object(file, _LARGEST)
+    except ForgeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _launch(root: Node) -> tuple[int, int, int]:

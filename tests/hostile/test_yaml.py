@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS = 1.0
+TRIES = 3
+LOOP = (
+    0.05  # seconds of the processor for a million rounds of a loop, on the slowest machine for which the bound is meant
+)
 MEGABYTES = 100
 
 BOMB_ROW = "','.join(['*a%d' % (i - 1)] * 9)"
@@ -99,11 +104,27 @@ print(json.dumps([error, text, seconds, peak]))
 """
 
 
+def slowness() -> float:
+    """How much slower this machine computes at the moment than one that the bound of a second is meant for."""
+    began = time.process_time()
+    for _ in range(1_000_000):
+        pass
+    return max(1.0, (time.process_time() - began) / LOOP)
+
+
 def measured(file: Path) -> list[Any]:
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(file)], capture_output=True, text=True, timeout=60, check=True
-    )
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
+    """The error, its text, the processor's seconds and the memory; the quickest of three where a busy machine makes one slow.
+
+    Seconds are those of a machine of common speed: what is bounded is the work, and one that is throttled has not more of it.
+    """
+    tries: list[list[Any]] = []
+    while len(tries) < TRIES and not any(seconds < SECONDS for _, _, seconds, _ in tries):
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, str(file)], capture_output=True, text=True, timeout=60, check=True
+        )
+        error, text, seconds, peak = json.loads(done.stdout)
+        tries.append([error, text, seconds / slowness(), peak])
+    return min(tries, key=lambda found: float(found[2]))
 
 
 def made(expression: str, file: Path) -> Path:

@@ -110,7 +110,7 @@ def pids(run: Path) -> list[int]:
 
 
 def ended(process: subprocess.Popen[str]) -> str:
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     return errors
 
 

@@ -73,5 +73,7 @@ def test_one_process_stays_as_it_is(setup_for: Callable[..., TrainingSetup]) -> 
 
 def test_what_a_run_refuses_is_not_listed(setup_for: Callable[..., TrainingSetup]) -> None:
     fused = setup_for(model=MODEL, weights="bfloat16", device="cuda", batch_size=8, choices=Choices(fused=True))
-    assert fits(fused, 2e12, 8) == []
+    found = [each.setup.layout for each in fits(fused, 2e12, 8)]
+    assert found
+    assert all(layout.pp == 1 and (layout.shards_state or layout.dp_replicate * layout.cp == 1) for layout in found)
     assert fits(fused, 2e12, 1)

@@ -59,9 +59,9 @@ def test_a_folder_tells_the_shape_by_its_own_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "No such file or directory"),
-        ("{", "is no JSON"),
-        ("[]", "holds no settings"),
+        (None, "which is not there; give another folder with -M FOLDER, or name a published size"),
+        ("{", "this is not JSON"),
+        ("[]", "this is not a JSON object, but a list"),
         ("{}", "does not say num_hidden_layers"),
     ],
 )

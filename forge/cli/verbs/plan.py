@@ -158,9 +158,9 @@ the mesh, the memory and the schedule of the pipeline.
 Exit code 0: possible. 1: nothing fits. 2: the layout is refused.
 
   forge -t chat/lora plan
-  forge -t pretrain/tiny plan model=llama3_8b parallel=fsdp --gpus 8
-  forge -t pretrain/tiny plan model=llama3_8b --fit 24GB --gpus 4
-  forge -t pretrain/tiny plan model=llama3_8b parallel=pp_1f1b --svg plan.svg
+  forge -t chat/full plan model=llama3_8b parallel=fsdp --gpus 8
+  forge -t chat/full plan model=llama3_8b --fit 24GB --gpus 4
+  forge -t chat/full plan model=llama3_8b parallel=pp_1f1b parallel.microbatches=4 --svg plan.svg
   forge -t chat/full plan -M MODEL_FOLDER --tokens 300M --json
 """,
     run=_run,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from forge.graph.static.aliases import written_out
 from forge.graph.static.bindings import Defined
 from forge.graph.static.classes import Definition, is_named_tuple, last_name, lineage, metaclass_calls
 from forge.graph.static.decorators import effect_of
@@ -13,6 +14,7 @@ from forge.graph.static.signature import Parameter, ParameterKind, Signature
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from forge.graph.static.disk import Module
     from forge.graph.static.source import SourceTree
 
 __all__ = ["makes_object", "signature_from"]
@@ -76,7 +78,7 @@ def _of_function(source: SourceTree, found: Definition) -> _Parameters | None:
         return None
     is_static = "staticmethod" in decorators and node.name != "__new__"
     is_bound = found.owner is not None and ("classmethod" in decorators or node.name in {"__new__", "__init__"})
-    parameters = _written(node, drop_first=is_bound and not is_static)
+    parameters = _written(source, node, found.module, drop_first=is_bound and not is_static)
     if found.owner is not None and node.name not in {"__new__", "__init__"}:
         effect = effect_of(source, found.owner)
         if effect is None or node.name in effect.replaces:
@@ -84,16 +86,18 @@ def _of_function(source: SourceTree, found: Definition) -> _Parameters | None:
     return parameters
 
 
-def _written(node: ast.FunctionDef | ast.AsyncFunctionDef, *, drop_first: bool) -> _Parameters:
+def _written(
+    source: SourceTree, node: ast.FunctionDef | ast.AsyncFunctionDef, module: Module, *, drop_first: bool
+) -> _Parameters:
     arguments = node.args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
     found = []
     for index, (argument, default) in enumerate(zip(positional, defaults, strict=True)):
         kind: ParameterKind = "positional_only" if index < len(arguments.posonlyargs) else "positional_or_keyword"
-        found.append(_parameter(argument.arg, kind, argument.annotation, default))
+        found.append(_parameter(argument.arg, kind, _text(source, argument.annotation, module), default))
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        found.append(_parameter(argument.arg, "keyword_only", argument.annotation, default))
+        found.append(_parameter(argument.arg, "keyword_only", _text(source, argument.annotation, module), default))
     named = found[1:] if drop_first and positional else found
     return _Parameters(tuple(named), arguments.vararg is not None, arguments.kwarg is not None)
 
@@ -101,7 +105,7 @@ def _written(node: ast.FunctionDef | ast.AsyncFunctionDef, *, drop_first: bool) 
 def _parameter(
     name: str,
     kind: ParameterKind,
-    annotation: ast.expr | None,
+    annotation: str,
     default: ast.expr | None,
     *,
     required: bool | None = None,
@@ -110,9 +114,13 @@ def _parameter(
         name=name,
         kind=kind,
         required=default is None if required is None else required,
-        annotation=ast.unparse(annotation) if annotation is not None else "",
+        annotation=annotation,
         default=ast.unparse(default)[:_LONGEST_TEXT] if default is not None else None,
     )
+
+
+def _text(source: SourceTree, annotation: ast.expr | None, module: Module) -> str:
+    return "" if annotation is None else ast.unparse(written_out(source, annotation, module))
 
 
 def _of_class(source: SourceTree, found: Definition) -> _Parameters | None:
@@ -189,7 +197,7 @@ def _own_init(source: SourceTree, classes: list[Definition | None]) -> _Paramete
     if "__init__" in source.body(one).names:
         return _method(source, one, "__init__")
     if is_named_tuple(one):
-        return _fields_of_tuple(one)
+        return _fields_of_tuple(source, one)
     options = _dataclass_options(one)
     if options is not None:
         return None if options.get("init") is False else _fields(source, classes)
@@ -235,7 +243,7 @@ def _fields(source: SourceTree, classes: list[Definition | None]) -> _Parameters
             options = _hook(source, classes[index + 1 :])
         if options is None:
             continue
-        for parameter, wanted in _own_fields(one, options, fields):
+        for parameter, wanted in _own_fields(source, one, options, fields):
             if wanted:
                 fields[parameter.name] = parameter
             else:
@@ -245,7 +253,7 @@ def _fields(source: SourceTree, classes: list[Definition | None]) -> _Parameters
 
 
 def _own_fields(
-    definition: Definition, options: dict[str, object], inherited: dict[str, Parameter]
+    source: SourceTree, definition: Definition, options: dict[str, object], inherited: dict[str, Parameter]
 ) -> Iterator[tuple[Parameter, bool]]:
     keyword_only = options.get("kw_only") is True
     for statement in definition.node.body:
@@ -255,11 +263,12 @@ def _own_fields(
         if annotation.rpartition(".")[2] == "KW_ONLY":
             keyword_only = True
         elif not annotation.partition("[")[0].endswith("ClassVar"):
-            yield _field(statement, statement.target.id, keyword_only=keyword_only, inherited=inherited)
+            written = _text(source, statement.annotation, definition.module)
+            yield _field(statement, statement.target.id, written, keyword_only=keyword_only, inherited=inherited)
 
 
 def _field(
-    statement: ast.AnnAssign, name: str, *, keyword_only: bool, inherited: dict[str, Parameter]
+    statement: ast.AnnAssign, name: str, annotation: str, *, keyword_only: bool, inherited: dict[str, Parameter]
 ) -> tuple[Parameter, bool]:
     value = statement.value
     options: dict[str, ast.expr] = {}
@@ -274,18 +283,21 @@ def _field(
     # A field written again without a value keeps the class attribute it inherits as its default.
     required = value is None and not (statement.value is None and above is not None and not above.required)
     kind: ParameterKind = "keyword_only" if keyword_only else "positional_or_keyword"
-    parameter = _parameter(name, kind, statement.annotation, value, required=required)
+    parameter = _parameter(name, kind, annotation, value, required=required)
     return parameter, not (isinstance(for_init, ast.Constant) and for_init.value is False)
 
 
-def _fields_of_tuple(definition: Definition) -> _Parameters:
+def _fields_of_tuple(source: SourceTree, definition: Definition) -> _Parameters:
     declared = [
         (statement.target.id, statement)
         for statement in definition.node.body
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
     ]
     return _Parameters(
-        tuple(_parameter(name, "positional_or_keyword", line.annotation, line.value) for name, line in declared)
+        tuple(
+            _parameter(name, "positional_or_keyword", _text(source, line.annotation, definition.module), line.value)
+            for name, line in declared
+        )
     )
 
 

@@ -28,7 +28,7 @@ ParameterKind: TypeAlias = Literal["positional_only", "positional_or_keyword", "
 
 _FILE: Final = "signatures.json"
 # Raise it when the same files would give other answers.
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _MOST_TARGETS: Final = 2000
 _MOST_PLACES: Final = 50
 _SETTLED: Final = 2_000_000_000  # nanoseconds

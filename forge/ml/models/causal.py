@@ -55,7 +55,7 @@ def causal_lm(
     config: PretrainedConfig | None = None,
     path: str | None = None,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str = torch.float32,
     attn_implementation: str = "sdpa",
     adapter: PeftConfig | None = None,
     resize_to: int | None = None,
@@ -65,12 +65,12 @@ def causal_lm(
 ) -> nn.Module:
     """Make the decoder that `config` describes, by its own rules of initialisation, or read the one in the folder `path`.
 
-    With both, the weights of the folder are read into the architecture of `config`. `attn_implementation` is one that transformers
-    knows by name, or ``auto``, and what was asked for stays in the model's attribute ``requested_attention``. `resize_to` is the number of embeddings where
-    tokens were added to those of the folder; each new one begins as the mean of the others. An `adapter` is put on top. `kernels` and
-    `fp8` name quicker ways to compute the same, for a GPU.
+    With both, the weights of the folder are read into the architecture of `config`. `dtype` may be its name, ``bfloat16``.
+    `attn_implementation` is one that transformers knows by name, or ``auto``, and what was asked for stays in the model's attribute
+    ``requested_attention``. `resize_to` is the number of embeddings where tokens were added to those of the folder; each new one begins as
+    the mean of the others. An `adapter` is put on top. `kernels` and `fp8` name quicker ways to compute the same, for a GPU.
     """
-    model = _without_weights(config, path, dtype, attn_implementation)
+    model = _without_weights(config, path, _type_named(dtype), attn_implementation)
     if path is None and resize_to is not None:
         raise ValueError("resize_to is for weights that are read from a path: from scratch, set config.vocab_size")
     if path is None and _bits_wanted(adapter):
@@ -176,6 +176,13 @@ def _with_adapter(model: nn.Module, adapter: PeftConfig) -> nn.Module:
     from forge.ml.models.adapter import put_adapter
 
     return put_adapter(model, adapter)
+
+
+def _type_named(dtype: torch.dtype | str) -> torch.dtype:
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"dtype is the type of the weights, such as bfloat16 or float32, not {dtype!r}")
+    return found
 
 
 def _without_weights(

@@ -93,7 +93,9 @@ def test_a_picture(plan: Run, tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_named(plan: Run) -> None:
     done = plan(config="chat/full")
     assert done.code == 2
-    assert "config.json: No such file or directory; give another folder with -M FOLDER" in done.errors
+    assert (
+        "config.json, which is not there; give another folder with -M FOLDER, or name a published size" in done.errors
+    )
 
 
 def test_a_folder_of_a_model(plan: Run, tmp_path: Path) -> None:

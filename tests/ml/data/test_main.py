@@ -45,7 +45,7 @@ def test_rows_are_shown(run: Callable[..., Any]) -> None:
     code, out, errors = run("show", "-n", "1", "--index", "1")
     assert (code, errors) == (0, "")
     assert "train, row 1 · 5 tokens" in out
-    assert "defg<|im_end|>" in out
+    assert "d⟦efg<|im_end|>⟧" in out  # nothing comes before the first token
     assert run("show", "--split", "held_out")[1].count("row 0") == 1
 
 

@@ -48,6 +48,17 @@ def test_the_generators_of_the_caller_are_left_as_they_were() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+@pytest.mark.parametrize("named", ["bfloat16", "torch.bfloat16"])
+def test_a_dtype_may_be_its_name(named: str) -> None:
+    assert causal.causal_lm(_config(), dtype=named).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("wrong", ["bf16", "int8", "Tensor", "", torch.int64])
+def test_what_is_no_type_of_weights_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="dtype is the type of the weights, such as bfloat16 or float32, not "):
+        causal.causal_lm(_config(), dtype=wrong)
+
+
 def test_dtype_and_attention_are_the_asked_ones() -> None:
     model = causal.causal_lm(_config(), dtype=torch.bfloat16, attn_implementation="eager")
     assert model.dtype == torch.bfloat16

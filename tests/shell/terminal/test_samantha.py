@@ -18,7 +18,7 @@ def test_the_whole_walk(opened: Open, tmp_path: Path) -> None:
     editor = tmp_path / "editor"
     editor.write_text('#!/bin/sh\nprintf "opened %s\\n" "$@"\nhead -n 2 "$1"\n')
     editor.chmod(0o755)
-    terminal = opened(folder=SAMANTHA, columns=110, lines=90, EDITOR=str(editor), LESS="FRX", PAGER="less")
+    terminal = opened(folder=SAMANTHA, columns=110, lines=120, EDITOR=str(editor), LESS="FRX", PAGER="less")
 
     def run(line: str, *seen: str) -> None:
         """Run a line on a clean screen, and see its result."""
