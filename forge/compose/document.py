@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import yaml
 
+from forge.base.collector import collector_paused
 from forge.base.errors import ConfigLimitError, ConfigSyntaxError
 from forge.base.origin import Origin
 
@@ -103,6 +104,7 @@ class Document(NamedTuple):
     tree: ConfigMap | ConfigList
 
 
+@collector_paused()
 def parse_document(data: bytes, file: str, layer: Layer) -> Document:
     """Parse one config file; ``file`` and ``layer`` go into the origin of each of its values."""
     if len(data) > MAX_BYTES:
