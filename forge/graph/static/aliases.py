@@ -29,7 +29,7 @@ def written_out(source: SourceTree, annotation: ast.expr, module: Module) -> ast
 
 def _literal(source: SourceTree, name: str, module: Module, trail: int) -> ast.expr | None:
     """The ``Literal[...]`` that a name of a module surely stands for."""
-    bindings = module.bindings.names.get(name, ())
+    bindings = module.bindings.names.get(name, ()) if module.bindings is not None else ()
     if len(bindings) != 1 or not trail:
         return None
     meaning = bindings[0].meaning
