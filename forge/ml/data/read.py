@@ -206,7 +206,9 @@ def _why_none(path: str) -> str:
     if os.path.isdir(path):
         return f"it is a folder; write {os.path.join(path, '*')} for the files in it"
     if os.path.isabs(path):
-        folder = os.path.dirname(glob.escape(path)) if glob.has_magic(path) else os.path.dirname(path)
+        folder = os.path.dirname(path)
+        while glob.has_magic(folder):  # a folder that is itself a pattern tells nothing
+            folder = os.path.dirname(folder)
         return "there is none of that name" if os.path.isdir(folder) else f"there is no folder {folder}"
     return f"it is looked for in {os.getcwd()}"
 

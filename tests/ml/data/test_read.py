@@ -46,6 +46,10 @@ def test_a_pattern_without_a_file_is_refused(tmp_path: Path) -> None:
         text_files([str(tmp_path / "absent.txt")])
     with pytest.raises(FileNotFoundError, match=r"a\*\.txt: there is no folder /.*/absent$"):
         text_files([str(tmp_path / "absent" / "a*.txt")])
+    with pytest.raises(FileNotFoundError, match=r"a\.txt: there is none of that name"):
+        text_files([str(tmp_path / "**" / "a.txt")])
+    with pytest.raises(FileNotFoundError, match=r"a\.txt: there is no folder /.*/absent$"):
+        text_files([str(tmp_path / "absent" / "**" / "a.txt")])
     with pytest.raises(FileNotFoundError, match=r"no file matches a\.txt: it is looked for in /"):
         text_files(["a.txt"])
 
