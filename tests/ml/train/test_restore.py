@@ -163,7 +163,12 @@ def test_callbacks_find_their_own_state_again(carried: Carried, freeze: Callable
     counting = Counting()
     first = carried("trainer.save_strategy=no", callbacks=(Rates(), counting))
     state = collect(first)
-    assert [one["kind"].rpartition(".")[2] for one in state["callbacks"]] == ["Steering", "LostRows", "Rates", "Counting"]
+    assert [one["kind"].rpartition(".")[2] for one in state["callbacks"]] == [
+        "Steering",
+        "LostRows",
+        "Rates",
+        "Counting",
+    ]
     run = set_up(freeze("trainer.save_strategy=no"), Stopping())
     again = Counting()
     run.callbacks = [again, Callback()]
