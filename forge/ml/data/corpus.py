@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from forge.base.errors import DataError
 from forge.ml.data.pack import Overflow, Packing
+from forge.ml.data.part import parted
 from forge.ml.data.report import hint_for
 
 if TYPE_CHECKING:
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ChatCorpus", "Corpus", "HeldOut", "Mixture", "TextCorpus"]
 
-HeldOut = Iterable[Any] | Mapping[str, Iterable[Any]] | None
-"""Rows held out for evaluation, or several such sets by name."""
+HeldOut = Iterable[Any] | Mapping[str, Iterable[Any]] | float | None
+"""Rows held out for evaluation, several such sets by name, or how many of the rows to learn from are taken out of these."""
 
 
 @dataclass(frozen=True)
 class TextCorpus:
     """Documents to learn from, and documents held out for evaluation.
 
-    A document is a text, or a row whose `column` holds one. `max_length` and `packing` say how documents become sequences of
+    A number in `held_out` takes them out of those to learn from: a share, or a whole number of the first. A document is a text, or a row whose `column` holds one. `max_length` and `packing` say how documents become sequences of
     tokens, and `overflow` what becomes of one that is longer: it is split over sequences, cut (truncate) or left out (drop).
     """
 
@@ -39,6 +40,7 @@ class TextCorpus:
 
     def __post_init__(self) -> None:
         _check_sequences(self.max_length, self.packing, self.overflow)
+        _hold_out(self)
 
     def texts(self) -> Iterator[str]:
         """The documents to learn from; what a new tokenizer is trained on."""
@@ -61,7 +63,7 @@ class TextCorpus:
 class ChatCorpus:
     """Conversations to learn from, and conversations held out for evaluation.
 
-    The `format` of the rows is recognised by their columns unless it is named; `columns` says which column plays which part
+    A number in `held_out` takes them out of those to learn from: a share, or a whole number of the first. The `format` of the rows is recognised by their columns unless it is named; `columns` says which column plays which part
     (messages, prompt, completion, instruction, ...) where the names are others, `column` that of the messages alone, and `tags` which keys
     and words the messages use. `template` is a chat template by its name or its file, in place of the tokenizer's own.
     `train_on` says what is learned: each assistant turn, what follows the last user turn (completion), the last assistant turn, or all; a
@@ -86,6 +88,7 @@ class ChatCorpus:
 
         _check_sequences(self.max_length, self.packing, self.overflow)
         check_train_on(self.train_on)
+        _hold_out(self)
 
     def texts(self) -> Iterator[str]:
         """The contents of all messages to learn from; what a new tokenizer is trained on."""
@@ -166,6 +169,14 @@ class Mixture:
         for name, weight in self.weights.items():
             if not 0 < weight < float("inf"):
                 raise ValueError(f"the weight of {name} is a number above 0, not {weight}")
+
+
+def _hold_out(corpus: Corpus) -> None:
+    """Where a number says how many rows are held out, let the corpus have the two parts."""
+    if isinstance(corpus.held_out, int | float | str):
+        left, held_out = parted(corpus.train, corpus.held_out)
+        object.__setattr__(corpus, "train", left)
+        object.__setattr__(corpus, "held_out", held_out)
 
 
 def _check_sequences(max_length: int, packing: str, overflow: str) -> None:

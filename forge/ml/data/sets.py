@@ -61,7 +61,7 @@ def chosen_sets(sets: list[RowSet], wanted: str | None) -> list[RowSet]:
         return found
     names = list(dict.fromkeys([TRAIN, *(each.name for each in sets)]))
     if wanted == HELD_OUT:
-        raise UsageError("nothing is held out", hint="name rows for evaluation in the dataset's held_out")
+        raise UsageError("nothing is held out", hint="dataset.held_out=0.05 holds out one row in twenty")
     raise UsageError(
         f"there is no set {wanted!r}", hint=did_you_mean(wanted, names) or f"the sets are {', '.join(names)}"
     )

@@ -140,7 +140,8 @@ def _held_out(
 def _chosen(splits: Mapping[str, Split], dataset: str | None) -> dict[str, Split]:
     if not splits:
         raise DataError(
-            "the dataset holds nothing out", hint="give it held_out rows, or name lm-eval tasks with --tasks"
+            "the dataset holds nothing out",
+            hint="dataset.held_out=0.05 holds out one row in twenty; or name lm-eval tasks with --tasks",
         )
     if dataset is not None and dataset not in splits:
         hint = did_you_mean(dataset, list(splits)) or f"there are: {', '.join(splits)}"

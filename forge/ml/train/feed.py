@@ -55,7 +55,7 @@ def feed(settings: Trainer, *, flat: bool, console: Console, world: World | None
         console.print(line)
     if settings.eval_strategy != "no" and not prepared.held_out:
         console.print(
-            "nothing is evaluated: the dataset has no held_out rows; name some in dataset.held_out, or write --eval-strategy no"
+            "nothing is evaluated: no rows are held out; dataset.held_out=0.05 takes one in twenty, or write --eval-strategy no"
         )
     pad = padding_token(settings.tokenizer)
     microbatches = world.layout.microbatches

@@ -49,6 +49,18 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         ChatCorpus(train=(), train_on="nothing")
 
 
+def test_a_number_takes_rows_out_of_those_to_learn_from() -> None:
+    corpus = TextCorpus(train=[str(number) for number in range(40)], held_out=0.05)
+    held_out = list(corpus.held_out)
+    assert len(held_out) == 2
+    assert sorted([*corpus.texts(), *held_out], key=int) == [str(number) for number in range(40)]
+    rows = [{"messages": []}] * 5
+    chats = ChatCorpus(train=rows, held_out=2)
+    assert (len(list(chats.train)), len(list(chats.held_out)), chats.row_format().name) == (3, 2, "messages")
+    with pytest.raises(ValueError, match=r"a share of at most 0\.5"):
+        ChatCorpus(train=rows, held_out=0.9)
+
+
 def test_a_corpus_shows_its_settings_and_not_its_text() -> None:
     shown = repr(TextCorpus(train=("a long text",)))
     assert shown == "TextCorpus(column='text', max_length=1024, packing='greedy', overflow='split')"

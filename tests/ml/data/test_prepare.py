@@ -47,6 +47,21 @@ def test_documents_become_tokens_once(byte_tokenizer: Callable[..., Any], own_ca
     assert len(_entries(own_cache)) == 2
 
 
+def test_rows_held_out_by_their_number_are_prepared_apart_and_named_by_their_line(
+    byte_tokenizer: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": f"row {number}"} if number != 6 else {"text": 7} for number in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = prepare(TextCorpus(file_rows([str(path)]), 3, packing="none"), byte_tokenizer())
+    assert (len(made.train), len(made.held_out["held_out"])) == (4, 3)
+    assert [line for line in made.lines() if f"{path.name}:7" in line]
+    with pytest.raises(DataError, match=r"has no rows: there is none in .*rows.jsonl behind the first 8 rows"):
+        prepare(TextCorpus(file_rows([str(path)]), 8), byte_tokenizer())
+    with pytest.raises(DataError, match=r"held-out set .*has no rows: there is none in a share of 0\.01 of "):
+        prepare(TextCorpus(file_rows([str(path)]), 0.01), byte_tokenizer())
+
+
 def test_the_lines_name_the_set_in_which_rows_were_lost(byte_tokenizer: Callable[..., Any]) -> None:
     lost = {"messages": []}
     alone = prepare(ChatCorpus([CHAT, lost], {"easy": [CHAT], "hard": [lost, CHAT]}), byte_tokenizer())

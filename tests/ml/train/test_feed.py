@@ -48,7 +48,7 @@ def test_rows_that_cannot_be_used_are_told_and_the_others_are_learned(
     assert "data: 2 examples in 2 sequences" in said
     assert "rows.jsonl:2" in said
     assert "rows.jsonl:4" in said
-    assert "nothing is evaluated: the dataset has no held_out rows" in said
+    assert "nothing is evaluated: no rows are held out; dataset.held_out=0.05 takes one in twenty" in said
 
 
 def test_rows_that_are_held_out_and_cannot_be_used_are_told_too(
