@@ -48,6 +48,7 @@ def endings(ranks: int, folders: list[str]) -> list[list[int]]:
 
 if __name__ == "__main__":
     os.environ.setdefault("LRU_CACHE_CAPACITY", "1")  # as a run has it
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     for name in (*(f"forge.ml.train.{module}" for module in TRAIN), "forge.ml.parallel.spread"):
         import_module(name)
     sys.stdout.write(json.dumps(endings(int(sys.argv[1]), sys.argv[2:])))

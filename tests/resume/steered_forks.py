@@ -129,6 +129,7 @@ def statuses_in_a_collective(project: Path, count: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     os.environ.setdefault("LRU_CACHE_CAPACITY", "1")  # as a run has it
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     for name in ("finish", "loop", "setup"):
         import_module(f"forge.ml.train.{name}")
     made = make_project(Path(sys.argv[1]))

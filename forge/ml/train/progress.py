@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Progress"]
+
+_SPEED_FROM: Final = 1800.0  # seconds of steps that tell how long the others take; a step may take minutes
 
 
 class Progress:
@@ -32,6 +35,7 @@ class Progress:
             TextColumn("{task.fields[state]}"),
             TimeRemainingColumn(compact=True),
             console=self.console,
+            speed_estimate_period=_SPEED_FROM,
             disable=not self.console.is_terminal,
         )
         self._task = self._bar.add_task("training", total=total_steps, completed=step, state="")
@@ -52,7 +56,7 @@ class Progress:
         state = f"loss {record['loss']:.4f}  {record['tokens_per_second']:,.0f} tokens/s"
         self._bar.update(self._task, completed=record["step"], state=state)
         if not self.console.is_terminal and _is_logged(record["step"], self.logging_steps, self._total):
-            self.say(f"step {record['step']}/{self._total}  {state}  lr {record['lr']:.2e}")
+            self.say(f"step {record['step']}/{self._total}  {state}  lr {record['lr']:.2e}{self._times()}")
 
     def evaluated(self, record: dict[str, Any]) -> None:
         """An evaluation is done."""
@@ -60,6 +64,14 @@ class Progress:
             f"step {record['step']}: {record['dataset']}: "
             f"loss {record['eval_loss']:.4f}, perplexity {record['perplexity']:.2f}"
         )
+
+    def _times(self) -> str:
+        """How long the steps took until now, and will take; a file has no bar that says it."""
+        (task,) = self._bar.tasks
+        if not task.time_remaining:
+            return ""
+        gone, left = (timedelta(seconds=round(seconds)) for seconds in (task.elapsed or 0, task.time_remaining))
+        return f"  {gone} gone, {left} left"
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""

@@ -19,6 +19,7 @@ def main() -> int:
     faulthandler.enable()
     # As `forge.ml.train` has it, so that a step takes the memory that it takes there; torch reads it when it is imported.
     os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     channel = Channel()
     sys.stdout.reconfigure(line_buffering=True, errors="replace")
     for request in channel.requests():

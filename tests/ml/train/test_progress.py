@@ -30,6 +30,19 @@ def test_a_log_file_gets_a_line_at_the_first_the_last_and_every_logged_step() ->
     assert len(lines) == 5
 
 
+def test_a_log_file_says_how_long_the_steps_took_and_will_take_though_each_takes_minutes() -> None:
+    stream, now = io.StringIO(), [0.0]
+    console = Console(file=stream, force_terminal=False, width=100, get_time=lambda: now[0])
+    with Progress(20, 1, console=console) as progress:
+        for step in range(1, 21):
+            now[0] += 90
+            progress.step({**RECORD, "step": step})
+    lines = stream.getvalue().splitlines()
+    assert lines[0].endswith("lr 1.00e-03"), "one step has no speed: the first one prepares what the others use"
+    assert lines[3].endswith("  0:06:00 gone, 0:24:00 left")
+    assert lines[19].endswith("lr 1.00e-03")
+
+
 def test_a_terminal_gets_a_bar_and_the_lines_above_it() -> None:
     shown = _shown(terminal=True)
     assert "20/20" in shown
