@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-__all__ = ["QLora", "four_bits", "put_adapter"]
+__all__ = ["QLora", "check_four_bits", "four_bits", "put_adapter"]
 
 _BLOCK: Final = 64
 _SCALERS: Final = 256
@@ -47,6 +47,11 @@ def put_adapter(model: PreTrainedModel, adapter: PeftConfig) -> PeftModel:
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
         # A copy: peft writes the base model's name into it, and the same config may be on another model.
         return get_peft_model(model, deepcopy(adapter), autocast_adapter_dtype=True)
+
+
+def check_four_bits() -> None:
+    """Refuse base weights of four bits where nothing is installed that makes them."""
+    _to_nf4()
 
 
 def four_bits(model: PreTrainedModel) -> Callable[[str, Tensor], Tensor]:

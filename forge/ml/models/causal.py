@@ -73,10 +73,7 @@ def causal_lm(
     model = _without_weights(config, path, _type_named(dtype), attn_implementation)
     if path is None and resize_to is not None:
         raise ValueError("resize_to is for weights that are read from a path: from scratch, set config.vocab_size")
-    if path is None and _bits_wanted(adapter):
-        raise ValueError(
-            "the adapter qlora is for weights that are read from a path: new weights cannot stay as they are"
-        )
+    _check_bits(adapter, path)
     grown = grow_vocabulary(model, resize_to) if resize_to is not None else frozenset()
     model.requested_attention = attn_implementation
     model.unfilled = _Recipe(path, adapter, seed, grown, {"kernels": kernels, "fp8": fp8})
@@ -312,6 +309,19 @@ def _change(model: PreTrainedModel, adapter: PeftConfig | None) -> Callable[[str
     from forge.ml.models.adapter import four_bits
 
     return four_bits(model)
+
+
+def _check_bits(adapter: PeftConfig | None, path: str | None) -> None:
+    """Refuse an adapter on base weights of few bits that cannot be had, before any data is prepared for it."""
+    if not _bits_wanted(adapter):
+        return
+    if path is None:
+        raise ValueError(
+            "the adapter qlora is for weights that are read from a path: new weights cannot stay as they are"
+        )
+    from forge.ml.models.adapter import check_four_bits
+
+    check_four_bits()
 
 
 def _bits_wanted(adapter: PeftConfig | None) -> bool:

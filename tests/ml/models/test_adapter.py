@@ -92,7 +92,7 @@ def test_four_bits_below_an_adapter_learn_in_a_fourth_of_the_memory(folder: str)
 
 def test_without_torchao_four_bits_say_what_to_install(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)  # as if there were none
-    with pytest.raises(ModelError, match="need torchao") as caught:
+    with pytest.raises(ModelError, match="need torchao") as caught, causal.deferred_weights():
         causal.causal_lm(path=folder, adapter=adapters.QLora(**SETTINGS))
     assert "forge[lowbit]" in str(caught.value)
 
