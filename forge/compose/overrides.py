@@ -5,6 +5,7 @@ Parsing is Hydra's own parser; applying them to plain data follows `OmegaConf.up
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,9 @@ __all__ = ["Override", "apply_override", "parse_overrides"]
 
 
 _MAX_SHOWN: Final = 60  # characters of an override in a message
+_PART: Final = r"(?:[A-Za-z_$][\w$-]*|\d+)"
+# As Hydra's grammar has it: names joined by slashes for a group, by dots for a key, and the place of a group behind an @.
+_KEY: Final = re.compile(rf"{_PART}(?:[/.]{_PART})*(?:@(?:{_PART}(?:\.{_PART})*)?)?", re.ASCII)
 _MOST_MEANT: Final = 3  # places that a message offers for a key that is not where it was looked for
 _ABOUT_THE_CONFIG: Final = ("args", "meta")  # what describes a config is not what somebody means to set
 
@@ -301,6 +305,15 @@ def _syntax_error(expression: str, origin: Origin) -> ConfigSyntaxError:
         return ConfigSyntaxError(
             "an override sets a value", origin=origin, hint=f"write {key}=VALUE, or ~{key} to delete it"
         )
+    name = key.lstrip("+~")
+    if name.startswith("/"):
+        hint = f"leave out the slash, which is for defaults in a file: {name.lstrip('/')}={value}"
+        return ConfigSyntaxError("a group in an override has no slash in front", origin=origin, hint=hint)
+    if not _KEY.fullmatch(name):
+        hint = (
+            "a key is names joined by dots, a group names joined by slashes: trainer.max_steps=10, model/norm=rmsnorm"
+        )
+        return ConfigSyntaxError(f"{name!r} is no key and no group", origin=origin, hint=hint)
     opened = [char for char in "[{(" if value.count(char) != value.count({"[": "]", "{": "}", "(": ")"}[char])]
     if opened:
         return ConfigSyntaxError(
