@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["reason_of", "unwritable"]
 
+_AROUND: Final = 20
 _HINTS: Final = (
-    ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "the disk is full: free some space, or write to another place"),
+    ({errno.ENOSPC, errno.EDQUOT}, "the disk is full: free some space, or write to another place"),
+    (
+        {errno.EFBIG},
+        "this process, or that disk, is allowed no larger file: raise ulimit -f, or write to another place",
+    ),
     (
         {errno.EACCES, errno.EPERM, errno.EROFS},
         "you may not write there: choose another place",
@@ -34,4 +39,7 @@ def unwritable(path: str | os.PathLike[str], error: OSError | ValueError) -> Fil
 
 def reason_of(error: OSError | ValueError) -> str:
     """The operating system's own words, in one line and without the path, which the message already names."""
+    if isinstance(error, UnicodeEncodeError):
+        part = error.object[max(0, error.start - _AROUND) : error.end + _AROUND]
+        return f"it would hold {part!a}, which is not {error.encoding.upper()}"
     return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -66,8 +66,8 @@ def write_atomic(
     files that can be computed again. A symbolic link is followed, so that the file behind it is replaced; without ``follow`` the link
     is, which is right in a folder that others can write to.
     """
-    content = data.encode() if isinstance(data, str) else data
     try:
+        content = data.encode() if isinstance(data, str) else data
         target = os.path.realpath(path) if follow else os.path.abspath(path)
         _refuse_special(target)
         _write_and_rename(target, content, mode, durable=durable)
@@ -251,7 +251,10 @@ def remove_tree(path: str | os.PathLike[str]) -> None:
     from shutil import rmtree
 
     try:
-        rmtree(path)
+        if os.path.islink(path):
+            os.unlink(path)
+        else:
+            rmtree(path)
     except FileNotFoundError:
         return
     except OSError as error:

@@ -12,6 +12,7 @@ from forge.base.file_errors import reason_of, unwritable
     ("number", "hint"),
     [
         (errno.ENOSPC, "the disk is full"),
+        (errno.EFBIG, "ulimit -f"),
         (errno.EACCES, "you may not write there"),
         (errno.ENOENT, "create it first"),
         (errno.ENOTDIR, "a file is where a folder is needed"),

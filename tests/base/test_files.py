@@ -82,8 +82,8 @@ def test_folders_pipes_and_devices_are_never_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
-def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path: Path) -> None:
-    # RLIMIT_FSIZE makes the real write system call fail in the middle, as a full disk does.
+def test_a_write_that_stops_in_the_middle_leaves_the_old_file_and_says_what_to_do(tmp_path: Path) -> None:
+    # As on a full disk, the real system call fails in the middle.
     path = tmp_path / "a"
     path.write_text("old")
     script = (
@@ -96,7 +96,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path: Path) -> 
     process = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False)
     assert process.returncode == 1
     assert os.strerror(errno.EFBIG) in process.stderr
-    assert "the disk is full" in process.stderr
+    assert "raise ulimit -f" in process.stderr
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a"]
 
@@ -235,6 +235,24 @@ def test_a_tree_is_removed_and_not_what_its_links_lead_to(tmp_path: Path) -> Non
     assert not (tmp_path / "tree").exists()
     with pytest.raises(FileError, match="cannot remove"):
         remove_tree(tmp_path / "kept" / "file")
+
+
+def test_a_folder_that_is_a_link_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to("kept")
+    (tmp_path / "nowhere").symlink_to("gone")
+    remove_tree(tmp_path / "link")
+    remove_tree(tmp_path / "nowhere")
+    assert os.listdir(tmp_path) == ["kept"]
+
+
+def test_a_text_with_the_bytes_of_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    name = os.fsdecode(b"out-\xff")
+    with pytest.raises(FileError, match=r"cannot write .*: it would hold .*, which is not UTF-8") as caught:
+        write_atomic(tmp_path / "a", f"folder: {name}")
+    assert "\\udcff" in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert os.listdir(tmp_path) == []
 
 
 def test_links_are_made_and_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ class Saver:
 
     ``keep`` is how many stay (None: all; the best and the two newest always do). With ``asynchronous`` the run goes on as soon as
     its tensors are copied into host memory, which is kept for the next time; what goes wrong while they are written is raised by
-    the next call, or with ``on_error="warn"`` only told to ``say``.
+    `check` or the next call, or with ``on_error="warn"`` only told to ``say``.
 
     Of a ``crew`` of several processes each has a saver and asks it to save at the same steps. With ``shared`` each writes the
     files that it gives, and the first makes them a checkpoint; otherwise only those of the first are written.
@@ -138,6 +138,11 @@ class Saver:
         if error is not None:
             raise error
 
+    def check(self) -> None:
+        """Raise what went wrong with what has been written so far, without waiting for what is being written."""
+        if not self.busy:
+            self.wait()
+
     def _write_nicely(self, *work: Any) -> None:
         # Where the processor is what trains, the training comes first.
         with contextlib.suppress(AttributeError, OSError):
@@ -157,13 +162,20 @@ class Saver:
                 if self._shared and self._crew is not None:
                     take_over(stage, self._crew.size)
                 self.path = stage.commit(facts, score)
-            self.store.prune(self._keep, best)
+            self._prune(stage.step, best)
         except ForgeError as error:
             self._failed(error, stage.step)
         except Exception as error:  # noqa: BLE001 - in a thread of its own nobody else would hear of it
             self._failed(
                 CheckpointError(f"step {stage.step} was not saved: {type(error).__name__}: {error}"), stage.step
             )
+
+    def _prune(self, step: int, best: int | None) -> None:
+        """Remove what is too many; where that cannot be, the run goes on, for its last state is on disk."""
+        try:
+            self.store.prune(self._keep, best)
+        except ForgeError as error:
+            self._say(f"warning: step {step} is saved, but what is older cannot be removed: {error}")
 
     def _opened(self, step: int, size: int) -> Stage | None:
         """Where this process writes its files; None when the first could not begin, which is told there."""

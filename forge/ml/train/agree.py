@@ -11,7 +11,11 @@ __all__ = ["agree"]
 
 
 def agree(run: Run) -> bool:
-    """Let a request that one process knows of be known to all; whether somebody has asked for a checkpoint."""
+    """Let a request that one process knows of be known to all; whether somebody has asked for a checkpoint.
+
+    A checkpoint that could not be written ends the run here, and not when the next one is due, which may be hours later.
+    """
+    run.saver.check()
     requested = run.saver.requested
     if run.world.alone:
         if run.changes.asked:

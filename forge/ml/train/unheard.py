@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from typing import TextIO
 
 __all__ = ["UnheardStream", "speak_unheard"]
+
+_LAST: Final = 2  # the number of the error output
 
 
 class UnheardStream:
@@ -42,8 +44,15 @@ class UnheardStream:
 
 
 def speak_unheard() -> None:
-    """From now on this process goes on where its output or its error output cannot be written."""
+    """From now on this process goes on where its output or its error output cannot be written, or is closed."""
+    _open_what_is_closed()
     for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None:
-            setattr(sys, name, UnheardStream(stream))
+        stream = getattr(sys, name) or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+        setattr(sys, name, UnheardStream(stream))
+
+
+def _open_what_is_closed() -> None:
+    """A file that is opened later would get the number of a standard stream, and what other languages print would stand in it."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _LAST:
+        os.set_inheritable(number, True)
+    os.close(number)

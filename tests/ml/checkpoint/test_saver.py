@@ -13,6 +13,7 @@ from forge.ml.checkpoint.manifest import Score
 torch = pytest.importorskip("torch")
 
 from forge.ml.checkpoint import stage as stage_module  # noqa: E402
+from forge.ml.checkpoint import store as store_module  # noqa: E402
 from forge.ml.checkpoint.saver import Saver  # noqa: E402
 from forge.ml.checkpoint.state import read_state  # noqa: E402
 from forge.ml.checkpoint.tensors import as_tensor, read_tensors  # noqa: E402
@@ -190,6 +191,45 @@ def test_with_a_warning_the_run_goes_on(store: Store, monkeypatch: pytest.Monkey
     assert said == ["warning: step 1 was not saved: cannot write x: No space left on device\n  free some space"]
     saver.save([("model.safetensors", {"w": torch.ones(1)})], {}, 2, wait=True)
     assert [found.step for found in store.list()] == [2]
+
+
+def test_what_went_wrong_can_be_asked_for_without_waiting(
+    store: Store, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver = Saver(store)
+    saver.check()
+    saver.save([("model.safetensors", {"w": torch.ones(1)})], {}, 1)
+    saver.check()
+    assert saver.busy
+    held.set()
+    saver.wait()
+    monkeypatch.setattr(stage_module, "write_tensors", full)
+    saver.save([("model.safetensors", {"w": torch.ones(1)})], {}, 2)
+    while saver.busy:
+        time.sleep(0.01)
+    with pytest.raises(CheckpointError, match="step 2 was not saved"):
+        saver.check()
+    saver.check()  # it was raised, and is over
+
+
+def test_what_is_saved_is_saved_also_where_older_ones_cannot_be_removed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    saver = Saver(store, keep=2, say=said.append)
+    for step in (1, 2):
+        saver.save([("model.safetensors", {"w": torch.ones(1)})], {}, step, wait=True)
+
+    def refused(*_: object) -> None:
+        raise FileError("cannot remove checkpoint-1: Permission denied")
+
+    monkeypatch.setattr(store_module, "remove_tree", refused)
+    saver.save([("model.safetensors", {"w": torch.ones(1)})], {}, 3, wait=True)
+    assert saver.path is not None
+    assert saver.path.endswith("checkpoint-3")
+    assert said == [
+        "warning: step 3 is saved, but what is older cannot be removed: cannot remove checkpoint-1: Permission denied"
+    ]
 
 
 def test_a_mistake_of_our_own_is_heard_of_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,19 @@ def test_what_is_linked_told_to_be_best_or_not_whole_is_not_removed(store: Store
     assert [found.step for found in store.list()] == [2, 3, 4, 6, 7]
 
 
+def test_of_one_that_lies_elsewhere_only_the_link_is_removed(
+    store: Store, add: Callable[..., str], tmp_path: Path
+) -> None:
+    add(1)
+    os.rename(os.path.join(store.folder, "checkpoint-1"), tmp_path / "elsewhere")
+    os.symlink(tmp_path / "elsewhere", os.path.join(store.folder, "checkpoint-1"))
+    for step in (2, 3):
+        add(step)
+    assert [os.path.basename(path) for path in store.prune(2)] == ["checkpoint-1"]
+    assert not [name for name in os.listdir(store.folder) if name.startswith(".trash")]
+    assert (tmp_path / "elsewhere" / "manifest.json").exists()
+
+
 def test_removing_the_last_valid_one_has_to_be_forced(store: Store, add: Callable[..., str]) -> None:
     first, second = add(1), add(2)
     damage(first)  # a look at its size does not show it

@@ -32,7 +32,8 @@ def asked(
 ) -> bool:
     settle = ([] if settled is None else settled).append
     held = SimpleNamespace(asked=changes, settle=settle)
-    run: Any = SimpleNamespace(world=world, stopping=stopping, saver=SimpleNamespace(requested=requested), changes=held)
+    saver = SimpleNamespace(requested=requested, check=lambda: None)
+    run: Any = SimpleNamespace(world=world, stopping=stopping, saver=saver, changes=held)
     return agree(run)
 
 

@@ -289,6 +289,20 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run(carried: Carried, monk
     assert run.step == 4
 
 
+def test_it_does_so_before_the_next_checkpoint_is_due(carried: Carried, monkeypatch: pytest.MonkeyPatch) -> None:
+    from forge.ml.checkpoint.stage import Stage
+
+    def full(*_: Any) -> Any:
+        raise CheckpointError("the disk is full")
+
+    monkeypatch.setattr(Stage, "commit", full)
+    told = Told()
+    with pytest.raises(RunError, match="the disk is full"):
+        carried("trainer.save_on_start=true", "trainer.save_steps=400", "trainer.max_steps=400", callbacks=(told,))
+    assert told.moments[-1][0] == "end"
+    assert told.moments[-1][1] < 200
+
+
 def test_each_line_of_the_figures(carried: Carried, records: Callable[..., Any]) -> None:
     run = carried("trainer.max_steps=5", "trainer.logging_steps=3", EVALUATED, "trainer.eval_steps=4")
     found = records(run)

@@ -28,6 +28,20 @@ for _ in range(3):
 open(sys.argv[1], "w").write("reached")
 """
 
+# Closed like by a shell's `>&-`; the file that is opened next must not be what other languages print into.
+CLOSED = """\
+import os, sys
+from forge.ml.train.unheard import speak_unheard
+speak_unheard()
+with open(sys.argv[1], "w") as file:
+    print("lost")
+    sys.stderr.write("lost")
+    os.system("echo lost; echo lost >&2")
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    file.write(f"reached with number {file.fileno()}")
+"""
+
 
 def test_what_is_heard_arrives_at_once() -> None:
     heard = io.TextIOWrapper(io.BytesIO(), write_through=False)
@@ -65,3 +79,17 @@ def test_a_process_whose_reader_leaves_reaches_its_end(tmp_path: Path) -> None:
         process.stdin.close()
         assert process.wait(60) == 0
     assert (tmp_path / "end").read_text() == "reached"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_lead_nowhere_and_give_their_numbers_to_no_file(tmp_path: Path, closed: str) -> None:
+    path = tmp_path / "end"
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" "$2" {closed}', sys.executable, CLOSED, str(path)],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said, number = path.read_text().rsplit(" ", 1)
+    assert said == "reached with number"
+    assert int(number) > 2
