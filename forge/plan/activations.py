@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from forge.plan.setup import TrainingSetup
     from forge.plan.shape import ModelShape
 
-__all__ = ["Kept", "checkpointed_layers", "layer_bytes", "layer_input_bytes", "layer_work_bytes", "tail_bytes"]
+__all__ = [
+    "Kept",
+    "checkpointed_layers",
+    "handed_on_bytes",
+    "layer_bytes",
+    "layer_input_bytes",
+    "layer_work_bytes",
+    "tail_bytes",
+]
 
 _FULL: Final = 4
 _ATTENTION_INPUTS: Final = 3
@@ -48,9 +56,14 @@ def layer_bytes(setup: TrainingSetup, layer: int, *, checkpointed: bool) -> floa
 
 
 def layer_input_bytes(setup: TrainingSetup) -> float:
-    """The input of a layer, which is also what goes from one stage of a pipeline to the next."""
+    """The input of a layer, as the processes that share its matrices have it."""
     shared = setup.layout.tp if setup.layout.sequence_parallel else 1
-    return _stream_size(setup) * setup.shape.hidden * setup.tokens / shared
+    return handed_on_bytes(setup) / shared
+
+
+def handed_on_bytes(setup: TrainingSetup) -> float:
+    """What goes from one stage of a pipeline to the next: whole hidden states."""
+    return float(_stream_size(setup) * setup.shape.hidden * setup.tokens)
 
 
 def layer_work_bytes(setup: TrainingSetup, layer: int) -> float:

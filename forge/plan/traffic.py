@@ -1,32 +1,68 @@
-"""What goes between the processes of a run in one step, by dimension of the mesh and by the kind of line it takes."""
+"""What goes between the processes of a run in one step, by dimension of the mesh and by the kind of line it takes.
+
+Counted is what a process sends when each collective goes round a ring: of n processes that gather or sum into shares each sends
+(n - 1) / n of the whole, of those that sum twice as much, and a message is as long as it is. Losses and norms, a few bytes, are left out.
+"""
 
 from __future__ import annotations
 
+from itertools import chain
 from math import gcd
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from forge.plan.activations import checkpointed_layers, layer_input_bytes
-from forge.plan.matrices import embedding_matrices, layer_matrices, numbers
+from forge.plan.activations import checkpointed_layers, handed_on_bytes
+from forge.plan.matrices import adapter_matrices, embedding_matrices, layer_matrices, numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from forge.plan.setup import TrainingSetup
 
 __all__ = ["Link", "SentBytes", "links", "traffic"]
 
 Link = Literal["inside a node", "between nodes"]
 
+_FULL: Final = 4
 _EXCHANGES: Final = 4  # of each attention, one way
+_LOSS_NUMBERS: Final = 3  # of each token, where the loss is divided
 _INNER_FIRST: Final = ("tp", "cp", "dp_shard", "dp_replicate", "pp")
 
 
 class SentBytes(NamedTuple):
-    """What one process sends in one step along a dimension: for what, how many bytes, in how many messages, over which line."""
+    """The most that a process sends in one step along a dimension: for what, how many bytes, in how many messages, over which line."""
 
     dimension: str
     what: str
     size: float
     messages: int
     link: Link
+
+
+class _Sent(NamedTuple):
+    dimension: str
+    what: str
+    size: float
+    messages: int
+
+
+class _Place:
+    """What the process at a place of the pipeline has of the model; sizes are bytes."""
+
+    def __init__(self, setup: TrainingSetup, place: int) -> None:
+        stages = setup.stages
+        self.setup, self.place = setup, place
+        self.stages = setup.stages_of(place)
+        self.layers = [layer for stage in self.stages for layer in stages[stage]]
+        self.first, self.last = 0 in self.stages, len(stages) - 1 in self.stages
+        marks = checkpointed_layers(setup)
+        self.again = sum(marks[layer] for layer in self.layers)
+        adapters = 0
+        if setup.adapter_rank is not None:
+            adapters = _FULL * sum(numbers(adapter_matrices(setup, layer)) for layer in self.layers)
+        weights = sum(numbers(layer_matrices(setup, layer)) for layer in self.layers) * setup.weight_size
+        ends = numbers(embedding_matrices(setup, first=self.first, last=self.last)) * setup.weight_size
+        self.inside, self.ends = weights + adapters, ends
+        self.trained = adapters if setup.adapter_rank is not None else weights + ends
 
 
 def links(setup: TrainingSetup, per_node: int) -> dict[str, Link]:
@@ -40,53 +76,37 @@ def links(setup: TrainingSetup, per_node: int) -> dict[str, Link]:
 
 
 def traffic(setup: TrainingSetup, per_node: int) -> list[SentBytes]:
-    """What the process that holds most of the model sends in one step, ring algorithms assumed."""
+    """What goes along each dimension in one step from the process that sends most along it, ring algorithms assumed."""
     over = links(setup, per_node)
-    found = [
-        *_shares(setup, over["dp_shard"]),
-        *_copies(setup, over["dp_replicate"]),
-        *_tensor(setup, over["tp"]),
-        *_context(setup, over["cp"]),
-        *_pipeline(setup, over["pp"]),
-    ]
-    return [one for one in found if one.size]
-
-
-def _held(setup: TrainingSetup) -> tuple[int, int]:
-    """Numbers of weights of the process with the most layers, and how many layers those are."""
-    stages = setup.stages
-    most: tuple[int, int] = (0, 0)
+    found: dict[str, list[_Sent]] = {}
     for place in range(setup.layout.pp):
-        own = setup.stages_of(place)
-        layers = [layer for stage in own for layer in stages[stage]]
-        count = sum(numbers(layer_matrices(setup, layer)) for layer in layers)
-        count += numbers(embedding_matrices(setup, first=0 in own, last=len(stages) - 1 in own))
-        most = max(most, (count, len(layers)))
-    return most
+        at = _Place(setup, place)
+        sent = [one for one in chain(_shares(at), _copies(at), _tensor(at), _context(at), _pipeline(at)) if one.size]
+        for dimension in dict.fromkeys(one.dimension for one in sent):
+            own = [one for one in sent if one.dimension == dimension]
+            found[dimension] = max(found.get(dimension, []), own, key=_size)
+    return [SentBytes(*one, over[one.dimension]) for own in found.values() for one in own]
 
 
-def _trained(setup: TrainingSetup, held: int) -> float:
-    """The bytes of gradients: of an adapter about its rank in its width."""
-    if setup.adapter_rank is None:
-        return held * setup.weight_size
-    return held * 4 * min(1.0, 2 * setup.adapter_rank / setup.shape.hidden)
+def _size(sent: list[_Sent]) -> float:
+    return sum(one.size for one in sent)
 
 
-def _shares(setup: TrainingSetup, link: Link) -> list[SentBytes]:
-    layout = setup.layout
-    share = _sharing(setup)
+def _shares(at: _Place) -> Iterator[_Sent]:
+    """Weights are gathered and gradients summed layer by layer; what is around the layers stays whole until the backward pass is over."""
+    setup, layout, share = at.setup, at.setup.layout, _sharing(at.setup)
     if share == 1:
-        return []
-    held, layers = _held(setup)
+        return
     part = (share - 1) / share
-    gathers = setup.passes * (2 if layout.shards_weights and layout.reshard_after_forward else 1)
+    # Where weights are not divided they stay whole for all batches of a step; in a pipeline each microbatch gathers them.
+    times = setup.passes if layout.shards_weights or layout.pp > 1 else 1
+    twice = 2 if layout.shards_weights and layout.reshard_after_forward else 1
+    groups = len(at.layers) * twice + 1
     # A pipeline sums its gradients after the last microbatch, the first stage after the last batch.
     sums = setup.passes if layout.pp == 1 and layout.shards_gradients else 1
-    weights, gradients = held * setup.weight_size * part, _trained(setup, held) * part
-    return [
-        SentBytes("dp_shard", "weights, gathered layer by layer", weights * gathers, layers * gathers, link),
-        SentBytes("dp_shard", "gradients, summed into shares", gradients * sums, layers * sums, link),
-    ]
+    gathered = (at.inside * twice + at.ends) * part * times
+    yield _Sent("dp_shard", "weights, gathered layer by layer", gathered, groups * times)
+    yield _Sent("dp_shard", "gradients, summed into shares", at.trained * part * sums, (len(at.layers) + 1) * sums)
 
 
 def _sharing(setup: TrainingSetup) -> int:
@@ -94,42 +114,83 @@ def _sharing(setup: TrainingSetup) -> int:
     return setup.layout.dp_shard * setup.layout.cp if setup.layout.shards_state else 1
 
 
-def _copies(setup: TrainingSetup, link: Link) -> list[SentBytes]:
-    layout, share = setup.layout, _sharing(setup)
+def _copies(at: _Place) -> Iterator[_Sent]:
+    """Once a step, after its last batch."""
+    layout, share = at.setup.layout, _sharing(at.setup)
     copies = layout.dp_replicate * layout.dp_shard * layout.cp // share
-    held, layers = _held(setup)
-    size = _trained(setup, held) / share
-    return [SentBytes("dp_replicate", "gradients, summed", 2 * size * (copies - 1) / copies, layers, link)]
+    size = 2 * at.trained / share * (copies - 1) / copies
+    yield _Sent("dp_replicate", "gradients, summed", size, len(at.layers) + 1)
 
 
-def _tensor(setup: TrainingSetup, link: Link) -> list[SentBytes]:
-    tp = setup.layout.tp
-    if tp == 1:
-        return []
-    _, layers = _held(setup)
-    again = sum(checkpointed_layers(setup)) / setup.shape.layers
-    each = setup.tokens * setup.shape.hidden * setup.compute_size
-    times = layers * setup.passes * (4 + 2 * again)
-    return [
-        SentBytes("tp", "hidden states, twice a layer and pass", 2 * each * (tp - 1) / tp * times, round(times), link)
-    ]
+def _tensor(at: _Place) -> Iterator[_Sent]:
+    """Each region of a layer, attention and network, begins with what norms have made and ends with a sum.
+
+    With `sequence_parallel` a sum is one into pieces, and these are gathered later, which is as much together. A checkpoint computes a
+    layer again up to the last matrix, whose sum it has no use for.
+    """
+    setup, layout = at.setup, at.setup.layout
+    if layout.tp == 1:
+        return
+    pieces, layers = layout.sequence_parallel, len(at.layers)
+    stream, computed = setup.weight_size, setup.compute_size
+    each = (
+        setup.tokens * setup.shape.hidden * (layout.tp - 1) / layout.tp * setup.passes
+    )  # numbers, gathered or summed into pieces
+    again = (2 * stream + computed if pieces else 2 * computed) * at.again
+    messages = (8 if pieces else 4) * layers + (3 if pieces else 1) * at.again
+    size = each * (4 * (stream + computed) * layers + again)
+    yield _Sent("tp", "hidden states, twice a layer and pass", size, messages * setup.passes)
+    around = 2 * len(at.stages) if pieces else 0  # into pieces before the first layer of a stage, whole after the last
+    size = each * stream * (around + 2 * at.first)
+    yield _Sent("tp", "hidden states, around the layers", size, (around + at.first) * setup.passes)
+    if pieces and setup.adapter_rank is None:
+        norms = setup.shape.family.norms * layers * setup.passes  # each process has seen some of the tokens
+        yield _Sent("tp", "gradients of norms", _norm_bytes(setup) * norms, norms)
+    if at.last:
+        yield _tensor_loss(at, each)
 
 
-def _context(setup: TrainingSetup, link: Link) -> list[SentBytes]:
-    layout, shape = setup.layout, setup.shape
+def _norm_bytes(setup: TrainingSetup) -> float:
+    return 2 * setup.shape.norm_parameters * setup.weight_size * (setup.layout.tp - 1) / setup.layout.tp
+
+
+def _tensor_loss(at: _Place, each: float) -> _Sent:
+    """With a loss that is divided the gradient of the hidden states is summed, else the head or its answer is gathered."""
+    setup, shape, part = at.setup, at.setup.shape, (at.setup.layout.tp - 1) / at.setup.layout.tp
+    tokens = setup.tokens * setup.passes * part
+    summed = 2 * each * setup.weight_size
+    if setup.layout.loss_parallel:
+        size = summed + 2 * _FULL * _LOSS_NUMBERS * tokens
+        return _Sent("tp", "gradients of hidden states, and parts of losses", size, 3 * setup.passes)
+    if setup.whole_logits:
+        return _Sent("tp", "logits", summed + tokens * shape.vocab * setup.compute_size, 2 * setup.passes)
+    return _Sent(
+        "tp", "rows of the head", shape.vocab * shape.hidden * setup.weight_size * part * setup.passes, setup.passes
+    )
+
+
+def _context(at: _Place) -> Iterator[_Sent]:
+    setup, layout, shape = at.setup, at.setup.layout, at.setup.shape
     if layout.cp == 1:
-        return []
-    _, layers = _held(setup)
+        return
     # Whoever has fewer heads of keys and values than there are pieces sends each of them several times.
     copies = layout.cp // gcd(max(1, shape.kv_heads // layout.tp), layout.cp)
     widths = 2 * shape.queries + 2 * shape.keys * copies  # queries and answers, keys and values
     each = setup.tokens * widths / layout.tp * setup.compute_size * (layout.cp - 1) / layout.cp
-    times = layers * setup.passes * (2 + sum(checkpointed_layers(setup)) / shape.layers)
-    return [SentBytes("cp", "queries, keys, values and answers", each * times, round(_EXCHANGES * times), link)]
+    times = setup.passes * (2 * len(at.layers) + at.again)
+    yield _Sent("cp", "queries, keys, values and answers", each * times, _EXCHANGES * times)
 
 
-def _pipeline(setup: TrainingSetup, link: Link) -> list[SentBytes]:
-    if setup.layout.pp == 1:
-        return []
-    times = 2 * setup.passes * setup.layout.stages_per_rank
-    return [SentBytes("pp", "hidden states and their gradients", layer_input_bytes(setup) * times, times, link)]
+def _pipeline(at: _Place) -> Iterator[_Sent]:
+    """To the stage after each and to the one before it, where that is in another process."""
+    setup, layout = at.setup, at.setup.layout
+    if layout.pp == 1:
+        return
+    last = len(setup.stages) - 1
+    neighbours = [other for stage in at.stages for other in (stage - 1, stage + 1) if 0 <= other <= last]
+    times = setup.passes * sum(other not in at.stages for other in neighbours)
+    yield _Sent("pp", "hidden states and their gradients", handed_on_bytes(setup) * times, times)
+    if setup.shape.tied and at.first != at.last and setup.adapter_rank is None:
+        shape = setup.shape
+        shared = shape.vocab * shape.hidden * setup.weight_size / layout.tp / _sharing(setup)
+        yield _Sent("pp", "gradients of what both ends share", shared, 1)

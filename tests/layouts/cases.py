@@ -161,9 +161,9 @@ def _largest(found: Sequence[float], wanted: Sequence[float]) -> float:
 class Starter:
     """A process that starts those of all runs; what it has to import it imports once."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: Path = WORKER) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(WORKER)],
+            [sys.executable, str(worker)],
             env={**os.environ, "OMP_NUM_THREADS": "1", "LRU_CACHE_CAPACITY": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

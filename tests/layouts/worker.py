@@ -32,7 +32,7 @@ from forge.ml.parallel.pieces import wholes
 from forge.ml.train.callback import Callback
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from forge.ml.train.run import Run
 
@@ -112,7 +112,7 @@ def widen() -> None:
     transformers.integrations.moe._can_use_grouped_mm = lambda *_: False
 
 
-def be(folder: Path, rank: int, size: int, *, wide: bool) -> None:
+def be(folder: Path, rank: int, size: int, watch: Callable[[Path], Callback], *, wide: bool) -> None:
     """One process of a run, from its beginning to its end."""
     log = os.open(folder / f"log-{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -126,7 +126,7 @@ def be(folder: Path, rank: int, size: int, *, wide: bool) -> None:
         if size > 1:
             os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)})
             meet(folder, rank, size)
-        carry_out(str(folder / "run"), Watch(folder))
+        carry_out(str(folder / "run"), watch(folder))
         if size > 1:
             dist.barrier()
             dist.destroy_process_group()
@@ -138,7 +138,7 @@ def be(folder: Path, rank: int, size: int, *, wide: bool) -> None:
     os._exit(code)
 
 
-def carried_out(folder: Path, size: int, *, wide: bool) -> str:
+def carried_out(folder: Path, size: int, watch: Callable[[Path], Callback], *, wide: bool) -> str:
     """Carry out a run in so many processes; what went wrong."""
     threads = os.listdir("/proc/self/task")
     assert len(threads) == 1, f"{len(threads)} threads: a fork would have one of them"
@@ -146,7 +146,7 @@ def carried_out(folder: Path, size: int, *, wide: bool) -> str:
     for rank in range(size):
         child = os.fork()
         if child == 0:
-            be(folder, rank, size, wide=wide)
+            be(folder, rank, size, watch, wide=wide)
         children[child] = rank
     wrong = ""
     while children:
@@ -160,11 +160,16 @@ def carried_out(folder: Path, size: int, *, wide: bool) -> str:
     return wrong
 
 
-if __name__ == "__main__":
+def serve(watch: Callable[[Path], Callback] = Watch) -> None:
+    """Carry out what comes in, watched by what ``watch`` makes of the folder, until no more comes."""
     for name in LATER:
         import_module(name)
     for line in sys.stdin:
         asked = json.loads(line)
-        wrong = carried_out(Path(asked["folder"]), asked["processes"], wide=asked["wide"])
+        wrong = carried_out(Path(asked["folder"]), asked["processes"], watch, wide=asked["wide"])
         sys.stdout.write(json.dumps(wrong) + "\n")
         sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve()

@@ -91,12 +91,21 @@ class _Exchange:
         self, attend: Callable[..., Any], query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sinks: Any
     ) -> torch.Tensor:
         peers = self.peers
+        query, key, value = _as_computed(query, key, value)
         key, value = (_enough_heads(tensor, peers.size) for tensor in (key, value))
         # In memory tokens come before heads, as they do where a model makes them: attention then copies nothing.
         whole = [exchanged(tensor.transpose(1, 2), 2, 1, peers).transpose(1, 2) for tensor in (query, key, value)]
         if sinks is not None:
             sinks = sinks.chunk(peers.size)[peers.rank]
         return exchanged(attend(*whole, sinks), 1, 2, peers)
+
+
+def _as_computed(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """In the type that attention computes in: under autocast a rotary embedding leaves queries and keys twice as large."""
+    kind = tensors[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return tensors
+    return tuple(tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors)
 
 
 def _enough_heads(tensor: torch.Tensor, size: int) -> torch.Tensor:

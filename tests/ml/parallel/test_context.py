@@ -63,6 +63,13 @@ def test_a_processor_gets_few_lengths() -> None:
     assert found.lengths.tolist() == [6, 250]
 
 
+def test_what_is_exchanged_has_the_type_that_attention_computes_in() -> None:
+    query, value = torch.ones(1), torch.ones(1, dtype=torch.bfloat16)
+    assert context._as_computed(query, value) == (query, value)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert {each.dtype for each in context._as_computed(query, query, value)} == {torch.bfloat16}
+
+
 def test_keys_are_there_as_often_as_they_are_needed() -> None:
     keys = torch.arange(2.0).reshape(1, 2, 1, 1)
     assert context._enough_heads(keys, 2).flatten().tolist() == [0, 1]
