@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["SPLITTING", "Layout", "PipelineSchedule"]
 
@@ -30,7 +33,8 @@ class Layout:
     `pp` counts the processes of a pipeline, `dp_replicate` the copies of the model, `dp_shard` the processes that share one
     copy, `cp` the pieces of a sequence, `tp` the pieces of a matrix. One of the two data-parallel degrees may be -1: all
     processes that remain. `zero_stage` says what `dp_shard` divides: 1 optimizer state, 2 gradients too, 3 weights too; where
-    nothing is said, all three.
+    nothing is said, all three. `stage_layers` are the layers of each stage of a pipeline, in the order in which the stages follow one
+    another; where nothing is said, stages are balanced by what they cost.
     """
 
     pp: int = 1
@@ -41,6 +45,7 @@ class Layout:
     pp_schedule: PipelineSchedule | None = None
     microbatches: int = 1
     stages_per_rank: int = 1
+    stage_layers: Sequence[int] | None = None
     zero_stage: int | None = None
     reshard_after_forward: bool = True
     cpu_offload: bool = False
@@ -50,9 +55,12 @@ class Layout:
     def __post_init__(self) -> None:
         if self.zero_stage is None:
             object.__setattr__(self, "zero_stage", 0 if self.dp_shard == 1 else _WHOLE_WEIGHTS_SHARDED)
+        if isinstance(self.stage_layers, list):
+            object.__setattr__(self, "stage_layers", tuple(self.stage_layers))
         self._check_switches()
         self._check_degrees()
         self._check_pipeline()
+        self._check_stages()
         self._check_sharding()
         self._check_tensor()
 
@@ -63,6 +71,11 @@ class Layout:
         for degree in (self.pp, self.dp_replicate, self.dp_shard, self.cp, self.tp):
             ranks *= degree if degree != _REST else 1
         return ranks
+
+    @property
+    def stages(self) -> int:
+        """The number of all stages of a pipeline."""
+        return self.pp * self.stages_per_rank
 
     @property
     def fewest_microbatches(self) -> int:
@@ -145,6 +158,22 @@ class Layout:
                 f"{self.microbatches} microbatches leave a pipeline of {self.pp} idle: "
                 f"{self.pp_schedule} needs {self.fewest_microbatches} or more"
             )
+
+    def _check_stages(self) -> None:
+        sizes = self.stage_layers
+        if sizes is None:
+            return
+        shown = f"[{', '.join(map(str, sizes))}]" if isinstance(sizes, tuple) else repr(sizes)
+        if not isinstance(sizes, tuple) or any(type(size) is not int for size in sizes):
+            raise ValueError(f"stage_layers is a list of whole numbers, or null, not {shown}")
+        if self.pp == 1:
+            raise ValueError("stage_layers belongs to a pipeline: set pp above 1")
+        if len(sizes) != self.stages:
+            each = f" with {self.stages_per_rank} stages each" if self.stages_per_rank > 1 else ""
+            named = f"{len(sizes)} stages" if len(sizes) != 1 else "1 stage"
+            raise ValueError(f"stage_layers={shown} names {named}, and pp={self.pp}{each} has {self.stages}")
+        if min(sizes) < 1:
+            raise ValueError(f"stage_layers={shown} leaves a stage without a layer: each has at least one")
 
     def _check_sharding(self) -> None:
         if type(self.zero_stage) is not int or not 0 <= self.zero_stage <= _WHOLE_WEIGHTS_SHARDED:

@@ -8,11 +8,12 @@ from math import log2
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.plan.layout import Layout
+from forge.plan.stages import nearest_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["divisors", "layouts_near", "mending_lines", "override_lines"]
+__all__ = ["as_override", "divisors", "layouts_near", "mending_lines", "override_lines"]
 
 _DEGREES: Final = ("pp", "dp_replicate", "dp_shard", "cp", "tp")
 # How much each asks of a model and of the lines between processes.
@@ -33,7 +34,7 @@ def divisors(number: int) -> list[int]:
 def override_lines(layout: Layout, before: Layout, prefix: str = "parallel") -> str:
     """What to write after a command to get from one layout to another."""
     changed = [
-        f"{prefix}.{entry.name}={_written(getattr(layout, entry.name))}"
+        f"{prefix}.{entry.name}={as_override(getattr(layout, entry.name))}"
         for entry in fields(Layout)
         if getattr(layout, entry.name) != getattr(before, entry.name)
     ]
@@ -64,7 +65,8 @@ def mending_lines(given: Mapping[str, Any], prefix: str = "parallel") -> list[st
     others = [("dp_replicate", (1, -1)), ("dp_shard", (-1, 1)), ("cp", (1,)), ("tp", (1, 2)), ("zero_stage", (3, 0))]
     switches = [(name, (False,)) for name in ("cpu_offload", "sequence_parallel", "loss_parallel")]
     switches += [("reshard_after_forward", (True,))]
-    single = [{name: value} for name, values in (*pipeline, *others, *switches) for value in values]
+    stages = ("stage_layers", _other_stages(given, pp))
+    single = [{name: value} for name, values in (stages, *pipeline, *others, *switches) for value in values]
     double = [{**one, **other} for one, other in combinations(single, 2) if one.keys() != other.keys()]
     fewest, more = ([change for change in some if _is_layout({**given, **change})] for some in (single, double))
     legal = fewest or more
@@ -72,9 +74,21 @@ def mending_lines(given: Mapping[str, Any], prefix: str = "parallel") -> list[st
         legal = [*(change for change in more if _keeps_degrees(given, change)), *legal]
     legal.sort(key=lambda change: not _keeps_degrees(given, change))
     return [
-        " ".join(f"{prefix}.{name}={_written(change[name])}" for name in _NAMES if name in change)
+        " ".join(f"{prefix}.{name}={as_override(change[name])}" for name in _NAMES if name in change)
         for change in legal[:_WAYS]
     ]
+
+
+def _other_stages(given: Mapping[str, Any], pp: int) -> tuple[tuple[int, ...] | None, ...]:
+    """As many layers in as many stages as there are, and no sizes at all, where sizes are given."""
+    sizes, each = given.get("stage_layers"), given.get("stages_per_rank", 1)
+    if sizes is None:
+        return ()
+    if not isinstance(sizes, (list, tuple)) or not isinstance(each, int) or any(type(one) is not int for one in sizes):
+        return (None,)
+    layers = sum(size for size in sizes if size > 0)
+    stages = pp * each
+    return (tuple(nearest_sizes(sizes, layers, stages)), None) if 1 <= stages <= layers else (None,)
 
 
 def _keeps_degrees(given: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
@@ -114,12 +128,18 @@ def _with_degrees(layout: Layout, pp: int, cp: int, tp: int, rest: int) -> Itera
 
 def _pipeline_settings(layout: Layout, pp: int) -> dict[str, Any]:
     if pp == 1:
-        return {"pp": 1, "pp_schedule": None, "microbatches": 1, "stages_per_rank": 1}
+        return {"pp": 1, "pp_schedule": None, "microbatches": 1, "stages_per_rank": 1, "stage_layers": None}
     schedule = layout.pp_schedule or "1f1b"
     least = pp * 2 if schedule in _TWICE else pp
     # A multiple of the processes suits every schedule.
     microbatches = max(least, -(-layout.microbatches // pp) * pp)
-    return {"pp": pp, "pp_schedule": schedule, "microbatches": microbatches, "stages_per_rank": layout.stages_per_rank}
+    return {
+        "pp": pp,
+        "pp_schedule": schedule,
+        "microbatches": microbatches,
+        "stages_per_rank": layout.stages_per_rank,
+        "stage_layers": layout.stage_layers if pp == layout.pp else None,
+    }
 
 
 def _distance(layout: Layout, other: Layout) -> float:
@@ -134,5 +154,8 @@ def _distance(layout: Layout, other: Layout) -> float:
     return far + len(changes) / 8
 
 
-def _written(value: object) -> str:
+def as_override(value: object) -> str:
+    """A value as an override has it."""
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(as_override, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

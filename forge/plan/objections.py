@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from forge.plan.near import divisors
+from forge.plan.near import as_override, divisors
 from forge.plan.refusal import Refusal
+from forge.plan.stages import nearest_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from forge.plan.asked import RunQuestion
     from forge.plan.layout import Layout
@@ -113,11 +114,20 @@ def _pipeline(asked: RunQuestion) -> Iterator[Refusal]:
     layout, shape = asked.layout, asked.shape
     if layout.pp == 1:
         return
-    stages = layout.pp * layout.stages_per_rank
-    if shape is not None and shape.layers < stages:
+    if shape is not None and shape.layers < layout.stages:
         many = f"{layout.pp} processes with {_count(layout.stages_per_rank, 'stage')} each"
-        yield Refusal("pp", f"{shape.layers} layers do not make {stages} stages", f"{many} need a layer a stage")
+        yield Refusal("pp", f"{shape.layers} layers do not make {layout.stages} stages", f"{many} need a layer a stage")
+    elif shape is not None and layout.stage_layers is not None:
+        yield from _stage_layers(layout.stage_layers, shape.layers)
     yield from _microbatches(asked)
+
+
+def _stage_layers(sizes: Sequence[int], layers: int) -> Iterator[Refusal]:
+    if sum(sizes) != layers:
+        near = as_override(nearest_sizes(sizes, layers, len(sizes)))
+        what = f"stage_layers={as_override(sizes)} are {_count(sum(sizes), 'layer')}, and the model has {layers}"
+        ways = (f"parallel.stage_layers={near}", "parallel.stage_layers=null")
+        yield Refusal("stage_layers", what, "each layer is in one stage", ways)
 
 
 def _microbatches(asked: RunQuestion) -> Iterator[Refusal]:

@@ -213,7 +213,8 @@ def _schedule_row(drawn: _Drawn, plan: RunPlan, place: int, row: Sequence[StageW
     for work in (each for each in row if each.end > each.start):
         x, width = left + work.start * unit, (work.end - work.start) * unit
         kind = f"w{work.kind}{stages.index(work.stage) % len(_HUES)}"
-        title = f"{dict(_KINDS)[work.kind]}, stage {work.stage}, microbatch {work.microbatch}"
+        layers = len(plan.setup.stages[work.stage])
+        title = f"{dict(_KINDS)[work.kind]}, stage {work.stage} of {layers} layers, microbatch {work.microbatch}"
         drawn.box(x + 0.5, drawn.y + 1, width - 1, _BAR - 2, kind, title, 2)
         if width >= _NUMBERED:
             drawn.text(x + width / 2, "number", str(work.microbatch), y=drawn.y + 15)

@@ -105,10 +105,12 @@ class TrainingSetup:
 
     @cached_property
     def stages(self) -> list[range]:
-        """The layers of each stage of the pipeline."""
-        count = self.layout.pp * self.layout.stages_per_rank
+        """The layers of each stage of the pipeline: those that the layout names, if the model has as many."""
+        given = self.layout.stage_layers
+        if given is not None and sum(given) == self.shape.layers:
+            return stage_bounds(given)
         first, last = layer_costs(self.shape, self.sequence_length)
-        return stage_bounds(split_layers(self.shape.layers, count, first_cost=first, last_cost=last))
+        return stage_bounds(split_layers(self.shape.layers, self.layout.stages, first_cost=first, last_cost=last))
 
     @cached_property
     def whole_step(self) -> Layout:

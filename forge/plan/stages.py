@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from forge.plan.shape import ModelShape
 
-__all__ = ["layer_costs", "split_layers", "stage_bounds"]
+__all__ = ["layer_costs", "nearest_sizes", "split_layers", "stage_bounds"]
 
 
 def split_layers(
@@ -41,6 +41,22 @@ def stage_bounds(sizes: Sequence[int]) -> list[range]:
     """The layers of each stage, by number."""
     ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
     return [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+
+
+def nearest_sizes(sizes: Sequence[int], layers: int, stages: int) -> list[int]:
+    """The sizes of so many stages that make so many layers, as little changed as can be; ValueError where there are none.
+
+    What is too much is taken from the longest stages, what is missing is given to the shortest.
+    """
+    if len(sizes) != stages:
+        return split_layers(layers, stages)
+    if not 1 <= stages <= layers:
+        raise ValueError(f"{layers} layers cannot be cut into {stages} stages: each needs at least one")
+    found = [max(1, size) for size in sizes]
+    while sum(found) != layers:
+        more = sum(found) < layers
+        found[found.index(min(found) if more else max(found))] += 1 if more else -1
+    return found
 
 
 def layer_costs(shape: ModelShape, sequence_length: int) -> tuple[float, float]:

@@ -34,6 +34,7 @@ PLACES: dict[str, tuple[int, int, tuple[str, ...]]] = {
     "ddp 2": (2, 2, ("parallel=ddp", "parallel.dp_replicate=2")),
     "tp 2": (2, 1, ("parallel=tp",)),
     "pp 2": (2, 1, ("parallel=pp_1f1b", "parallel.microbatches=4")),
+    "pp 2, named": (2, 1, ("parallel=pp_1f1b", "parallel.microbatches=4", "parallel.stage_layers=[1,3]")),
     "cp 2": (2, 1, ("parallel=cp",)),
     "fsdp 3": (3, 3, ("parallel=fsdp", "parallel.dp_shard=3")),
     "fsdp 4": (4, 4, ("parallel=fsdp", "parallel.dp_shard=4")),
@@ -45,7 +46,7 @@ PLACES: dict[str, tuple[int, int, tuple[str, ...]]] = {
 MOVES = (
     [(a, b) for a in PLACES for b in PLACES if a != b]
     if FULL
-    else [("fsdp 4", "one"), ("fsdp 4", "fsdp 3"), ("fsdp 4", "tp 2"), ("tp 2", "pp 2")]
+    else [("fsdp 4", "one"), ("fsdp 4", "fsdp 3"), ("fsdp 4", "tp 2"), ("tp 2", "pp 2, named"), ("pp 2, named", "pp 2")]
 )
 
 

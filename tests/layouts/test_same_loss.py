@@ -29,6 +29,11 @@ HSDP = ("parallel=hsdp", "parallel.dp_replicate=2", "parallel.dp_shard=2")
 CP_FSDP = ("parallel=cp_fsdp", "parallel.cp=2", "parallel.dp_shard=2")
 ON_TWO = (DDP, FSDP, ZERO1, ZERO2, CP)
 ON_FOUR = (HSDP, CP_FSDP) if FULL else (HSDP,)
+# Stages that nobody would call balanced.
+NAMED = (
+    ("parallel=pp_1f1b", "parallel.microbatches=8", "parallel.stage_layers=[1,3]"),
+    ("parallel=pp_gpipe", "parallel.microbatches=8", "parallel.stage_layers=[3,1]"),
+)
 FEW = ("llama",)
 # Together with what saves memory and with other settings of a run; these are compared with one process that has them too.
 CHANGES = (
@@ -116,6 +121,20 @@ def test_with_the_optimizer_inside_the_backward_pass(carried: Callable[..., dict
             for layout in (HSDP, CP_FSDP, ("parallel=fsdp_tp", "parallel.dp_shard=2"))
         ]
         check(carried(cases, 4), cases)
+
+
+def test_stages_with_the_layers_that_are_named(carried: Callable[..., dict[Case, Outcome]]) -> None:
+    cases = [Case("llama_tied", layout) for layout in (NAMED if FULL else NAMED[:1])]
+    check(carried(cases, 2), cases)
+
+
+def test_compiled_layers_with_rows_in_pieces(tmp_path: Path) -> None:
+    few = ("trainer.max_steps=3", "trainer.eval_strategy=no")
+    plain, compiled = Case("llama", (), few), Case("llama", CP, (*few, "trainer.torch_compile=true"))
+    found = carried_out(tmp_path, [compiled], 2)[compiled]
+    (log,) = tmp_path.glob("2-*/log-0")
+    assert "layers are compiled" in log.read_text()
+    compare(compiled, found, carried_out(tmp_path, [plain], 1)[plain])
 
 
 def test_each_example_is_learned_from_once(carried: Callable[..., dict[Case, Outcome]]) -> None:

@@ -189,6 +189,11 @@ def test_what_is_offered_is_possible(
             ("dataset.max_length=1304", "parallel.sequence_parallel=false"),
         ),
         ({"cp": 4}, {"sequence_length": 1302}, ("dataset.max_length=1304",)),
+        (
+            {**PIPELINE, "stage_layers": (15, 15)},
+            {},
+            ("parallel.stage_layers=[16,16]", "parallel.stage_layers=null"),
+        ),
         ({"tp": 2}, {"vocabulary": "model.resize_to"}, ("model.resize_to=128258",)),
     ],
 )

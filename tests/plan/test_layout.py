@@ -29,6 +29,17 @@ PIPELINE = {"pp": 2, "pp_schedule": "1f1b", "microbatches": 4}
         ({**PIPELINE, "pp_schedule": "zbv", "stages_per_rank": 3}, "exactly 2 stages on each rank"),
         ({**PIPELINE, "microbatches": 1}, "needs 2 or more"),
         ({**PIPELINE, "pp_schedule": "dualpipev", "stages_per_rank": 2, "microbatches": 3}, "needs 4 or more"),
+        ({"stage_layers": [4, 4]}, "belongs to a pipeline"),
+        ({**PIPELINE, "stage_layers": [4]}, r"stage_layers=\[4\] names 1 stage, and pp=2 has 2"),
+        (
+            {**PIPELINE, "pp_schedule": "zbv", "stages_per_rank": 2, "stage_layers": [4, 4]},
+            "names 2 stages, and pp=2 with 2 stages each has 4",
+        ),
+        ({**PIPELINE, "stage_layers": [8, 0]}, r"\[8, 0\] leaves a stage without a layer"),
+        ({**PIPELINE, "stage_layers": [8, -1]}, "leaves a stage without a layer"),
+        ({**PIPELINE, "stage_layers": [8, "all"]}, "list of whole numbers, or null"),
+        ({**PIPELINE, "stage_layers": [True, 1]}, "list of whole numbers, or null"),
+        ({**PIPELINE, "stage_layers": 8}, "list of whole numbers, or null, not 8"),
         ({"dp_shard": 2, "zero_stage": 0}, "zero_stage from 1 to 3"),
         ({"zero_stage": 3}, "divides nothing"),
         ({"zero_stage": 4, "dp_shard": 2}, "0, 1, 2 or 3"),
@@ -53,6 +64,13 @@ def test_what_is_shared_is_all_where_nothing_is_said(values: dict[str, Any], sta
     layout = Layout(**values)
     assert layout.zero_stage == stage
     assert (layout.shards_state, layout.shards_gradients, layout.shards_weights) == (stage > 0, stage > 1, stage > 2)
+
+
+def test_the_layers_of_stages_are_values_as_all_others() -> None:
+    layout = Layout(**PIPELINE, stage_layers=[3, 5])  # type: ignore[arg-type]
+    assert layout.stage_layers == (3, 5)
+    assert hash(layout) == hash(layout.for_ranks(2))
+    assert Layout(pp=2, pp_schedule="zbv", microbatches=4, stages_per_rank=2, stage_layers=(1, 2, 3, 4)).stages == 4
 
 
 @given(degrees=st.tuples(*[st.integers(1, 4)] * 4), rest=st.integers(1, 16))

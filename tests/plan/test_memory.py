@@ -107,6 +107,13 @@ def test_what_shares_divide(
     assert (memory.gathered == one.weights) == (stage < 3)
 
 
+def test_a_process_has_the_layers_that_are_named(setup_for: Callable[..., TrainingSetup]) -> None:
+    layout = Layout(pp=2, pp_schedule="1f1b", microbatches=4, stage_layers=(2, 6))
+    first, last = pipeline_memory(setup_for(layout, {"tie_word_embeddings": False, "vocab_size": 8}))
+    assert (first.layers, last.layers) == (tuple(range(2)), tuple(range(2, 8)))
+    assert last.weights / first.weights == pytest.approx(3, rel=0.01)
+
+
 def test_a_pipeline_sums_its_gradients_at_the_end(setup_for: Callable[..., TrainingSetup]) -> None:
     layout = Layout(**PIPED, pp_schedule="gpipe")
     apart, shared = (rank_memory(setup_for(one), 0) for one in (layout, replace(layout, dp_shard=2, zero_stage=3)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from forge.plan.layout import Layout
-from forge.plan.near import divisors, layouts_near, mending_lines, override_lines
+from forge.plan.near import as_override, divisors, layouts_near, mending_lines, override_lines
 
 PIPELINE: dict[str, Any] = {"pp": 2, "pp_schedule": "1f1b", "microbatches": 8}
 
@@ -34,6 +34,19 @@ def test_values_that_contradict_one_another_are_mended_by_few_changes() -> None:
     assert mending_lines({"pp": "two"})[-1] == "parallel.pp=1"
     assert mending_lines({"reshard_after_forward": "maybe"}) == ["parallel.reshard_after_forward=true"]
     assert mending_lines({"nosuch": 1}) == []
+
+
+def test_layers_of_stages_are_mended_and_left_where_they_cannot_stay() -> None:
+    three = {**PIPELINE, "stage_layers": [3, 3, 2]}
+    assert mending_lines(three) == ["parallel.stage_layers=[4,4]", "parallel.stage_layers=null"]
+    assert mending_lines({**PIPELINE, "stage_layers": [0, 8]})[0] == "parallel.stage_layers=[1,7]"
+    assert mending_lines({**PIPELINE, "stage_layers": [1, 0]})[0] == "parallel.stage_layers=null"
+    assert mending_lines({**PIPELINE, "stage_layers": "all"}) == ["parallel.stage_layers=null"]
+    assert mending_lines({"stage_layers": [4, 4]})[0] == "parallel.stage_layers=null"
+    named = Layout(**PIPELINE, stage_layers=(3, 5))
+    assert next(layouts_near(named, 2)) == named
+    assert {one.stage_layers for one in layouts_near(named, 4) if one.pp != 2} == {None}
+    assert as_override(named.stage_layers) == "[3,5]"
 
 
 def test_degrees_that_were_asked_for_are_kept_where_they_can_be() -> None:

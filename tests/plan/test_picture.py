@@ -58,6 +58,18 @@ def test_every_process_and_every_piece_of_work_is_there(setup_for: Callable[...,
     assert {"node 0", "pp0 tp0", "pp1 tp1", "Mesh", "Memory of a process"} <= set(texts(root))
 
 
+def test_stages_are_as_long_as_their_layers(setup_for: Callable[..., TrainingSetup]) -> None:
+    pipeline: dict[str, Any] = {"pp": 2, "pp_schedule": "gpipe", "microbatches": 2, "stage_layers": [2, 6]}
+    root = drawn(setup_for(Layout(**pipeline), {"vocab_size": 8}))
+    widths = {}
+    for box in root.iter():
+        titles = [element.text or "" for element in box if element.tag.endswith("title")]
+        for title in (title for title in titles if title.startswith("forward")):
+            widths[title.partition(" layers")[0]] = float(box.attrib["width"]) + 1
+    assert widths.keys() == {"forward, stage 0 of 2", "forward, stage 1 of 6"}
+    assert widths["forward, stage 1 of 6"] == pytest.approx(3 * widths["forward, stage 0 of 2"], rel=0.05)
+
+
 def test_very_many_processes_are_summed_up(setup_for: Callable[..., TrainingSetup]) -> None:
     root = drawn(setup_for(Layout(dp_replicate=16, dp_shard=16, zero_stage=3)), per_node=8)
     assert "and 192 more processes in the same order" in texts(root)

@@ -37,3 +37,12 @@ def test_stages_go_round_or_fold_back(setup_for: Callable[..., TrainingSetup]) -
     folded = setup_for(Layout(pp=2, pp_schedule="zbv", microbatches=4, stages_per_rank=2))
     assert [folded.stages_of(place) for place in range(2)] == [[0, 3], [1, 2]]
     assert [len(stage) for stage in folded.stages] == [3, 2, 2, 1]  # the head costs as much as some layers
+
+
+def test_stages_have_the_layers_that_the_layout_names(setup_for: Callable[..., TrainingSetup]) -> None:
+    def sizes(*named: int) -> list[int]:
+        layout = Layout(pp=2, pp_schedule="zbv", microbatches=4, stages_per_rank=2, stage_layers=named)
+        return [len(stage) for stage in setup_for(layout).stages]
+
+    assert sizes(1, 2, 4, 1) == [1, 2, 4, 1]
+    assert sizes(1, 2, 4, 2) == [3, 2, 2, 1]  # of another model, which is refused: planned as if nothing were said

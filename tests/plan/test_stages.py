@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forge.plan.shape import ModelShape
-from forge.plan.stages import layer_costs, split_layers, stage_bounds
+from forge.plan.stages import layer_costs, nearest_sizes, split_layers, stage_bounds
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,32 @@ def test_a_cut_that_cannot_be_is_refused(layers: int, stages: int, more: dict[st
 
 def test_the_layers_of_each_stage() -> None:
     assert stage_bounds([3, 2, 2]) == [range(3), range(3, 5), range(5, 7)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "layers", "stages", "nearest"),
+    [
+        ([7, 8, 8, 9], 32, 4, [7, 8, 8, 9]),
+        ([7, 8, 8, 9], 33, 4, [8, 8, 8, 9]),
+        ([7, 8, 8, 9], 30, 4, [7, 7, 8, 8]),
+        ([0, 8], 8, 2, [1, 7]),
+        ([3, 3, 2], 8, 2, [4, 4]),
+        ([4, 4], 9, 3, [3, 3, 3]),
+    ],
+)
+def test_the_nearest_sizes(sizes: list[int], layers: int, stages: int, nearest: list[int]) -> None:
+    assert nearest_sizes(sizes, layers, stages) == nearest
+
+
+@given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6), layers=st.integers(1, 20), stages=st.integers(1, 6))
+def test_the_nearest_sizes_are_ones_that_can_be(sizes: list[int], layers: int, stages: int) -> None:
+    if stages > layers:
+        with pytest.raises(ValueError, match="each needs at least one"):
+            nearest_sizes(sizes, layers, stages)
+        return
+    found = nearest_sizes(sizes, layers, stages)
+    assert (sum(found), len(found)) == (layers, stages)
+    assert min(found) >= 1
 
 
 def test_a_large_vocabulary_costs_as_much_as_layers() -> None:

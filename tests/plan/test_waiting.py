@@ -61,6 +61,14 @@ def test_all_batches_of_a_step_go_through_the_pipeline_as_one(setup_for: Callabl
     assert [len(row) for row in played(setup_for(layout, accumulation=4))] == [16, 16]
 
 
+def test_stages_that_are_named_wait_for_one_another(setup_for: Callable[..., TrainingSetup]) -> None:
+    pipeline: Any = {"pp": 2, "pp_schedule": "1f1b", "microbatches": 8}
+    small = {"vocab_size": 8}
+    even, uneven = (setup_for(Layout(**pipeline, stage_layers=sizes), small) for sizes in ((4, 4), (2, 6)))
+    assert waits(even) == pytest.approx(1 / 9, abs=1e-3)
+    assert waits(uneven) == pytest.approx(1 - (8 * 2 + 8 * 6) / 2 / (8 * 6 + 2), abs=1e-3)
+
+
 def test_a_stage_that_takes_longer_lets_the_others_wait() -> None:
     layout = Layout(pp=2, pp_schedule="1f1b", microbatches=8)
     assert bubble_share(layout, (StageCost(), StageCost())) == pytest.approx(1 / 9)

@@ -17,7 +17,7 @@ from torch import nn
 from forge.base.errors import ModelError, RunError
 from forge.ml.memory.blocks import blocks
 from forge.plan.shape import ModelShape
-from forge.plan.stages import layer_costs, split_layers, stage_bounds
+from forge.plan.stages import layer_costs, nearest_sizes, split_layers, stage_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -103,9 +103,9 @@ class Cut:
 
     def __init__(self, anatomy: Anatomy, layout: Layout, place: int, length: int, order: Sequence[str]) -> None:
         self.anatomy, self.order = anatomy, order
-        self.count = layout.pp * layout.stages_per_rank
+        self.count = layout.stages
         self.own = stages_of(layout, place)
-        self.bounds = stage_bounds(_sizes(anatomy, self.count, length))
+        self.bounds = stage_bounds(_sizes(anatomy, layout, length))
         self._received: torch.Tensor | None = None
         self._reached: list[torch.Tensor] = []
         self._substitutes = {stage: self._substituted(stage) for stage in self.own}
@@ -334,13 +334,21 @@ def _parts(module: nn.Module, layers: nn.Module) -> list[_Place]:
     return found
 
 
-def _sizes(anatomy: Anatomy, stages: int, length: int) -> list[int]:
-    """How many layers each stage gets."""
-    layers = len(anatomy.layers)
+def _sizes(anatomy: Anatomy, layout: Layout, length: int) -> Sequence[int]:
+    """How many layers each stage gets: as many as the layout says, or as many as keep the stages balanced."""
+    layers, stages, given = len(anatomy.layers), layout.stages, layout.stage_layers
     if stages > layers:
         raise RunError(
             f"a pipeline of {stages} stages needs as many layers, and the model has {layers}",
             hint="lower parallel.pp or parallel.stages_per_rank",
         )
+    if given is not None and sum(given) != layers:
+        near = nearest_sizes(given, layers, stages)
+        raise RunError(
+            f"the stages of the layout have {sum(given)} layers together, and the model has {layers}",
+            hint=f"set parallel.stage_layers={near}, or null for balanced stages",
+        )
+    if given is not None:
+        return given
     first, last = layer_costs(ModelShape.from_config(anatomy.head.model.config.to_dict()), length)
     return split_layers(layers, stages, first_cost=first, last_cost=last)

@@ -101,6 +101,17 @@ def test_more_stages_than_layers_are_refused() -> None:
         cut_of(made("llama"), 0, 6)
 
 
+def test_stages_have_the_layers_that_are_named() -> None:
+    loss = CausalLoss(made("llama"))
+    layers = len(loss.model.model.layers)
+    named = layout(2, stage_layers=(1, layers - 1))
+    cut = Cut(dissect(loss.head), named, 1, 12, ())
+    assert cut.bounds == [range(1), range(1, layers)]
+    with pytest.raises(RunError, match=f"have {layers + 1} layers together, and the model has {layers}") as error:
+        Cut(dissect(loss.head), layout(2, stage_layers=(1, layers)), 0, 12, ())
+    assert "parallel.stage_layers" in str(error.value.hint)
+
+
 def test_weights_that_belong_to_no_part_are_refused() -> None:
     model = made("llama")
     model.model.scale = torch.nn.Parameter(torch.ones(1))
