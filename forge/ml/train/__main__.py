@@ -19,7 +19,7 @@ from forge.base.origin import shown_path
 from forge.control.aborting import obeying_abort
 from forge.control.heartbeat import HEARTBEATS, own_heart
 from forge.control.requests import ENDING_FILE
-from forge.ml.train.stopping import Stopping, among_others
+from forge.ml.train.stopping import StoppedEarly, Stopping, among_others
 from forge.ml.train.unheard import speak_unheard
 
 if TYPE_CHECKING:
@@ -103,6 +103,9 @@ def _run(folder: str, stopping: Stopping) -> int:
 
     try:
         run = set_up(folder, stopping)
+    except StoppedEarly as early:
+        _say(f"stopped before the first step: {early}")
+        return Ending.STOPPED
     except Exception as error:  # noqa: BLE001 - what a config names may raise anything
         return _refused(error)
     try:

@@ -42,14 +42,24 @@ class RunData:
     report: Callable[[], Report]
 
 
-def feed(settings: Trainer, *, flat: bool, console: Console, world: World | None = None) -> RunData:
-    """Prepare the data of a run; rows that cannot be used are told, data that cannot be learned from is an error."""
+def feed(
+    settings: Trainer,
+    *,
+    flat: bool,
+    console: Console,
+    world: World | None = None,
+    heed: Callable[[], None] | None = None,
+) -> RunData:
+    """Prepare the data of a run; rows that cannot be used are told, data that cannot be learned from is an error.
+
+    ``heed`` is called again and again meanwhile, and ends it by what it raises.
+    """
     world = world or World(torch.device("cpu"))
     with console.status("preparing the data") as status, world.first_goes_first():
         prepared = prepare(
             settings.dataset,
             settings.tokenizer,
-            progress=partial(_tell, status),
+            progress=partial(_tell, status, heed),
         )
     for line in (*_summary(prepared), *prepared.lines()):
         console.print(line)
@@ -91,8 +101,10 @@ def feed(settings: Trainer, *, flat: bool, console: Console, world: World | None
     )
 
 
-def _tell(status: Status, what: str, rows: int) -> None:
-    """Say how far the data is, to who looks at the terminal and to who watches over the processes."""
+def _tell(status: Status, heed: Callable[[], None] | None, what: str, rows: int) -> None:
+    """Say how far the data is, to who looks at the terminal and to who watches over the processes; and hear what they want."""
+    if heed is not None:
+        heed()
     own_heart().mark("preparing the data")
     status.update(f"preparing {what}: {rows:,} rows")
 

@@ -136,9 +136,13 @@ def _make(
     check_length(settings)
     check_vocabulary(settings.model, settings.tokenizer)
     attention = attention_of(settings, world.device)
-    data = feed(settings, flat=attention in FLAT, console=console, world=world)
+    # Of several processes none leaves by itself: the others would wait for it.
+    heed = stopping.leave_early if world.alone else _nothing
+    heed()
+    data = feed(settings, flat=attention in FLAT, console=console, world=world, heed=heed)
     undo.callback(data.loader.close)
     model, loss = put_in_place(settings, attention, world, data, start, console)
+    heed()
     if settings.save_strategy != "no" and world.first:
         check_room(settings, store.folder, model)
     run = _assemble(settings, frozen, model, loss, data, store, stopping, console, world)
@@ -156,6 +160,10 @@ def _make(
     if settings.save_strategy == "no":
         store.release()
     return run
+
+
+def _nothing() -> None:
+    """What is heeded where nobody may leave."""
 
 
 def _common_start(settings: Trainer, frozen: Frozen, store: Store, console: Console, world: World) -> Start | None:

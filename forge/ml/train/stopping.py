@@ -1,7 +1,8 @@
 """How a run is asked to stop: by a signal, by a file named STOP in its folder, or by a callback.
 
-A request is only noted; the loop looks at it between two steps, where all processes of a run agree on what was noted by any. The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 asks
-for a last checkpoint. The second SIGINT, and any signal once there is a file named ABORT, ends the process at once.
+A request is only noted; the loop looks at it between two steps, where all processes of a run agree on what was noted by any. What comes
+before the first step, which may take hours, is left at once. The first SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal is gone) or
+SIGUSR1 asks for a last checkpoint. The second SIGINT, and any signal once there is a file named ABORT, ends the process at once.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from forge.control.requests import ABORT_FILE, STOP_FILE
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["Stopping", "among_others"]
+__all__ = ["Stopping", "StoppedEarly", "among_others"]
 
 
 def among_others() -> bool:
     """Whether torchrun has started this process, and looks after it."""
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+class StoppedEarly(Exception):  # noqa: N818 - it is no mistake
+    """A run was asked to end before its first step; it says by whom."""
 
 
 class Stopping:
@@ -39,6 +44,8 @@ class Stopping:
         own = () if among_others() else (signal.SIGINT, signal.SIGTERM)
         for number in (*own, signal.SIGUSR1):
             signal.signal(number, self._on_signal)
+        if own and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored
+            signal.signal(signal.SIGHUP, self._on_signal)
 
     def finish(self, reason: str) -> None:
         """The run has reached its aim."""
@@ -60,6 +67,11 @@ class Stopping:
         if not self.reason and self._has(STOP_FILE):
             self.interrupt(f"the file {STOP_FILE} in the run's folder")
         return bool(self.reason)
+
+    def leave_early(self) -> None:
+        """For what comes before the first step: StoppedEarly once somebody has asked the run to end."""
+        if self.noted:
+            raise StoppedEarly(self.reason)
 
     def agree(self, *, stop: bool, interrupted: bool) -> None:
         """What all processes together know counts, and nothing noted since."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.torch
 pytest.importorskip("torch")
 
 from forge.base.errors import RunError  # noqa: E402 - torch may be missing
+from forge.control.requests import STOP_FILE  # noqa: E402 - as above
 from forge.launch.process import module_command, module_environment  # noqa: E402 - as above
 from forge.ml.checkpoint.store import Store  # noqa: E402 - as above
 from forge.ml.train.__main__ import Ending, main  # noqa: E402 - as above
@@ -116,6 +118,46 @@ def test_a_run_that_somebody_stopped_says_who_and_how_to_go_on(
     assert code == Ending.STOPPED == 3
     assert "stopped after step 1 of 4: SIGTERM" in said
     assert "--resume-from-checkpoint auto" in said
+
+
+def test_a_run_that_is_stopped_while_its_data_is_prepared_does_not_prepare_the_rest(
+    ended: Ended, freeze: Callable[..., str], project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from forge.ml.data import prepare
+
+    monkeypatch.setenv("FORGE_CACHE_HOME", str(tmp_path / "cache"))
+    rows = (project / "chat.jsonl").read_text() * 200
+    (tmp_path / "rows.jsonl").write_text(rows)
+    read: list[int] = []
+    batches = prepare.Pool.examples
+
+    def asked(self: Any, rows: Any, *arguments: Any) -> Any:
+        def counted() -> Any:
+            for number, row in enumerate(rows):
+                read.append(number)
+                if number == 1000:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield row
+
+        return batches(self, counted(), *arguments)
+
+    monkeypatch.setattr(prepare.Pool, "examples", asked)
+    code, said = ended(freeze(f"dataset.train.paths=[{tmp_path}/rows.jsonl]", config="chat"))
+    assert code == Ending.STOPPED
+    assert said.endswith("stopped before the first step: SIGTERM\n")
+    assert 1000 < len(read) < 1200
+
+
+def test_a_run_that_was_asked_to_stop_before_anything_is_read_takes_no_step(
+    ended: Ended, freeze: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = freeze()
+    Path(folder, STOP_FILE).touch()
+    code, said = ended(folder)
+    assert code == Ending.STOPPED
+    assert said == f"stopped before the first step: the file {STOP_FILE} in the run's folder\n"
+    assert Store(tmp_path / "out" / "checkpoints").list() == []
+    Store(tmp_path / "out" / "checkpoints").claim()
 
 
 def test_a_run_that_saves_nothing_by_itself_is_saved_when_somebody_stops_it(

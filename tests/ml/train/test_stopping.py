@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.control.requests import ABORT_FILE, STOP_FILE
-from forge.ml.train.stopping import Stopping
+from forge.ml.train.stopping import Stopping, StoppedEarly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 @pytest.fixture
@@ -33,6 +33,27 @@ def test_a_signal_asks_and_says_which(stopping: Stopping, number: signal.Signals
     assert stopping.asked
     assert stopping.interrupted
     assert stopping.reason == number.name
+
+
+def test_a_terminal_that_goes_away_says_nothing_to_who_ignores_it() -> None:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        stopping = Stopping()
+        stopping.listen()
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stopping.asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_what_comes_before_the_first_step_is_left_where_somebody_asks() -> None:
+    stopping = Stopping()
+    stopping.leave_early()
+    stopping.interrupt("SIGTERM")
+    with pytest.raises(StoppedEarly, match="SIGTERM"):
+        stopping.leave_early()
 
 
 @pytest.mark.usefixtures("stopping")
