@@ -15,7 +15,10 @@ __all__ = ["reason_of", "unwritable"]
 
 _AROUND: Final = 20
 _HINTS: Final = (
-    ({errno.ENOSPC, errno.EDQUOT}, "the disk is full: free some space, or write to another place"),
+    (
+        {errno.ENOSPC, errno.EDQUOT},
+        "the disk is full, or holds as many files as it may (df -i): free some space, or write to another place",
+    ),
     (
         {errno.EFBIG},
         "this process, or that disk, is allowed no larger file: raise ulimit -f, or write to another place",

@@ -50,6 +50,7 @@ _PART_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFO
 # A named pipe would block the opener for ever without O_NONBLOCK.
 _OLD_FILE: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _PRIVATE: Final = 0o700
+_ELSEWHERE: Final = "name another folder with FORGE_DATA_HOME or FORGE_CACHE_HOME"
 
 
 def write_atomic(
@@ -200,7 +201,7 @@ def make_folder(path: str | os.PathLike[str], *, durable: bool = False) -> None:
     """
     try:
         missing = list(_missing(os.path.abspath(path))) if durable else []
-        os.makedirs(path, exist_ok=True)
+        _make_all(path)
         for folder in missing:
             _sync(os.path.dirname(folder))
     except (OSError, ValueError) as error:
@@ -211,21 +212,21 @@ def make_private_folder(path: str | os.PathLike[str]) -> None:
     """Make a folder that only its user can enter (0700); one that belongs to somebody else is refused."""
     folder = os.fspath(path)
     try:
-        os.makedirs(os.path.dirname(os.path.abspath(folder)), exist_ok=True)
+        _make_all(os.path.dirname(os.path.abspath(folder)))
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, _PRIVATE)
         link, found = os.lstat(folder), os.stat(folder)
         if not stat.S_ISDIR(found.st_mode):
-            raise FileError(f"cannot use {shown_path(folder)}: it is not a folder")
+            raise FileError(f"cannot use {shown_path(folder)}: it is not a folder", hint=f"remove it, or {_ELSEWHERE}")
         if {link.st_uid, found.st_uid} != {os.geteuid()}:
             raise FileError(
                 f"cannot use {shown_path(folder)}: it belongs to another user",
-                hint="remove it, or name another folder with FORGE_DATA_HOME or FORGE_CACHE_HOME",
+                hint=f"remove it, or {_ELSEWHERE}",
             )
         if stat.S_IMODE(found.st_mode) != _PRIVATE:
             os.chmod(folder, _PRIVATE)
     except (OSError, ValueError) as error:
-        raise unwritable(path, error) from error
+        raise FileError(unwritable(path, error).what, hint=f"let it be written to, or {_ELSEWHERE}") from error
 
 
 def make_new_folder(path: str | os.PathLike[str]) -> None:
@@ -293,6 +294,14 @@ def force_to_disk(path: str | os.PathLike[str]) -> None:
         _sync(os.fspath(path))
     except (OSError, ValueError) as error:
         raise unwritable(path, error) from error
+
+
+def _make_all(path: str | os.PathLike[str]) -> None:
+    """Make a folder and those above it; for what is there already the system says "File exists" also where it is a file."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
 
 
 def _missing(path: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from forge.base.file_errors import reason_of, unwritable
 @pytest.mark.parametrize(
     ("number", "hint"),
     [
-        (errno.ENOSPC, "the disk is full"),
+        (errno.ENOSPC, "df -i"),
         (errno.EFBIG, "ulimit -f"),
         (errno.EACCES, "you may not write there"),
         (errno.ENOENT, "create it first"),

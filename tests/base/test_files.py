@@ -157,8 +157,10 @@ def test_a_private_folder_of_somebody_else_or_a_file_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileError, match="not a folder"):
-        make_private_folder(tmp_path / "file")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(FileError, match=r"not a folder|Not a directory") as caught:
+            make_private_folder(path)
+        assert "FORGE_CACHE_HOME" in str(caught.value.hint)
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(FileError, match="another user"):
         make_private_folder(tmp_path / "folder")
@@ -169,8 +171,10 @@ def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
     make_folder(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileError):
-        make_folder(tmp_path / "file" / "b")
+    for path in (tmp_path / "file", tmp_path / "file" / "b"):
+        with pytest.raises(FileError, match=r"cannot write .*: Not a directory") as caught:
+            make_folder(path)
+        assert caught.value.hint == "a file is where a folder is needed: choose another place"
 
 
 def test_a_pipe_is_written_through(tmp_path: Path) -> None:

@@ -305,11 +305,23 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if not os.path.isdir(path):
         raise CheckpointError(f"there is no folder {shown_path(path)}", hint="`forge ckpt ls` lists the checkpoints")
     found = _look(os.path.abspath(path), quick=False)
+    inner = _inside(path) if found.manifest is None else []
+    if inner:
+        raise CheckpointError(
+            f"{shown_path(path)} cannot be used: it holds checkpoints, and is none",
+            hint=f"name one of them, such as {shown_path(inner[-1].path)}",
+        )
     if not found.valid:
         raise CheckpointError(
             f"{shown_path(path)} cannot be used: {found.reason}", hint="name another one; `forge ckpt ls` lists them"
         )
     return found
+
+
+def _inside(path: str | os.PathLike[str]) -> list[Checkpoint]:
+    """The checkpoints of an output folder, or in a folder of checkpoints."""
+    below = os.path.join(path, "checkpoints")
+    return Store(below if os.path.isdir(below) else path).list()
 
 
 @contextmanager

@@ -58,8 +58,11 @@ def sliced(tensor: torch.Tensor, dim: int, peers: Peers) -> torch.Tensor:
 
 
 def collected(tensor: torch.Tensor, dim: int, peers: Peers) -> torch.Tensor:
-    """All pieces side by side, on their way into pieces of work: each process gets the sum for its piece of the gradient."""
-    return _Collected.apply(tensor, dim, peers.name, peers.size, peers.rank)
+    """All pieces side by side, on their way into matrix products: each process gets the sum for its piece of the gradient.
+
+    They travel in the type that the products are computed in.
+    """
+    return _Collected.apply(tensor, dim, peers.name, peers.size, _multiplied_in(tensor))
 
 
 def scattered(tensor: torch.Tensor, dim: int, peers: Peers) -> torch.Tensor:
@@ -75,6 +78,12 @@ def exchanged(tensor: torch.Tensor, cut: int, joined: int, peers: Peers) -> torc
 def total_of(tensor: torch.Tensor, peers: Peers, operation: str = "sum") -> torch.Tensor:
     """The sum (``sum``) or the largest (``max``) of what each process has; nothing is differentiated through it."""
     return _total(tensor, peers.name, operation)
+
+
+def _multiplied_in(tensor: torch.Tensor) -> torch.dtype:
+    kind = tensor.device.type
+    cast = tensor.dtype == torch.float32 and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if cast else tensor.dtype
 
 
 def _needs_gradient(tensor: torch.Tensor) -> bool:
@@ -153,9 +162,9 @@ class _Sliced(torch.autograd.Function):
 
 class _Collected(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor, dim: int, name: str, size: int, rank: int) -> torch.Tensor:  # noqa: ARG004 - all five have the same arguments
+    def forward(ctx: Any, tensor: torch.Tensor, dim: int, name: str, size: int, dtype: torch.dtype) -> torch.Tensor:
         ctx.pieces = (dim % tensor.ndim, name, size)
-        return _all_pieces(tensor, *ctx.pieces)
+        return _all_pieces(tensor.to(dtype), *ctx.pieces).to(tensor.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -164,7 +173,7 @@ class _Collected(torch.autograd.Function):
 
 class _Scattered(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor, dim: int, name: str, size: int, rank: int) -> torch.Tensor:  # noqa: ARG004 - as above
+    def forward(ctx: Any, tensor: torch.Tensor, dim: int, name: str, size: int, rank: int) -> torch.Tensor:  # noqa: ARG004 - as the others are called
         ctx.pieces = (dim % tensor.ndim, name, size)
         return _piece_of_total(tensor, *ctx.pieces)
 

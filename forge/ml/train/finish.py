@@ -31,6 +31,7 @@ def finish(run: Run) -> None:
         return
     try:
         link(run.saver.store)
+        run.saver.store.prune(run.settings.save_total_limit, run.best.step)  # what was shown until now had to stay
     except CheckpointError as error:
         run.progress.say(f"saved: {shown_path(run.saver.path)}; {shown_path(output)} does not show it: {error.what}")
         return

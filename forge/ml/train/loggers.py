@@ -10,6 +10,7 @@ import html
 import importlib
 import json
 import os
+import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -165,8 +166,16 @@ class _TensorBoardSink:
 
     def __init__(self, folder: str, flush_seconds: int, config: dict[str, Any]) -> None:
         self._folder, self._flush_seconds = folder, flush_seconds
+        self._before = threading.excepthook
+        self._hook = self._heard  # kept: each look at a method makes another
+        threading.excepthook = self._hook
         self._writer = self._opened(None)
         self.text("config", json.dumps(config, indent=2, default=str), 0)
+
+    def _heard(self, args: Any) -> None:
+        """What goes wrong in TensorBoard's own thread is told by the next record; its traceback is nothing for a person."""
+        if not type(args.thread).__module__.startswith("tensorboard."):
+            self._before(args)
 
     def _opened(self, purge_step: int | None) -> Any:
         from torch.utils.tensorboard import SummaryWriter  # a second, and only when it is used
@@ -185,7 +194,11 @@ class _TensorBoardSink:
         self._writer.add_text(name, fenced, step)
 
     def close(self) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            if threading.excepthook is self._hook:
+                threading.excepthook = self._before
 
 
 class _WandbSink:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from forge.base.errors import CheckpointError, ResumeError
+from forge.base.free_space import free_space
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
 from forge.ml.checkpoint.state import random_state, set_random_state
 from forge.ml.optim.schedule import advance
 from forge.ml.parallel.pieces import is_spread, piece_of
+from forge.ml.train.base_weights import check_base_weights
 
 if TYPE_CHECKING:
     from forge.ml.train.run import Run
@@ -25,8 +26,8 @@ __all__ = ["check_room", "collect", "restore"]
 def check_room(settings: Trainer, folder: str, model: Any) -> None:
     """Refuse a disk that has no room even for the trained weights; a checkpoint holds more than these."""
     needed = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
-    free = shutil.disk_usage(folder).free
-    if needed > free and settings.on_save_error == "fail":
+    free = free_space(folder)
+    if free is not None and needed > free and settings.on_save_error == "fail":
         raise CheckpointError(
             f"{shown_path(folder)} has {shown_size(free)} of free space, and a checkpoint needs more than "
             f"{shown_size(needed)}",
@@ -39,6 +40,7 @@ def collect(run: Run) -> dict[str, Any]:
     return {
         "counts": asdict(run.counts),
         "best": asdict(run.best),
+        "base": dict(run.base),
         "optimizer": run.optimizer.state_dict(),
         "scaler": None if run.precision.scaler is None else run.precision.scaler.state_dict(),
         "loader": run.loader.state(),
@@ -50,6 +52,7 @@ def collect(run: Run) -> dict[str, Any]:
 
 def restore(run: Run, state: dict[str, Any]) -> None:
     """Put a run, whose model is restored, where it was when `collect` was asked."""
+    check_base_weights(state.get("base", run.base), run.base, run.model_path)
     for part in ("counts", "best"):
         for name, value in state[part].items():
             setattr(getattr(run, part), name, value)

@@ -73,9 +73,11 @@ class Run:
     settings: Trainer
     folder: str
     graph: str  # the frozen graph as JSON, which every checkpoint keeps
+    fixed: Mapping[str, bytes]  # the files of the config and of the tokenizer, which every checkpoint has
     device: torch.device
     model: Any
     model_path: str | None  # the folder that the model was read from
+    base: Mapping[str, str]  # the fingerprints of the weights that an adapter stands on
     tokenizer: Any
     loss: CausalLoss
     optimizer: Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.ml.checkpoint.manifest import Score
-from forge.ml.models.save import config_files, model_files
+from forge.ml.models.save import model_files
 from forge.ml.parallel.pieces import wholes
 from forge.ml.train.restore import collect
 
@@ -48,7 +48,7 @@ def _files(run: Run) -> Iterator[tuple[str, Any]]:
         held = own_weights(run.shares, weights, without=_of_others(run, weights))
         yield from model_files(run.model, held=held, world=run.world)
     if run.world.first:
-        yield from config_files(run.model, run.tokenizer).items()
+        yield from run.fixed.items()
         yield _GRAPH, run.graph.encode()
 
 

@@ -23,11 +23,13 @@ from forge.ml.memory.fused import FusedBackward
 from forge.ml.memory.precision import choose_precision
 from forge.ml.models.attention import DOCUMENTS, choose_attention
 from forge.ml.models.causal import deferred_weights
+from forge.ml.models.save import config_files
 from forge.ml.models.vocabulary import check_vocabulary
 from forge.ml.optim.groups import parameter_groups
 from forge.ml.optim.rounding import StochasticRounding
 from forge.ml.optim.schedule import climbs_to_the_end, made_schedule
 from forge.ml.parallel.world import join
+from forge.ml.train.base_weights import base_weights
 from forge.ml.train.callback import Callback
 from forge.ml.train.clock import StepClock
 from forge.ml.train.feed import feed
@@ -198,6 +200,7 @@ def _assemble(
     world: World,
 ) -> Run:
     weight = next(model.parameters())
+    model_path = getattr(model.config, "name_or_path", None) or None
     precision = choose_precision(settings.mixed_precision, weight.device, weight.dtype)
     precision.apply()
     console.print(precision.described)
@@ -214,9 +217,12 @@ def _assemble(
         settings=settings,
         folder=frozen.folder,
         graph=to_json(frozen.graph),
+        # Made now: a tokenizer writes itself into a temporary folder, and the disk of that may be full when a checkpoint is due.
+        fixed=config_files(model, settings.tokenizer) if world.first else {},
         device=weight.device,
         model=model,
-        model_path=getattr(model.config, "name_or_path", None) or None,
+        model_path=model_path,
+        base=base_weights(model_path) if hasattr(model, "peft_config") else {},
         tokenizer=settings.tokenizer,
         loss=loss,
         optimizer=optimizer,

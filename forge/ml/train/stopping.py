@@ -16,7 +16,7 @@ from forge.control.requests import ABORT_FILE, STOP_FILE
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["Stopping", "StoppedEarly", "among_others"]
+__all__ = ["StoppedEarly", "Stopping", "among_others"]
 
 
 def among_others() -> bool:

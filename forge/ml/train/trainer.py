@@ -26,6 +26,10 @@ _AT_LEAST_ONE = (
 )
 _ABOVE_ZERO = ("num_train_epochs", "max_grad_norm", "max_grad_value", "hang_seconds", "first_step_seconds")
 _OFF = {"hang_seconds": ", or null to wait for ever", "first_step_seconds": ", or null to wait for ever"}
+_PATHS = {
+    "output_dir": "the path of a folder",
+    "resume_from_checkpoint": "auto or the path of a checkpoint",
+}
 _CHOICES: dict[str, tuple[object, ...]] = {
     "eval_strategy": ("no", "steps", "epoch"),
     "save_strategy": ("no", "steps", "epoch"),
@@ -107,6 +111,9 @@ class Trainer:
             raise ValueError(f"max_steps is at least 1, or -1 to go by num_train_epochs, not {self.max_steps}")
 
     def _check_choices(self) -> None:
+        for name, what in _PATHS.items():  # empty is what a variable of a shell gives that is not set
+            if getattr(self, name) == "":
+                raise ValueError(f"{name} is {what}, not an empty text")
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in choices):

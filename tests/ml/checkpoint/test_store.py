@@ -116,8 +116,13 @@ def test_a_checkpoint_is_opened_whole_or_not(store: Store, add: Callable[..., st
         open_checkpoint(path)
     with pytest.raises(CheckpointError, match=r"there is no folder .*checkpoint-9"):
         open_checkpoint(os.path.join(store.folder, "checkpoint-9"))
+    for folder in (store.folder, os.path.dirname(store.folder)):
+        with pytest.raises(CheckpointError, match="it holds checkpoints, and is none") as caught:
+            open_checkpoint(folder)
+        assert str(caught.value.hint).endswith("checkpoints/checkpoint-3")
+    os.mkdir(os.path.join(store.folder, "checkpoint-4"))
     with pytest.raises(CheckpointError, match=r"manifest\.json is missing"):
-        open_checkpoint(store.folder)
+        open_checkpoint(os.path.join(store.folder, "checkpoint-4"))
 
 
 @pytest.mark.parametrize(

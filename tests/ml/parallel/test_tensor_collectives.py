@@ -69,3 +69,17 @@ def test_what_is_not_trained_is_copied_without_a_trace(alone: Peers) -> None:
 
     given = torch.randn(2)
     assert handed_out(given, alone) is given
+
+
+def test_what_goes_into_products_travels_in_their_type(alone: Peers) -> None:
+    import torch
+
+    from forge.ml.parallel.tensor_collectives import collected
+
+    given, pull = torch.randn(2, 4, requires_grad=True), torch.randn(2, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        answer = collected(given, 1, alone)
+    answer.backward(pull)
+    assert answer.dtype == torch.float32
+    assert torch.equal(answer, given.bfloat16().float())
+    assert torch.equal(given.grad, pull)  # what several products change it by is added up before it is rounded

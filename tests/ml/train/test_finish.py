@@ -30,8 +30,9 @@ def _run(output: Path, *, model_path: str | None = None, saved: bool = True, str
             stage.write_bytes("config.json", b'{"a": 1}')
             path = stage.commit({})
     saver = SimpleNamespace(store=kept, path=path)
-    settings = SimpleNamespace(save_strategy=strategy)
-    return SimpleNamespace(saver=saver, model_path=model_path, progress=Said(), settings=settings)
+    settings = SimpleNamespace(save_strategy=strategy, save_total_limit=None)
+    best = SimpleNamespace(step=None)
+    return SimpleNamespace(saver=saver, model_path=model_path, progress=Said(), settings=settings, best=best)
 
 
 def test_what_a_run_saved_because_it_was_asked_to_is_not_shown_by_the_folder_above(tmp_path: Path) -> None:
@@ -46,6 +47,20 @@ def test_the_output_folder_shows_the_newest_checkpoint(tmp_path: Path) -> None:
     finishing.finish(run)
     assert (tmp_path / "out" / "config.json").read_text() == '{"a": 1}'
     assert "is the trained model, from checkpoint-7" in run.progress[0]
+
+
+def test_a_checkpoint_that_is_no_longer_shown_does_not_stay_beyond_the_limit(tmp_path: Path) -> None:
+    run = _run(tmp_path / "out")
+    run.settings.save_total_limit = 1
+    finishing.finish(run)
+    for step in (8, 9):
+        with run.saver.store.begin(step) as stage:
+            stage.write_bytes("config.json", b"{}")
+            run.saver.path = stage.commit({})
+    run.saver.store.prune(1)
+    assert [one.step for one in run.saver.store.list()] == [7, 8, 9]  # 7 is linked
+    finishing.finish(run)
+    assert [(one.step, one.linked) for one in run.saver.store.list()] == [(8, False), (9, True)]
 
 
 def test_the_folder_of_the_tuned_model_stays_as_it_is(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sqlite3
+import threading
+import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +140,27 @@ def test_tensorboard_forgets_the_steps_that_a_resumed_run_takes_again(tmp_path: 
     assert [event.step for event in losses] == [1, 2]
     assert losses[0].value == 2.5
     assert math.isnan(losses[1].value)
+
+
+def test_a_disk_that_tensorboard_cannot_write_to_is_told_without_a_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard")
+    before = threading.excepthook
+    sink = loggers.TensorBoard(flush_seconds=1).open(str(tmp_path), {})
+    shutil.rmtree(tmp_path / "tensorboard")
+
+    def until_it_is_noticed() -> None:
+        for step in range(200):
+            sink.write({**TRAINING, "step": step})
+            time.sleep(0.05)
+
+    with pytest.raises(OSError, match="No such file"):
+        until_it_is_noticed()
+    with pytest.raises(OSError, match="No such file"):
+        sink.close()
+    assert "Traceback" not in capfd.readouterr().err
+    assert threading.excepthook is before
 
 
 def test_tensorboard_writes_where_it_is_told_to(tmp_path: Path) -> None:

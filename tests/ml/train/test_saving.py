@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,10 +11,12 @@ import pytest
 pytestmark = pytest.mark.torch
 pytest.importorskip("torch")
 
-from forge.ml.train.saving import save  # noqa: E402 - torch may be missing
+from forge.ml.train.callback import Callback  # noqa: E402 - torch may be missing
+from forge.ml.train.saving import save  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from forge.ml.train.run import Run
 
@@ -41,6 +44,19 @@ def test_a_checkpoint_is_scored_by_the_evaluation_of_its_own_step(
     assert saver.rest["best"] == 3
     score = saver.rest["score"]
     assert (None if score is None else score.value) == expected
+
+
+def test_a_place_for_temporary_files_that_is_full_or_gone_stops_no_checkpoint(
+    carried: Carried, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Gone(Callback):
+        def begin(self, run: Run) -> None:  # noqa: ARG002 - what a callback is given
+            monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+
+    run = carried("trainer.save_steps=2", callbacks=(Gone(),))
+    found = run.saver.store.list(quick=False)
+    assert [(one.step, one.reason) for one in found] == [(2, ""), (4, "")]
+    assert all("tokenizer.json" in one.manifest.files for one in found if one.manifest)
 
 
 def test_what_is_saved_is_asked_for_only_when_it_is_written(carried: Carried) -> None:

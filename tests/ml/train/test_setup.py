@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -276,14 +275,14 @@ def test_no_output_folder(refused: Refused) -> None:
 
 
 def test_a_full_disk(refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("forge.ml.train.restore.shutil.disk_usage", lambda _: SimpleNamespace(free=100_000))
+    monkeypatch.setattr("forge.ml.train.restore.free_space", lambda _: 100_000)
     message = refused()
     assert f"{tmp_path}/out/checkpoints has 100.0 kB of free space, and a checkpoint needs more than 1" in message
     assert "--output-dir" in message
 
 
 def test_a_full_disk_is_no_matter_to_a_run_that_bears_it(made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forge.ml.train.restore.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr("forge.ml.train.restore.free_space", lambda _: 0)
     assert made("trainer.save_strategy=no").step == 0
     assert made("trainer.on_save_error=warn").step == 0
 

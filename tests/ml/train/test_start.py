@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,6 +94,11 @@ def test_a_path_that_is_no_checkpoint_is_refused(refused: Callable[..., str], tm
     assert str(tmp_path) in message
     assert "manifest.json" in message
     assert "forge ckpt ls" in message
+    (tmp_path / "above" / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    for folder in ("above", "above/checkpoints"):
+        message = refused(f"trainer.resume_from_checkpoint={tmp_path}/{folder}")
+        assert "it holds checkpoints, and is none" in message
+        assert f"{tmp_path}/above/checkpoints/checkpoint-1" in message
     assert "nowhere" in refused(f"trainer.resume_from_checkpoint={tmp_path}/nowhere")
 
 
@@ -242,3 +248,28 @@ def test_an_adapter_cannot_become_another_one(carried: Carried, refused: Callabl
     carried(*lora, callbacks=(Interrupt(2, "after"),))
     assert "model.adapter.r: 16 -> 8" in refused(AGAIN, *lora, "model.adapter.r=8")
     assert carried(AGAIN, *lora).step == 4
+
+
+def test_an_adapter_does_not_go_on_upon_other_weights(
+    carried: Carried, refused: Callable[..., str], project: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(project / "model", tmp_path / "base")
+    lora = ["~model.config", "+adapter@model.adapter=lora", "+model.adapter.fan_in_fan_out=true"]
+    carried(*lora, f"+model.path={tmp_path}/base", callbacks=(Interrupt(2, "after"),))
+    shutil.copytree(tmp_path / "base", tmp_path / "moved")
+    content = bytearray((tmp_path / "base" / "model.safetensors").read_bytes())
+    content[-4000:] = bytes(4000)
+    (tmp_path / "base" / "model.safetensors").write_bytes(content)
+    message = refused(AGAIN, *lora, f"+model.path={tmp_path}/base")
+    assert f"the weights in {tmp_path}/base are not those that the adapter was trained on" in message
+    assert carried(AGAIN, *lora, f"+model.path={tmp_path}/moved").step == 4
+
+
+def test_all_weights_go_on_whatever_they_were_read_from(carried: Carried, project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project / "model", tmp_path / "base")
+    whole = ("~model.config", f"+model.path={tmp_path}/base")
+    carried(*whole, callbacks=(Interrupt(2, "after"),))
+    content = bytearray((tmp_path / "base" / "model.safetensors").read_bytes())
+    content[-4000:] = bytes(4000)
+    (tmp_path / "base" / "model.safetensors").write_bytes(content)
+    assert carried(AGAIN, *whole).step == 4

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.control.requests import ABORT_FILE, STOP_FILE
-from forge.ml.train.stopping import Stopping, StoppedEarly
+from forge.ml.train.stopping import StoppedEarly, Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -36,6 +36,11 @@ def test_nothing_is_bound_when_a_trainer_is_made() -> None:
     ("wrong", "message"),
     [
         ({"max_steps": 0}, "max_steps is at least 1, or -1"),
+        ({"output_dir": ""}, "output_dir is the path of a folder, not an empty text"),
+        (
+            {"resume_from_checkpoint": ""},
+            "resume_from_checkpoint is auto or the path of a checkpoint, not an empty text",
+        ),
         ({"num_train_epochs": 0}, "num_train_epochs is above 0"),
         ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is at least 1"),
         ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is at least 1"),
