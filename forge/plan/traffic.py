@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from forge.plan.activations import checkpointed_layers, handed_on_bytes
 from forge.plan.matrices import adapter_matrices, embedding_matrices, layer_matrices, numbers
+from forge.plan.regions import layer_regions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,8 +55,8 @@ class _Place:
         self.stages = setup.stages_of(place)
         self.layers = [layer for stage in self.stages for layer in stages[stage]]
         self.first, self.last = 0 in self.stages, len(stages) - 1 in self.stages
-        marks = checkpointed_layers(setup)
-        self.again = sum(marks[layer] for layer in self.layers)
+        self.marks = checkpointed_layers(setup)
+        self.again = sum(self.marks[layer] for layer in self.layers)
         adapters = 0
         if setup.adapter_rank is not None:
             adapters = _FULL * sum(numbers(adapter_matrices(setup, layer)) for layer in self.layers)
@@ -123,42 +124,38 @@ def _copies(at: _Place) -> Iterator[_Sent]:
 
 
 def _tensor(at: _Place) -> Iterator[_Sent]:
-    """Each region of a layer, attention and network, begins with what norms have made and ends with a sum.
-
-    With `sequence_parallel` a sum is one into pieces, and these are gathered later, which is as much together. A checkpoint computes a
-    layer again up to the last matrix, whose sum it has no use for.
-    """
+    """A checkpoint computes a layer again up to its last matrix, whose sum it has no use for."""
     setup, layout = at.setup, at.setup.layout
     if layout.tp == 1:
         return
     pieces, layers = layout.sequence_parallel, len(at.layers)
-    stream, computed = setup.weight_size, setup.compute_size
-    each = (
-        setup.tokens * setup.shape.hidden * (layout.tp - 1) / layout.tp * setup.passes
-    )  # numbers, gathered or summed into pieces
-    again = (2 * stream + computed if pieces else 2 * computed) * at.again
+    tokens = setup.tokens * setup.passes * (layout.tp - 1) / layout.tp  # of each of which one process sends so much
     messages = (8 if pieces else 4) * layers + (3 if pieces else 1) * at.again
-    size = each * (4 * (stream + computed) * layers + again)
+    size = tokens * sum(_layer_talk(setup, layer, again=at.marks[layer]) for layer in at.layers)
     yield _Sent("tp", "hidden states, twice a layer and pass", size, messages * setup.passes)
     around = 2 * len(at.stages) if pieces else 0  # into pieces before the first layer of a stage, whole after the last
-    size = each * stream * (around + 2 * at.first)
+    size = tokens * setup.shape.hidden * setup.weight_size * (around + 2 * at.first)
     yield _Sent("tp", "hidden states, around the layers", size, (around + at.first) * setup.passes)
     if pieces and setup.adapter_rank is None:
         norms = setup.shape.family.norms * layers * setup.passes  # each process has seen some of the tokens
         yield _Sent("tp", "gradients of norms", _norm_bytes(setup) * norms, norms)
     if at.last:
-        yield _tensor_loss(at, each)
+        yield _tensor_loss(at, tokens)
+
+
+def _layer_talk(setup: TrainingSetup, layer: int, *, again: bool) -> float:
+    attention, network = layer_regions(setup, layer)
+    return sum(attention) + sum(network) + again * (attention.before + attention.behind + network.before)
 
 
 def _norm_bytes(setup: TrainingSetup) -> float:
     return 2 * setup.shape.norm_parameters * setup.weight_size * (setup.layout.tp - 1) / setup.layout.tp
 
 
-def _tensor_loss(at: _Place, each: float) -> _Sent:
+def _tensor_loss(at: _Place, tokens: float) -> _Sent:
     """With a loss that is divided the gradient of the hidden states is summed, else the head or its answer is gathered."""
     setup, shape, part = at.setup, at.setup.shape, (at.setup.layout.tp - 1) / at.setup.layout.tp
-    tokens = setup.tokens * setup.passes * part
-    summed = 2 * each * setup.weight_size
+    summed = 2 * tokens * shape.hidden * setup.weight_size
     if setup.layout.loss_parallel:
         size = summed + 2 * _FULL * _LOSS_NUMBERS * tokens
         return _Sent("tp", "gradients of hidden states, and parts of losses", size, 3 * setup.passes)

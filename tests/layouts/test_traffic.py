@@ -90,6 +90,8 @@ CASES = QUICK | {
     "tp, whole rows and losses": Measured(2, WHOLE),
     "tp, whole, checkpointed": Measured(2, WHOLE, (AGAIN,)),
     "tp, whole, bf16": Measured(2, WHOLE, (BF16,)),
+    "tp, phi3": Measured(2, ("parallel=tp",), family="phi3"),
+    "tp, experts, bf16": Measured(2, ("parallel=tp",), (AGAIN, BF16), family="qwen3_moe"),
     "tp, ddp": Measured(4, ("parallel=tp", "parallel.dp_replicate=2")),
     "cp": Measured(2, ("parallel=cp",)),
     "cp, checkpointed, bf16": Measured(2, ("parallel=cp",), (AGAIN, BF16)),

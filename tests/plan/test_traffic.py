@@ -100,10 +100,10 @@ def test_a_divided_matrix_asks_for_its_neighbours_twice_a_layer(
 ) -> None:
     layout = Layout(tp=2, sequence_parallel=pieces, loss_parallel=True)
     plain, again = (traffic(setup_for(layout, checkpointing=how, precision=precision), 8) for how in (False, True))
-    # Regions are given what norms have made, in the type of the weights, and their sums are of the type they compute in.
-    assert plain[0].size == 8 * HIDDEN * 4 * (4 + size)
+    # Sums and pieces are of the type that is computed in, gradients of what came into a region of that of the weights.
+    assert plain[0].size == 8 * HIDDEN * (6 * size + 2 * 4 if pieces else 4 * (size + 4))
     # A checkpoint computes a layer again but for the last sum.
-    assert again[0].size - plain[0].size == 8 * HIDDEN * ((2 * 4 + size) if pieces else 2 * size)
+    assert again[0].size - plain[0].size == 8 * HIDDEN * (3 if pieces else 2) * size
     assert plain[1].size == HIDDEN * 4 * (4 if pieces else 2)
     if pieces:
         assert (plain[2].what, plain[2].size) == ("gradients of norms", 8 * 2 * 512 * 4)

@@ -18,22 +18,22 @@ from forge.ml.data.source import RowSource, fingerprint, is_streaming, place_of,
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Part", "parted"]
+__all__ = ["RowPart", "parted"]
 
 _MOST: Final = 0.5
 _FINEST: Final = 1_000_000  # one row in so many is the least share
 
 
-def parted(rows: Iterable[Any], wanted: float | str) -> tuple[Part, Part]:
+def parted(rows: Iterable[Any], wanted: float | str) -> tuple[RowPart, RowPart]:
     """The rows that are left to learn from, and those held out: a share of all, or a whole number of the first."""
     choice = _choice(wanted)
     if isinstance(choice, _Share) and is_streaming(rows):
         raise ValueError(f"held_out is {wanted}, and a share of a stream has no end: give a whole number of rows")
-    return Part(rows, choice, held_out=False), Part(rows, choice, held_out=True)
+    return RowPart(rows, choice, held_out=False), RowPart(rows, choice, held_out=True)
 
 
 @dataclass(frozen=True)
-class Part:
+class RowPart:
     """The rows of others that are held out, or those that are not, in their order."""
 
     rows: Iterable[Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,9 @@ def finish(run: Run) -> None:
         return
     try:
         link(run.saver.store)
-        run.saver.store.prune(run.settings.save_total_limit, run.best.step)  # what was shown until now had to stay
     except CheckpointError as error:
         run.progress.say(f"saved: {shown_path(run.saver.path)}; {shown_path(output)} does not show it: {error.what}")
         return
     run.progress.say(f"saved: {shown_path(output)} is the trained model, from {os.path.basename(run.saver.path)}")
+    with contextlib.suppress(CheckpointError):  # another time then: one too many does no harm
+        run.saver.store.prune(run.settings.save_total_limit, run.best.step)  # what was shown until now had to stay
