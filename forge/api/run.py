@@ -28,9 +28,14 @@ class PlannedRun(NamedTuple):
     launch: LocalLaunch
 
     def prepare(self) -> None:
-        """Write the run folder, and start nothing."""
+        """Write the run folder, and start nothing; FileError where another run has taken it, which may begin in the same second."""
+        from forge.base.errors import FileError
+        from forge.base.origin import shown_path
+        from forge.build.frozen import GRAPH
         from forge.launch.run_folder import describe_run
 
+        if os.path.exists(os.path.join(self.folder, GRAPH)):
+            raise FileError(f"another run has just begun in {shown_path(self.folder)}", hint="start this one again")
         config = self.config
         config.freeze(self.folder)
         describe_run(

@@ -18,7 +18,9 @@ __all__ = ["SAFE", "module_command", "module_environment", "run_command", "run_m
 SAFE: Final = {"PYTHONSAFEPATH": "1"}
 """What keeps the current folder from being a place to import from, in the environment of every process of a run."""
 
-_PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
+_PASSED_ON: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)
+)
 
 
 def module_command(module: str, arguments: Sequence[str] = ()) -> list[str]:
@@ -57,6 +59,11 @@ def run_command(
     return code if code >= 0 else 128 - code
 
 
+def _kept_away(number: int) -> bool:
+    """Whether nobody is to hear of it: so nohup has it with the end of a terminal, which ends nothing then."""
+    return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) is signal.SIG_IGN
+
+
 @contextlib.contextmanager
 def _signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Leave it to the process what a signal means; a terminal's Ctrl-C reaches it without our help."""
@@ -66,7 +73,7 @@ def _signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
             process.send_signal(number)
 
     try:
-        before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+        before = {number: signal.signal(number, pass_on) for number in _PASSED_ON if not _kept_away(number)}
     except ValueError:  # only the main thread may set handlers
         before = {}
     try:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Kept",
     "checkpointed_layers",
-    "handed_on_bytes",
     "layer_bytes",
     "layer_input_bytes",
     "layer_work_bytes",
@@ -56,14 +55,9 @@ def layer_bytes(setup: TrainingSetup, layer: int, *, checkpointed: bool) -> floa
 
 
 def layer_input_bytes(setup: TrainingSetup) -> float:
-    """The input of a layer, as the processes that share its matrices have it."""
+    """The input of a layer, which is also what goes from one stage of a pipeline to the next."""
     shared = setup.layout.tp if setup.layout.sequence_parallel else 1
-    return handed_on_bytes(setup) / shared
-
-
-def handed_on_bytes(setup: TrainingSetup) -> float:
-    """What goes from one stage of a pipeline to the next: whole hidden states."""
-    return float(_stream_size(setup) * setup.shape.hidden * setup.tokens)
+    return _stream_size(setup) * setup.shape.hidden * setup.tokens / shared
 
 
 def layer_work_bytes(setup: TrainingSetup, layer: int) -> float:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from forge.plan.activations import (
     checkpointed_layers,
-    handed_on_bytes,
     layer_bytes,
     layer_input_bytes,
     layer_work_bytes,
@@ -202,7 +201,7 @@ class _Rank:
         alike = Counter((self.stand_in(layer), marks[layer]) for layer in setup.stages[stage])
         found = sum(times * layer_bytes(setup, layer, checkpointed=mark) for (layer, mark), times in alike.items())
         if self.piped:
-            found += handed_on_bytes(setup)  # it stays until its gradient comes
+            found += layer_input_bytes(setup)  # what it hands on stays until its gradient comes
         if stage == len(setup.stages) - 1:
             found += self.tail()
             if self.piped and self.sharing:

@@ -10,7 +10,7 @@ from itertools import chain
 from math import gcd
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from forge.plan.activations import checkpointed_layers, handed_on_bytes
+from forge.plan.activations import checkpointed_layers, layer_input_bytes
 from forge.plan.matrices import adapter_matrices, embedding_matrices, layer_matrices, numbers
 from forge.plan.regions import layer_regions
 
@@ -99,8 +99,8 @@ def _shares(at: _Place) -> Iterator[_Sent]:
     if share == 1:
         return
     part = (share - 1) / share
-    # Where weights are not divided they stay whole for all batches of a step; in a pipeline each microbatch gathers them.
-    times = setup.passes if layout.shards_weights or layout.pp > 1 else 1
+    # Where weights are not divided they stay whole for all batches of a step.
+    times = setup.passes if layout.shards_weights else 1
     twice = 2 if layout.shards_weights and layout.reshard_after_forward else 1
     groups = len(at.layers) * twice + 1
     # A pipeline sums its gradients after the last microbatch, the first stage after the last batch.
@@ -133,7 +133,7 @@ def _tensor(at: _Place) -> Iterator[_Sent]:
     messages = (8 if pieces else 4) * layers + (3 if pieces else 1) * at.again
     size = tokens * sum(_layer_talk(setup, layer, again=at.marks[layer]) for layer in at.layers)
     yield _Sent("tp", "hidden states, twice a layer and pass", size, messages * setup.passes)
-    around = 2 * len(at.stages) if pieces else 0  # into pieces before the first layer of a stage, whole after the last
+    around = (at.first + at.last) if pieces else 0  # into pieces before the first layer of all, whole after the last
     size = tokens * setup.shape.hidden * setup.weight_size * (around + 2 * at.first)
     yield _Sent("tp", "hidden states, around the layers", size, (around + at.first) * setup.passes)
     if pieces and setup.adapter_rank is None:
@@ -186,7 +186,7 @@ def _pipeline(at: _Place) -> Iterator[_Sent]:
     last = len(setup.stages) - 1
     neighbours = [other for stage in at.stages for other in (stage - 1, stage + 1) if 0 <= other <= last]
     times = setup.passes * sum(other not in at.stages for other in neighbours)
-    yield _Sent("pp", "hidden states and their gradients", handed_on_bytes(setup) * times, times)
+    yield _Sent("pp", "hidden states and their gradients", layer_input_bytes(setup) * times, times)
     if setup.shape.tied and at.first != at.last and setup.adapter_rank is None:
         shape = setup.shape
         shared = shape.vocab * shape.hidden * setup.weight_size / layout.tp / _sharing(setup)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forge.api.run import PastRun
-from forge.base.errors import UsageError
+from forge.base.errors import FileError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,18 @@ def test_a_config_without_a_trainer_plans_no_run(project: ProjectHandle) -> None
         file.write("a: 1\n")
     with pytest.raises(UsageError, match="plain describes no run"):
         project.config("plain").plan_run()
+
+
+def test_of_two_runs_that_were_planned_in_the_same_second_one_gets_the_folder(
+    project: ProjectHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = project.config("tiny", "~api_key", "trainer.key=x")
+    first = config.plan_run()
+    second = config.plan_run()._replace(folder=first.folder)
+    first.prepare()
+    with pytest.raises(FileError, match=r"another run has just begun in .*\n.*start this one again"):
+        second.prepare()
 
 
 def test_a_past_run_knows_its_config_and_what_has_changed_since(project: ProjectHandle, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from forge.launch.process import module_command, module_environment, run_command, run_module
 
 if TYPE_CHECKING:
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
 
 WAITS = """
 import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda *_: sys.exit(7))
 open(sys.argv[1], "w").close()
 time.sleep(30)
 """
@@ -51,16 +54,18 @@ def test_who_wants_to_know_is_told_the_process(tmp_path: Path) -> None:
     assert pid == session
 
 
-def test_a_signal_is_passed_on_and_the_process_decides(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_passed_on_and_the_process_decides(tmp_path: Path, sent: signal.Signals) -> None:
     ready = tmp_path / "ready"
-    program = f"from forge.launch.process import run_command; import sys; sys.exit(run_command({[sys.executable, '-c', WAITS, str(ready)]!r}))"
+    inner = [sys.executable, "-c", WAITS, str(ready)]
+    program = f"from forge.launch.process import run_command; import sys; sys.exit(run_command({inner!r}))"
     outer = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.DEVNULL)
     try:
         for _ in range(200):
             if ready.exists():
                 break
             time.sleep(0.05)
-        os.kill(outer.pid, signal.SIGTERM)
+        os.kill(outer.pid, sent)
         assert outer.wait(timeout=20) == 7
     finally:
         outer.kill()

@@ -102,6 +102,7 @@ CASES = QUICK | {
     "pp_1f1b 4": _piped("pp_1f1b", places=4),
     "pp_zbv 4": _piped("pp_zbv", places=4, rows=8),
     "pp_fsdp, tied": Measured(4, ("parallel=pp_fsdp", "parallel.dp_shard=2", FOUR), rows=4, family="llama_tied"),
+    "pp, zero2": Measured(4, ("parallel=pp_fsdp", "parallel.zero_stage=2", "parallel.dp_shard=2", FOUR), rows=4),
     "pp, ddp": Measured(4, ("parallel=pp_1f1b", "parallel.dp_replicate=2", FOUR), rows=4),
     "pp_tp": Measured(4, ("parallel=pp_tp", FOUR), rows=4),
     "fsdp_tp, two batches": Measured(4, ("parallel=fsdp_tp", "parallel.dp_shard=2"), accumulation=2),

@@ -194,8 +194,9 @@ def write_frame(stream: BinaryIO, *frames: bytes) -> None:
 
 def _answer_batches() -> int:
     """Answer batches until the input ends."""
-    # Ctrl-C reaches all processes of a terminal; what it means for this one is said by who started it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # They reach all processes of a terminal or of a job; what they mean for this one is said by who started it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not get among the frames
     source = sys.stdin.buffer

@@ -219,13 +219,18 @@ class Pipeline:
         return self._backward()
 
     def _room(self, microbatch: int) -> torch.Tensor:
-        shape = (*self._batches[microbatch].input_ids.shape, self._cut.anatomy.width)
+        rows, tokens = self._batches[microbatch].input_ids.shape
+        layout = self.world.layout
+        pieces = layout.tp if layout.sequence_parallel else 1
+        shape = (rows, tokens // pieces, self._cut.anatomy.width)
         return torch.empty(shape, dtype=self._dtype, device=self.world.device)
 
     def _let_gradients_wait(self) -> None:
+        """Until the end of the step, as weights that are not divided: for all its microbatches they are the same."""
         if isinstance(self.model, FSDPModule):
             self.model.set_is_last_backward(False)
             self.model.set_requires_gradient_sync(False)
+            self.model.set_reshard_after_backward(self.world.layout.shards_weights)
 
     def _add_shared(self) -> None:
         """Weights that the first and the last stage share learn from both, and stay the same."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from forge.ml.parallel.pipeline_cut import Cut
+    from forge.ml.parallel.tensor import LayerChain
     from forge.ml.parallel.world import World
 
 __all__ = ["spread_model"]
@@ -36,11 +37,17 @@ def spread_model(model: nn.Module, world: World, cut: Cut | None = None) -> str:
     return f"layout: {_described(layout)} on {world.size} processes"
 
 
-def _chains(model: nn.Module, cut: Cut | None) -> list[list[nn.Module]]:
+def _chains(model: nn.Module, cut: Cut | None) -> list[LayerChain]:
     """The layers that run one after another in this process."""
+    from forge.ml.parallel.tensor import LayerChain
+
     if cut is None:
-        return [blocks(model)]
-    return [[cut.anatomy.layers[number].module for number in cut.bounds[stage]] for stage in cut.own]
+        return [LayerChain(blocks(model))]
+    layers = [place.module for place in cut.anatomy.layers]
+    return [
+        LayerChain([layers[number] for number in cut.bounds[stage]], stage == 0, stage == cut.count - 1)
+        for stage in cut.own
+    ]
 
 
 def _described(layout: Layout) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from forge.ml.parallel.tensor_plan import Region, TensorPlan
     from forge.ml.parallel.world import World
 
-__all__ = ["TensorCut", "cut_matrices"]
+__all__ = ["LayerChain", "TensorCut", "cut_matrices"]
 
 _SEQUENCE: Final = 1
 _HEAD_COUNTS: Final = (
@@ -56,11 +56,20 @@ class TensorCut:
         return None if tensor is None else gathered(local(tensor), 0, self.peers)
 
 
-def cut_matrices(model: nn.Module, chains: Sequence[Sequence[nn.Module]], world: World) -> None:
-    """Divide the matrices of an empty model over the processes of the dimension ``tp``.
+@dataclass(frozen=True, slots=True)
+class LayerChain:
+    """Layers that run one after another, and whether they are the first and the last of the model.
 
-    A chain are layers that run one after another; what comes to the first and goes from the last of them is whole.
+    What comes to the first layer of all and goes from the last is whole. Between stages of a pipeline go pieces, where there are any.
     """
+
+    layers: Sequence[nn.Module]
+    first: bool = True
+    last: bool = True
+
+
+def cut_matrices(model: nn.Module, chains: Sequence[LayerChain], world: World) -> None:
+    """Divide the matrices of an empty model over the processes of the dimension ``tp``."""
     layout = world.layout
     if world.mesh is None or layout.tp == 1:
         return
@@ -195,17 +204,19 @@ def _tensors(values: Sequence[Any]) -> Iterator[torch.Tensor]:
             yield from _tensors(value)
 
 
-def _cut_sequence(chain: Sequence[nn.Module], plan: TensorPlan, cuts: Cuts) -> None:
+def _cut_sequence(chain: LayerChain, plan: TensorPlan, cuts: Cuts) -> None:
     """Between regions each process has a piece of every sequence, from the first layer to the last."""
     regions = {id(region.module) for region in plan.regions}
-    for layer in chain:
+    for layer in chain.layers:
         inside = {
             id(parameter) for child in layer.children() if id(child) in regions for parameter in child.parameters()
         }
         # Norms see a part of the tokens only.
         cuts.partial.update(id(parameter) for parameter in layer.parameters() if id(parameter) not in inside)
-    wrap_forward(chain[0], partial(_entering, cuts.peers))
-    wrap_forward(chain[-1], partial(_leaving, cuts.peers))
+    if chain.first:
+        wrap_forward(chain.layers[0], partial(_entering, cuts.peers))
+    if chain.last:
+        wrap_forward(chain.layers[-1], partial(_leaving, cuts.peers))
 
 
 def _entering(peers: Peers, inner: Forward) -> Forward:

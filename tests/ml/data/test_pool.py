@@ -138,6 +138,15 @@ def test_a_process_that_dies_otherwise_is_an_error(byte_tokenizer: Callable[...,
             list(examples)
 
 
+def test_what_a_signal_to_all_means_is_said_by_who_started_them(byte_tokenizer: Callable[..., Any]) -> None:
+    with pool.Pool(_chat_job(byte_tokenizer()), 1) as running:
+        examples = running.examples((_chat("a") for _ in range(2000)), report_module.Report())
+        next(examples)
+        for sent in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+            os.kill(running._started[0]._process.pid, sent)
+        assert len(list(examples)) == 1999
+
+
 def test_examples_left_behind_leave_no_process(byte_tokenizer: Callable[..., Any]) -> None:
     with pool.Pool(_chat_job(byte_tokenizer()), 2) as running:
         next(running.examples((_chat("a") for _ in range(5000)), report_module.Report()))
