@@ -17,7 +17,6 @@ from forge.ml.models.attention import attention_inputs
 from forge.ml.parallel.pieces import local
 from forge.ml.parallel.pipeline_cut import stages_of
 from forge.ml.parallel.pipeline_stage import StageRunner
-from forge.plan.pipeline import timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from forge.ml.loss import CausalLoss
     from forge.ml.parallel.pipeline_cut import Cut
     from forge.ml.parallel.world import World
-    from forge.plan.layout import Layout
 
 __all__ = ["Pipeline"]
 
@@ -159,30 +157,18 @@ class Pipeline:
     def _made_schedule(self) -> Any:
         layout = self.world.layout
         several = layout.stages_per_rank > 1
-        settings: dict[str, Any] = {"loss_fn": lambda mean, _: mean, "scale_grads": False}
         try:
-            made = _SCHEDULES[layout.pp_schedule](
-                self._stages if several else self._stages[0], self.microbatches, **settings
+            return _SCHEDULES[layout.pp_schedule](
+                self._stages if several else self._stages[0],
+                self.microbatches,
+                loss_fn=lambda mean, _: mean,
+                scale_grads=False,
             )
         except ValueError as error:
             raise RunError(
                 f"{layout.pp_schedule} cannot run {self.microbatches} microbatches a step: {error}",
                 hint="set parallel.microbatches to a multiple of parallel.pp",
             ) from error
-        return self._asking_early(made, settings) if self.world.device.type == "cpu" else made
-
-    def _asking_early(self, made: Any, settings: dict[str, Any]) -> Any:
-        """A schedule over gloo, which sends nothing before it is asked for.
-
-        Whoever asks only when it needs a message waits until a thread of the sender has found the time to send it, while the sender
-        computes. So each place asks for a message one pass before it needs it.
-        """
-        if not isinstance(made, schedules._PipelineScheduleRuntime):  # noqa: SLF001 - no public name
-            made = schedules._PipelineScheduleRuntime(self._stages, self.microbatches, **settings)  # noqa: SLF001 - as above
-            made._prepare_schedule_with_comms(_actions(replace(self.world.layout, microbatches=self.microbatches)))  # noqa: SLF001 - as above
-        orders = made.pipeline_order_with_comms
-        made.pipeline_order_with_comms = {place: _a_pass_ahead(order) for place, order in orders.items()}
-        return made
 
     def _compute(self, number: int, microbatch: int, received: torch.Tensor | None) -> torch.Tensor:
         batch = self._batches[microbatch]
@@ -251,29 +237,6 @@ class Pipeline:
             own.add_(theirs)
             # It counts once in the norm of all gradients.
             parameter.grad.counted_elsewhere = last
-
-
-def _actions(layout: Layout) -> dict[int, list[Any]]:
-    """What each place of a pipeline computes, in this order; torch adds what is sent and received."""
-    kinds = {"F": schedules.FORWARD, "B": schedules.FULL_BACKWARD}
-    return {
-        place: [schedules._Action(work.stage, kinds[work.kind], work.microbatch) for work in row]  # noqa: SLF001 - no public name
-        for place, row in enumerate(timeline(layout))
-    }
-
-
-def _a_pass_ahead(order: Sequence[Any]) -> list[Any]:
-    """The same actions of a place, each message asked for before the last computation that comes before it."""
-    moved: list[Any] = []
-    computed = 0  # where the last computation stands
-    for action in order:
-        if action.computation_type in (schedules.RECV_F, schedules.RECV_B):
-            moved.insert(computed, action)
-            computed += 1
-        else:
-            computed = len(moved) if action.is_compute_op else computed
-            moved.append(action)
-    return moved
 
 
 def _started(operations: list[dist.P2POp]) -> list[Any]:

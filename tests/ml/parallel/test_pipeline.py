@@ -11,10 +11,6 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 torch = pytest.importorskip("torch")
 
 from pipeline_runs import FAMILIES, Outcome, Runs, difference  # noqa: E402 - torch may be missing
-from torch.distributed.pipelining import schedules  # noqa: E402 - torch may be missing
-
-from forge.ml.parallel.pipeline import _a_pass_ahead, _actions  # noqa: E402 - as above
-from forge.plan.layout import Layout  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,31 +40,6 @@ def same(one: Outcome, other: Outcome) -> None:
     assert abs(one.norms[0] - other.norms[0]) < 1e-5 * other.norms[0], found
     # A gradient that is 0 but for rounding, such as that of a key's bias, becomes a whole step of Adam.
     assert found["weights"] < (1e-2 if FULL else 1e-3), found
-
-
-def test_a_place_asks_for_a_message_one_pass_before_it_needs_it() -> None:
-    order = ["RECV_F0", "F0", "RECV_F1", "F1", "B0", "SEND_B0", "RECV_F2", "F2", "B1", "SEND_B1"]
-    found = _a_pass_ahead([schedules._Action.from_str(f"1{each}") for each in order])
-    expected = ["RECV_F0", "RECV_F1", "F0", "F1", "RECV_F2", "B0", "SEND_B0", "F2", "B1", "SEND_B1"]
-    assert [str(each) for each in found] == [f"1{each}" for each in expected]
-
-
-@pytest.mark.parametrize("name", ["gpipe", "1f1b"])
-def test_what_is_computed_keeps_its_order(name: str) -> None:
-    """And each message is asked for before it is needed, and no more than two computations before."""
-    orders = _actions(Layout(pp=2, pp_schedule=name, microbatches=4))
-    lowered = schedules._add_send_recv(
-        {place: list(order) for place, order in orders.items()}, stage_to_rank=lambda stage: stage, num_stages=2
-    )
-    for place, order in orders.items():
-        moved = _a_pass_ahead(lowered[place])
-        assert [each for each in moved if each.is_compute_op] == order
-        kinds = {schedules.RECV_F: schedules.FORWARD, schedules.RECV_B: schedules.FULL_BACKWARD}
-        for number, asked in enumerate(moved):
-            if asked.computation_type in kinds:
-                needed = asked._replace(computation_type=kinds[asked.computation_type])
-                between = moved[number : moved.index(needed)]
-                assert sum(each.is_compute_op for each in between) <= 2, moved
 
 
 def test_a_pipeline_learns_what_one_process_learns_and_hands_it_on(runs: Runs) -> None:
