@@ -71,8 +71,8 @@ def test_what_each_stage_of_zero_has_whole_within_a_step(
             model(torch.randn(2, 4)).sum().backward()
             gradients.append(model[0].weight.grad)
         assert seen == [whole_weights, whole_weights]
-        # Those that are whole wait with torch until the last batch of the step; then each process has its part.
-        assert (gradients[0] is None) == whole_gradients
+        # Whole gradients wait until the last batch of the step; with whole weights between batches torch keeps pieces elsewhere.
+        assert (gradients[0] is not None and not is_spread(gradients[0])) == whole_gradients
         assert local(gradients[1]).numel() * 4 == gradients[1].numel()
         optimizer = torch.optim.AdamW(model.parameters())
         optimizer.step()
