@@ -27,8 +27,8 @@ HeldOut = Iterable[Any] | Mapping[str, Iterable[Any]] | float | None
 class TextCorpus:
     """Documents to learn from, and documents held out for evaluation.
 
-    A number in `held_out` takes them out of those to learn from: a share, or a whole number of the first. A document is a text, or a row whose `column` holds one. `max_length` and `packing` say how documents become sequences of
-    tokens, and `overflow` what becomes of one that is longer: it is split over sequences, cut (truncate) or left out (drop).
+    A number in `held_out` takes documents out of those to learn from: a share, or a whole number of the first. A document is a text,
+    or a row whose `column` holds one. `max_length` and `packing` say how documents become sequences of tokens, and `overflow` what becomes of one that is longer: it is split over sequences, cut (truncate) or left out (drop).
     """
 
     train: Iterable[Any] = field(repr=False)
@@ -63,7 +63,8 @@ class TextCorpus:
 class ChatCorpus:
     """Conversations to learn from, and conversations held out for evaluation.
 
-    A number in `held_out` takes them out of those to learn from: a share, or a whole number of the first. The `format` of the rows is recognised by their columns unless it is named; `columns` says which column plays which part
+    A number in `held_out` takes rows out of those to learn from: a share, or a whole number of the first. The `format` of the rows
+    is recognised by their columns unless it is named; `columns` says which column plays which part
     (messages, prompt, completion, instruction, ...) where the names are others, `column` that of the messages alone, and `tags` which keys
     and words the messages use. `template` is a chat template by its name or its file, in place of the tokenizer's own.
     `train_on` says what is learned: each assistant turn, what follows the last user turn (completion), the last assistant turn, or all; a
