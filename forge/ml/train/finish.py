@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from forge.base.errors import CheckpointError
+from forge.base.errors import CheckpointError, ForgeError
 from forge.base.origin import shown_path
 from forge.ml.checkpoint.link import link
 
@@ -36,5 +35,7 @@ def finish(run: Run) -> None:
         run.progress.say(f"saved: {shown_path(run.saver.path)}; {shown_path(output)} does not show it: {error.what}")
         return
     run.progress.say(f"saved: {shown_path(output)} is the trained model, from {os.path.basename(run.saver.path)}")
-    with contextlib.suppress(CheckpointError):  # another time then: one too many does no harm
+    try:
         run.saver.store.prune(run.settings.save_total_limit, run.best.step)  # what was shown until now had to stay
+    except ForgeError as error:  # one too many does no harm
+        run.progress.say(f"warning: what is older cannot be removed: {error}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from forge.base.errors import FileError
+
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 store = pytest.importorskip("forge.ml.checkpoint.store")
@@ -61,6 +63,17 @@ def test_a_checkpoint_that_is_no_longer_shown_does_not_stay_beyond_the_limit(tmp
     assert [one.step for one in run.saver.store.list()] == [7, 8, 9]  # 7 is linked
     finishing.finish(run)
     assert [(one.step, one.linked) for one in run.saver.store.list()] == [(8, False), (9, True)]
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _run(tmp_path / "out")
+
+    def refuse(*_: Any) -> None:
+        raise FileError("checkpoint-3 is held open")
+
+    monkeypatch.setattr(run.saver.store, "prune", refuse)
+    finishing.finish(run)
+    assert run.progress[1:] == ["warning: what is older cannot be removed: checkpoint-3 is held open"]
 
 
 def test_the_folder_of_the_tuned_model_stays_as_it_is(tmp_path: Path) -> None:
