@@ -24,12 +24,17 @@ RANK = int(os.environ["RANK"])
 HOW = os.environ.get("HOW", "0")
 
 
+def leave(name: str, text: str) -> None:
+    """A file that is there with all of its text or not at all: who waits for it reads it at once."""
+    temporary = RUN / f".{name}"
+    temporary.write_text(text)
+    temporary.rename(RUN / name)
+
+
 def say_how(code: int) -> None:
     """What a run leaves behind."""
     if RANK == 0:
-        temporary = RUN / ".ending"
-        temporary.write_text(json.dumps({"code": code, "reason": HOW}))
-        temporary.rename(RUN / "ending.json")
+        leave("ending.json", json.dumps({"code": code, "reason": HOW}))
 
 
 def wait() -> int:
@@ -52,7 +57,7 @@ def again() -> int:
 def leave_a_child() -> None:
     """A process that would outlive this one."""
     nap = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-    (RUN / f"child-{RANK}").write_text(str(nap.pid))
+    leave(f"child-{RANK}", str(nap.pid))
 
 
 def ranks_known() -> int:
@@ -101,7 +106,7 @@ def main() -> int:
         }
     }
     print(f"rank {RANK} speaks", flush=True)  # noqa: T201 - that is its part
-    (RUN / f"rank-{RANK}.json").write_text(json.dumps({**told, "pid": os.getpid(), "host": socket.gethostname()}))
+    leave(f"rank-{RANK}.json", json.dumps({**told, "pid": os.getpid(), "host": socket.gethostname()}))
     if HOW == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(60)
