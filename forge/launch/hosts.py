@@ -1,7 +1,7 @@
 """``python -m forge.launch.hosts RUN``: a run on machines that are reached by ssh; one command starts, shows and ends all of them.
 
-What each host runs stands in ``hosts.json``. Our end of each connection is a leash: a line ``stop`` asks the run there to stop, and a
-connection that is closed, or breaks, ends what was started there: TERM, a grace, KILL.
+What each host runs stands in ``hosts.json``. Our end of each connection is a leash: a line ``stop`` asks the run there to stop, and a line
+``end``, or a connection that breaks before that, ends what was started there: TERM, a grace, KILL.
 """
 
 from __future__ import annotations
@@ -136,6 +136,7 @@ class HostsKeeper:
     def _end(self) -> None:
         """Let go of the leashes; whoever has not ended then is left to its host, and the connection is closed."""
         for process in self._processes:
+            _tell(process, "end")
             if process.stdin is not None:
                 with contextlib.suppress(OSError):
                     process.stdin.close()
@@ -152,13 +153,13 @@ class HostsKeeper:
         again = number == signal.SIGINT and self._asked is not None
         if again and self._asked is not None and now - self._asked < _TWICE:
             return
-        if again or number == signal.SIGHUP:
+        if again:
             self._cut = self._aborted = True
         elif self._asked is None:
             self._asked = now
             _say("stopping all hosts: the run is saved after its step; Ctrl-C again ends it at once")
             for process in self._processes:
-                _tell_stop(process)
+                _tell(process, "stop")
 
     def _say_unreached(self, codes: Sequence[int]) -> None:
         for command, code in zip(self._commands, codes, strict=False):
@@ -177,15 +178,17 @@ def main(arguments: Sequence[str]) -> int:
     return keeper.run()
 
 
-def _tell_stop(process: subprocess.Popen[bytes]) -> None:
+def _tell(process: subprocess.Popen[bytes], word: str) -> None:
     if process.stdin is not None:
         with contextlib.suppress(OSError):
-            process.stdin.write(b"stop\n")
+            process.stdin.write(f"{word}\n".encode())
             process.stdin.flush()
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ line ``--meet``, their number in the environment tells which is the first. ``--n
 ``--from FOLDER`` copies what is there, a frozen config, into a run folder that is not made yet. ``--again CODE`` is the exit code that
 makes an operator start the run again: where it failed, and where a signal to any of its nodes has stopped it, which is how a machine is
 taken away. ``--mark requeue`` is for a cluster that starts it again by itself: of such a signal, too, REQUEUE is left in the run folder, so
-that the next start is not stopped by it. ``--input leash``: a line ``stop`` on the standard input asks the run to stop, and its end ends the run at once. ``--grace``
-are the seconds between TERM and KILL.
+that the next start is not stopped by it. ``--input leash``: a line ``stop`` on the standard input asks the run to stop; a line ``end`` ends it at once,
+and so does the end of the input where nothing was asked. ``--grace`` are the seconds between TERM and KILL.
 
 COMMAND starts the ranks, as torchrun does, in a session of its own, so that a terminal's Ctrl-C reaches them through us alone. The first
-SIGINT, SIGTERM or SIGUSR1 asks the whole run to stop through its folder: ranks that wait for each other must not be
-interrupted one by one. A second SIGINT, any signal once the run is asked to abort, and SIGHUP end the family: TERM, a grace, KILL.
+SIGINT, SIGTERM, SIGUSR1 or SIGHUP (the terminal is gone) asks the whole run to stop through its folder: ranks that wait for each other must
+not be interrupted one by one. A second SIGINT, any signal once the run is asked to abort, and the end of a leash end the family: TERM, a
+grace, KILL.
 
 torchrun knows two endings only. How the run ended stands in ``ending.json``, which the first rank writes: that is our exit code.
 """
@@ -34,6 +35,7 @@ from forge.control.aborting import ABORT_GRACE, obeying_abort
 from forge.control.processes import end_family, family, identity
 from forge.control.requests import ABORT_FILE, ENDING_FILE, STOP_FILE, ask_to_stop
 from forge.launch.parent import adopt_orphans, end_with_parent
+from forge.launch.process import wait_for
 from forge.launch.surroundings import MASTER_PORT
 from forge.launch.watchdog import Watchdog
 
@@ -104,7 +106,7 @@ class Keeper:
         self._root = identity(process.pid)
         self._watchdog.start(self._root)
         with obeying_abort(self.folder, lambda: self.aborted):
-            code = process.wait()
+            code = wait_for(process)
         self._watchdog.stop()
         self._clear_up()
         if self.aborted or self._unbegun:
@@ -140,7 +142,7 @@ class Keeper:
         if os.path.exists(os.path.join(self.folder, ABORT_FILE)):
             self.grace = min(self.grace, ABORT_GRACE)
             self._abort()
-        elif again or number == signal.SIGHUP:
+        elif again or (number == signal.SIGHUP and self.leashed):
             self._abort()
         elif self._asked is None:
             self._asked = now
@@ -221,11 +223,20 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _heed() -> None:
-    """Do what is said on the standard input, and end with it: who started us from another machine is gone then."""
+    """Do what is said on the standard input, and end with it: who started us from another machine is gone then.
+
+    A run that was asked to stop before that saves itself and needs nobody.
+    """
+    stopping = False
     for line in sys.stdin:
+        if line.strip() == "end":
+            stopping = False
+            break
         if line.strip() == "stop":
+            stopping = True
             os.kill(os.getpid(), signal.SIGTERM)
-    os.kill(os.getpid(), signal.SIGHUP)
+    if not stopping:
+        os.kill(os.getpid(), signal.SIGHUP)
 
 
 def _begin_again(run_folder: str) -> None:
@@ -317,8 +328,9 @@ def _end_with_us() -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

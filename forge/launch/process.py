@@ -7,17 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
-__all__ = ["SAFE", "module_command", "module_environment", "run_command", "run_module"]
+__all__ = ["SAFE", "module_command", "module_environment", "run_command", "run_module", "wait_for"]
 
 SAFE: Final = {"PYTHONSAFEPATH": "1"}
 """What keeps the current folder from being a place to import from, in the environment of every process of a run."""
 
+_HEARD: Final = 1.0  # seconds after which a signal is heard at the latest
 _PASSED_ON: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)
 )
@@ -31,6 +32,16 @@ def module_command(module: str, arguments: Sequence[str] = ()) -> list[str]:
 def module_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for such a process: this one's, in which the current folder is no place to import from."""
     return {**os.environ, **SAFE, **(extra or {})}
+
+
+def wait_for(process: subprocess.Popen[Any]) -> int:
+    """Wait for a process that has started, and hear signals meanwhile.
+
+    Of two signals that come together another thread may take both, and a wait without an end would go on unheard of them.
+    """
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(_HEARD)
 
 
 def run_module(module: str, arguments: Sequence[str] = (), *, environment: Mapping[str, str] | None = None) -> int:
@@ -55,7 +66,7 @@ def run_command(
     with _signals_to(process):
         if begun is not None:
             begun(process.pid)
-        code = process.wait()
+        code = wait_for(process)
     return code if code >= 0 else 128 - code
 
 

@@ -182,12 +182,11 @@ class _Rank:
         setup = self.setup
         if self.share == 1:
             return 0.0
-        size = setup.weight_size
-        sizes = [numbers(layer_matrices(setup, layer)) * size for layer in self.kinds]
-        ends = numbers(self.ends) * size
+        sizes = {layer: numbers(layer_matrices(setup, layer)) * setup.gathered_size(layer) for layer in self.kinds}
+        ends = numbers(self.ends) * setup.weight_size
         if not (setup.layout.shards_weights and setup.layout.reshard_after_forward):
-            return float(numbers(self.held) * size + ends)
-        return float(2 * max(sizes, default=0) + ends)
+            return float(sum(sizes[layer] * count for layer, count in self.kinds.items()) + ends)
+        return float(2 * max(sizes.values(), default=0) + ends)
 
     def activations(self) -> float:
         """What all forward passes have left that are under way at a time, when that is most."""
@@ -275,7 +274,13 @@ class _Rank:
 
     def casts(self) -> float:
         """Autocast keeps each weight that it cast until the forward pass is over, and the backward pass needs it too."""
-        return float(numbers(self.held) * self.setup.compute_size) if self.setup.cast else 0.0
+        setup = self.setup
+        stored = [
+            numbers(layer_matrices(setup, layer)) * count
+            for layer, count in self.kinds.items()
+            if self.share == 1 or setup.gathered_size(layer) == setup.weight_size
+        ]
+        return float(sum(stored) * setup.compute_size) if setup.cast else 0.0
 
     def backward(self, waiting: float, gradients: float, *, stays: bool) -> float:
         """The most beside weights and state while gradients come and activations go, layer by layer from the end."""

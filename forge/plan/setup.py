@@ -77,6 +77,11 @@ class TrainingSetup:
         """Whether weights are cast for the matrix products."""
         return self.compute_size != self.weight_size
 
+    def gathered_size(self, layer: int) -> int:
+        """The bytes of a number of a layer's matrices where they are gathered: as they compute, but for those of experts."""
+        experts = self.shape.experts and layer >= self.shape.dense_layers
+        return self.weight_size if experts else self.compute_size
+
     @property
     def replicas(self) -> int:
         """How many processes, or groups of them, take different rows of a batch."""

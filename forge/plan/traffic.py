@@ -60,9 +60,12 @@ class _Place:
         adapters = 0
         if setup.adapter_rank is not None:
             adapters = _FULL * sum(numbers(adapter_matrices(setup, layer)) for layer in self.layers)
-        weights = sum(numbers(layer_matrices(setup, layer)) for layer in self.layers) * setup.weight_size
+        sizes = {layer: numbers(layer_matrices(setup, layer)) for layer in self.layers}
+        weights = sum(sizes.values()) * setup.weight_size
         ends = numbers(embedding_matrices(setup, first=self.first, last=self.last)) * setup.weight_size
-        self.inside, self.ends = weights + adapters, ends
+        gathered = sum(size * setup.gathered_size(layer) for layer, size in sizes.items())
+        # Adapters are float32, and cast where the matrices beside them would be.
+        self.inside, self.ends = gathered + adapters / (1 if setup.precision == "no" else 2), ends
         self.trained = adapters if setup.adapter_rank is not None else weights + ends
 
 

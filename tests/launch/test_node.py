@@ -90,7 +90,7 @@ def test_a_run_that_is_started_again_by_its_agent_ends_as_it_ends_then(start: St
     assert (run / "logs" / "rank-1.log").read_text() == "rank 1 speaks\n" * 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_the_first_signal_stops_all_ranks_through_the_folder(
     start: Start, run: Path, until: Until, number: int
 ) -> None:
@@ -134,16 +134,23 @@ def test_the_second_interrupt_ends_what_does_not_hear(start: Start, run: Path, u
     assert _gone(*_pids(run))
 
 
-@pytest.mark.parametrize("asked", [signal.SIGHUP, "ABORT"])
-def test_an_abort_and_a_terminal_that_is_closed_end_it_at_once(
-    start: Start, run: Path, until: Until, asked: object
-) -> None:
+def test_a_terminal_that_is_gone_is_no_reason_not_to_save(start: Start, run: Path, until: Until) -> None:
     process = start(how="wait")
     until(lambda: _speak(run))
-    if asked == "ABORT":
-        (run / "ABORT").touch()  # from whichever machine
-    else:
-        os.kill(process.pid, signal.SIGHUP)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()  # what it says now, nobody hears
+    os.kill(process.pid, signal.SIGHUP)
+    os.kill(process.pid, signal.SIGHUP)  # from the system, and from who has started it
+    assert process.wait(timeout=60) == 3
+    assert (run / "STOP").exists()
+
+
+def test_an_abort_ends_it_at_once(start: Start, run: Path, until: Until) -> None:
+    process = start(how="wait")
+    until(lambda: _speak(run))
+    (run / "ABORT").touch()  # from whichever machine
     assert process.wait(timeout=30) == 130
     assert ending_of(str(run)).code == 130
     assert not (run / "STOP").exists()
@@ -211,8 +218,18 @@ def test_a_word_on_the_leash_stops_it(start: Start, run: Path, until: Until) -> 
     until(lambda: _speak(run))
     assert process.stdin is not None
     process.stdin.write("stop\n")
-    process.stdin.flush()
+    process.stdin.close()  # and what was asked for is done
     assert process.wait(timeout=30) == 3
+
+
+def test_a_word_on_the_leash_ends_it_although_it_was_stopped(start: Start, run: Path, until: Until) -> None:
+    process = start(how="deaf", options=("--input", "leash"))
+    until(lambda: _speak(run))
+    assert process.stdin is not None
+    process.stdin.write("stop\nend\n")
+    process.stdin.flush()
+    assert process.wait(timeout=30) == 130
+    assert _gone(*_pids(run))
 
 
 def test_a_machine_that_is_taken_away_is_another_try(start: Start, run: Path, until: Until) -> None:

@@ -38,6 +38,28 @@ def test_the_current_folder_is_no_place_to_import_from(tmp_path: Path) -> None:
     assert module_environment({"A": "1"})["A"] == "1"
 
 
+TWO_AT_ONCE = """
+import os, signal, subprocess, sys, threading, time
+from forge.launch.process import wait_for
+heard = []
+for number in (signal.SIGHUP, signal.SIGTERM):
+    signal.signal(number, lambda number, _: (heard.append(number), process.kill() if len(heard) == 2 else None))
+process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+def send():
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGHUP)
+threading.Thread(target=send).start()
+sys.exit(0 if wait_for(process) == -signal.SIGKILL else 1)
+"""
+
+
+def test_two_signals_at_once_are_heard_whichever_thread_they_come_to() -> None:
+    """A wait without an end missed both of them in six of eight such processes."""
+    running = [subprocess.Popen([sys.executable, "-c", TWO_AT_ONCE]) for _ in range(8)]
+    assert [process.wait(timeout=30) for process in running] == [0] * 8
+
+
 def test_death_by_a_signal_is_told_as_a_shell_does() -> None:
     kill = f"import os; os.kill(os.getpid(), {signal.SIGKILL})"
     assert run_command([sys.executable, "-c", kill]) == 128 + signal.SIGKILL

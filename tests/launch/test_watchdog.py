@@ -73,7 +73,7 @@ def test_what_comes_further_does_not_hang(start: Start, run: Path, until: Until)
     until(lambda: len(_pids(run)) == 2)
     time.sleep(2)
     assert process.poll() is None
-    process.send_signal(signal.SIGHUP)
+    (run / "ABORT").touch()
     assert process.wait(timeout=30) == 130
     assert not (run / "casualty.txt").exists()
 

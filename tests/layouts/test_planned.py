@@ -43,7 +43,7 @@ RUN = (
 LARGE = (*LAYERS, "model.config.hidden_size=512", "model.config.intermediate_size=1408", "dataset.max_length=512")
 SMALL = (*LAYERS, "model.config.hidden_size=64", "model.config.intermediate_size=128", "dataset.max_length=32")
 FSDP = ("parallel=fsdp", "parallel.dp_shard=2")
-FOUR = "parallel.microbatches=4"
+BF16, FOUR = "trainer.mixed_precision=bf16", "parallel.microbatches=4"
 # Processes, rows of each, and the layout.
 CASES: dict[str, tuple[int, int, tuple[str, ...]]] = {
     "alone": (1, 2, ()),
@@ -53,7 +53,13 @@ CASES: dict[str, tuple[int, int, tuple[str, ...]]] = {
     "fsdp": (2, 2, FSDP),
     "fsdp, kept whole": (2, 2, (*FSDP, "parallel.reshard_after_forward=false")),
     "fsdp, checkpointed": (2, 4, (*FSDP, "trainer.gradient_checkpointing=true")),
-    "fsdp, bf16 autocast": (2, 2, (*FSDP, "trainer.mixed_precision=bf16")),
+    "fsdp, bf16 autocast": (2, 2, (*FSDP, BF16)),
+    "fsdp, bf16 autocast, checkpointed": (2, 4, (*FSDP, BF16, "trainer.gradient_checkpointing=true")),
+    "zero1, bf16 autocast": (2, 2, ("parallel=zero1", "parallel.dp_shard=2", BF16)),
+    "zero2, bf16 autocast, two batches": (
+        *(2, 2),
+        ("parallel=zero2", "parallel.dp_shard=2", BF16, "trainer.gradient_accumulation_steps=2"),
+    ),
     "tp": (2, 2, ("parallel=tp",)),
     "tp, whole rows and losses": (
         *(2, 2),

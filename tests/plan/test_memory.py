@@ -107,6 +107,20 @@ def test_what_shares_divide(
     assert (memory.gathered == one.weights) == (stage < 3)
 
 
+def test_a_layer_gathered_as_it_computes_leaves_nothing_cast(setup_for: Callable[..., TrainingSetup]) -> None:
+    layout = Layout(dp_shard=2, zero_stage=3)
+    stored, cast = (rank_memory(setup_for(layout, precision=precision), 0) for precision in ("no", "bf16"))
+    around = setup_for().shape
+    ends = around.vocab * around.hidden * 4
+    assert cast.gathered - ends == pytest.approx((stored.gathered - ends) / 2, rel=0.01)
+    # One process keeps what it cast of all layers until the backward pass.
+    alone = rank_memory(setup_for(precision="bf16"), 0)
+    kept = alone.forward - alone.weights - alone.optimizer - alone.activations - alone.logits
+    shared = cast.forward - cast.weights - cast.optimizer - cast.activations - cast.logits - cast.gathered
+    assert shared == pytest.approx(0, abs=1)
+    assert kept == pytest.approx((around.parameters - around.vocab * around.hidden) * 2, rel=0.01)
+
+
 def test_a_process_has_the_layers_that_are_named(setup_for: Callable[..., TrainingSetup]) -> None:
     layout = Layout(pp=2, pp_schedule="1f1b", microbatches=4, stage_layers=(2, 6))
     first, last = pipeline_memory(setup_for(layout, {"tie_word_embeddings": False, "vocab_size": 8}))

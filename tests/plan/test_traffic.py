@@ -92,6 +92,24 @@ def test_pieces_of_a_sequence_share_weights_too(setup_for: Callable[..., Trainin
     assert with_pieces / alone == pytest.approx((3 / 4) / (1 / 2))
 
 
+def test_matrices_are_gathered_as_they_compute_and_their_gradients_summed_in_full(
+    setup_for: Callable[..., TrainingSetup],
+) -> None:
+    layout = Layout(dp_shard=4, zero_stage=3)
+    stored, cast = (traffic(setup_for(layout, precision=precision), 8) for precision in ("no", "bf16"))
+    around = 3 / 4 * ends(setup_for())
+    assert cast[0].size - around == pytest.approx((stored[0].size - around) / 2)
+    assert cast[0].messages == stored[0].messages
+    assert cast[1] == stored[1]
+
+
+def test_experts_are_gathered_as_they_are_stored(setup_for: Callable[..., TrainingSetup]) -> None:
+    experts = {"model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+    layout = Layout(dp_shard=4, zero_stage=3)
+    stored, cast = (sent(setup_for(layout, experts, precision=precision)) for precision in ("no", "bf16"))
+    assert cast == stored
+
+
 HIDDEN = 2048 * 512 / 2  # numbers that one of two processes sends when all are gathered
 
 

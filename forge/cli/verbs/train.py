@@ -164,7 +164,7 @@ VERB = Verb(
     name="train",
     summary="train what a config describes",
     help="""\
-Check the config, freeze it into a new run folder, OUTPUT_DIR/runs/TIME-CONFIG, and train there. Ctrl-C, SIGTERM,
+Check the config, freeze it into a new run folder, OUTPUT_DIR/runs/TIME-CONFIG, and train there. Ctrl-C, SIGTERM, a closed terminal,
 SIGUSR1 or a file named STOP in the run folder ends the run after the current step and saves it; a second Ctrl-C ends it at
 once. With --detach the run goes on in the background, also when the terminal is closed; what it prints is in the run folder's
 logs/console.log. `forge jobs` lists the runs, `forge logs`, `attach`, `save`, `stop` and `abort` look after them.

@@ -32,11 +32,16 @@ class Precision:
     scaler: Any  # torch.amp.GradScaler with fp16, else None
     described: str
 
+    @property
+    def cast_to(self) -> torch.dtype | None:
+        """What the matrices of the forward pass are cast to; nothing where they compute as they are stored."""
+        return _DTYPES.get(self.name)
+
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of a forward pass."""
-        if self.name == "no":
+        if self.cast_to is None:
             return contextlib.nullcontext()
-        return torch.autocast(self.device, dtype=_DTYPES[self.name])
+        return torch.autocast(self.device, dtype=self.cast_to)
 
     def apply(self) -> None:
         """Let float32 matrix products that are left use TF32 where that was chosen; this holds for the whole process."""

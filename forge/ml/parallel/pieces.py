@@ -9,7 +9,9 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["as_piece", "is_spread", "local", "piece_of", "places_of", "whole", "wholes"]
+    from torch import nn
+
+__all__ = ["as_piece", "is_spread", "local", "move_pieces", "piece_of", "places_of", "whole", "wholes"]
 
 
 def is_spread(tensor: Any) -> bool:
@@ -73,6 +75,17 @@ def as_piece(piece: torch.Tensor, like: torch.Tensor, device: torch.device | Non
         shape=like.shape,
         stride=like.stride(),
     )
+
+
+def move_pieces(model: nn.Module, device: torch.device | str) -> None:
+    """Put the pieces of a model's weights on another device; what is not spread stays where it is, and what is shared stays shared."""
+    moved: dict[torch.Tensor, torch.nn.Parameter] = {}
+    for module in model.modules():
+        for leaf, weight in list(module.named_parameters(recurse=False)):
+            if is_spread(weight):
+                if weight not in moved:
+                    moved[weight] = torch.nn.Parameter(weight.detach().to(device), weight.requires_grad)
+                setattr(module, leaf, moved[weight])
 
 
 def _packed_parts(placements: Sequence[Any], number: int) -> int:

@@ -11,6 +11,7 @@ from forge.ml.parallel.sharding import share_data
 from forge.plan.layout import Layout
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from forge.ml.parallel.pipeline_cut import Cut
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["spread_model"]
 
 
-def spread_model(model: nn.Module, world: World, cut: Cut | None = None) -> str:
+def spread_model(model: nn.Module, world: World, cut: Cut | None = None, computed: torch.dtype | None = None) -> str:
     """Cut the empty model up as the layout says, the innermost dimension first; how it was done, in words.
 
-    ``cut`` are the stages of a pipeline, which is what is done before data is spread over what is left.
+    ``cut`` are the stages of a pipeline, which is what is done before data is spread over what is left. ``computed`` is the type that
+    autocast casts to.
     """
     layout = world.layout
     if layout.tp > 1:
@@ -33,7 +35,7 @@ def spread_model(model: nn.Module, world: World, cut: Cut | None = None) -> str:
     exchange_heads(model, world)
     if cut is not None:
         cut.take_out()
-    share_data(model, blocks(model) if cut is None else cut.own_layers(), world)
+    share_data(model, blocks(model) if cut is None else cut.own_layers(), world, computed)
     return f"layout: {_described(layout)} on {world.size} processes"
 
 

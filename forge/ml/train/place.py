@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from forge.ml.memory.precision import Precision
     from forge.ml.parallel.pipeline_cut import Cut
     from forge.ml.parallel.world import World
     from forge.ml.train.feed import RunData
@@ -48,7 +49,13 @@ def check_length(settings: Trainer) -> None:
 
 
 def put_in_place(
-    settings: Trainer, attention: str, world: World, data: RunData, start: Start | None, console: Console
+    settings: Trainer,
+    attention: str,
+    precision: Precision,
+    world: World,
+    data: RunData,
+    start: Start | None,
+    console: Console,
 ) -> tuple[Any, CausalLoss]:
     """The model with its weights on the device, or its pieces of them, ready to be trained; and its loss."""
     seams: list[CausalLoss] = []
@@ -76,7 +83,7 @@ def put_in_place(
             # A second and more to import, which one process can do without.
             from forge.ml.parallel.spread import spread_model
 
-            console.print(spread_model(model, world, *cuts))
+            console.print(spread_model(model, world, cuts[0] if cuts else None, precision.cast_to))
 
     if world.alone:
         model = materialise(settings.model, world.device)
@@ -84,6 +91,10 @@ def put_in_place(
         spread(model)
     else:
         model = materialise_spread(settings.model, world.device, look, spread)
+    if world.layout.cpu_offload:
+        from forge.ml.parallel.pieces import move_pieces
+
+        move_pieces(model, "cpu")  # where torch wants them when the first step begins
     if start is not None:
         load_weights(model, start.path)
     model.train()

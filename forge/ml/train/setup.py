@@ -138,16 +138,17 @@ def _make(
     check_length(settings)
     check_vocabulary(settings.model, settings.tokenizer)
     attention = attention_of(settings, world.device)
+    precision = choose_precision(settings.mixed_precision, world.device, settings.model.dtype)
     # Of several processes none leaves by itself: the others would wait for it.
     heed = stopping.leave_early if world.alone else _nothing
     heed()
     data = feed(settings, flat=attention in FLAT, console=console, world=world, heed=heed)
     undo.callback(data.loader.close)
-    model, loss = put_in_place(settings, attention, world, data, start, console)
+    model, loss = put_in_place(settings, attention, precision, world, data, start, console)
     heed()
     if settings.save_strategy != "no" and world.first:
         check_room(settings, store.folder, model)
-    run = _assemble(settings, frozen, model, loss, data, store, stopping, console, world)
+    run = _assemble(settings, frozen, model, loss, precision, data, store, stopping, console, world)
     undo.callback(run.metrics.close)
     if start is not None:
         restore(run, read_state(start.path, checked=not world.alone))
@@ -193,15 +194,14 @@ def _assemble(
     frozen: Frozen,
     model: Any,
     loss: CausalLoss,
+    precision: Precision,
     data: RunData,
     store: Store,
     stopping: Stopping,
     console: Console,
     world: World,
 ) -> Run:
-    weight = next(model.parameters())
     model_path = getattr(model.config, "name_or_path", None) or None
-    precision = choose_precision(settings.mixed_precision, weight.device, weight.dtype)
     precision.apply()
     console.print(precision.described)
     optimizer = _optimizer(settings, model, world)
@@ -219,7 +219,7 @@ def _assemble(
         graph=to_json(frozen.graph),
         # Made now: a tokenizer writes itself into a temporary folder, and the disk of that may be full when a checkpoint is due.
         fixed=config_files(model, settings.tokenizer) if world.first else {},
-        device=weight.device,
+        device=world.device,
         model=model,
         model_path=model_path,
         base=base_weights(model_path) if hasattr(model, "peft_config") else {},
@@ -237,7 +237,7 @@ def _assemble(
         saver=saver,
         shares=shares,
         metrics=_metrics(settings, frozen, console, world),
-        clock=StepClock(weight.device, None if world.alone else patience.mark),
+        clock=StepClock(world.device, None if world.alone else patience.mark),
         patience=patience,
         progress=Progress(data.total_steps, settings.logging_steps, console=console),
         stopping=stopping,

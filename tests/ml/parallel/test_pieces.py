@@ -35,6 +35,21 @@ def test_all_tensors_of_a_tree_are_given_in_its_order() -> None:
     assert seen == [1.0, 2.0, 4.0]
 
 
+def test_pieces_move_and_what_is_shared_stays_shared(pretend: Pretend) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    with pretend(1, 4, dp_shard=4, zero_stage=3) as joined:
+        model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
+        model[1].weight = model[0].weight
+        model[1].bias.requires_grad_(requires_grad=False)
+        fully_shard(model, mesh=joined.mesh["shard"], ignored_params=set(model[2].parameters()))
+        pieces.move_pieces(model, "meta")
+        assert model[0].weight.is_meta
+        assert model[0].weight is model[1].weight
+        assert [weight.requires_grad for weight in model[:2].parameters()] == [True, True, False]
+        assert not model[2].weight.is_meta
+
+
 @pytest.mark.parametrize("rank", range(4))
 @pytest.mark.parametrize("rows", [8, 5, 1])
 def test_a_piece_is_that_of_fully_shard(pretend: Pretend, rank: int, rows: int) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -78,3 +83,74 @@ def test_what_each_stage_of_zero_has_whole_within_a_step(
         optimizer.step()
         remembered = optimizer.state[model[0].weight]["exp_avg"]
         assert local(remembered).numel() * 4 == remembered.numel()
+
+
+class Parts(torch.nn.Module):
+    def __init__(self, **parts: Any) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+
+def layer(**more: Any) -> Any:
+    return Parts(product=torch.nn.Linear(4, 4), norm=torch.nn.LayerNorm(4), **more)
+
+
+class Experts(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stacked = torch.nn.Parameter(torch.zeros(4, 4, 4))
+
+
+FLOAT, BRAIN = "float32", "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("block", "stored", "computed", "matrix", "norm"),
+    [
+        (layer, torch.float32, torch.bfloat16, BRAIN, "around"),
+        (layer, torch.float32, None, FLOAT, FLOAT),
+        (layer, torch.bfloat16, torch.bfloat16, BRAIN, BRAIN),
+        (lambda: layer(experts=Experts()), torch.float32, torch.bfloat16, FLOAT, FLOAT),
+        (lambda: layer(positions=torch.nn.Embedding(4, 4)), torch.float32, torch.bfloat16, FLOAT, FLOAT),
+    ],
+    ids=["cast", "no autocast", "stored so", "experts", "not a product"],
+)
+def test_the_matrices_of_a_layer_are_gathered_as_they_compute(
+    pretend: Pretend, block: Callable[[], Any], stored: Any, computed: Any, matrix: str, norm: str
+) -> None:
+    with pretend(0, 4, dp_shard=4) as joined:
+        model = Parts(embed=torch.nn.Embedding(8, 4), layer=block()).to(stored)
+        sharding.share_data(model, [model.layer], joined, computed)
+        model.layer.unshard()  # what it gathers when it computes
+        found = {name: str(weight.dtype).removeprefix("torch.") for name, weight in whole_in(model)}
+        assert found["layer.product.weight"] == matrix
+        assert found.get("layer.norm.weight", "around") == norm
+        assert ("layer.product.bias" in found) == (norm != "around")
+        assert not any(name.startswith("embed") for name in found)
+        model.unshard()
+        assert {str(weight.dtype) for name, weight in whole_in(model) if name not in found} == {str(stored)}
+        assert len(whole_in(model)) == len(list(model.parameters()))
+
+
+def whole_in(model: Any) -> list[tuple[str, Any]]:
+    from forge.ml.parallel.pieces import is_spread
+
+    return [(name, weight) for name, weight in model.named_parameters() if not is_spread(weight)]
+
+
+@pytest.mark.slow
+def test_gathered_as_they_compute_or_as_they_are_stored_it_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    started = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*started, str(Path(__file__).with_name("sharding_process.py")), str(tmp_path / "found.json")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    differing = json.loads((tmp_path / "found.json").read_text())
+    assert len(differing) == 18
+    assert {name: names for name, names in differing.items() if names} == {}
