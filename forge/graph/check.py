@@ -34,6 +34,7 @@ __all__ = [
     "Severity",
     "TargetPolicy",
     "ValueRule",
+    "broken_rules",
     "check_graph",
     "finding_of",
     "in_order",
@@ -94,7 +95,7 @@ def check_graph(
     calls = [node for node in walk(graph.root) if isinstance(node, Call) and id(node) not in refused]
     judged = list(_signatures(calls, source_folders))
     mistaken = {finding.key for finding in judged if finding.severity == "error"}
-    rules = (finding for finding in _broken_rules(graph, arguments) if finding.key not in mistaken)
+    rules = (finding for finding in broken_rules(graph, arguments) if finding.key not in mistaken)
     return in_order([*found, *judged, *rules])
 
 
@@ -193,7 +194,8 @@ def _first_key(key: str) -> str:
         return key
 
 
-def _broken_rules(graph: Graph, arguments: Sequence[ValueRule]) -> Iterator[Finding]:
+def broken_rules(graph: Graph, arguments: Sequence[ValueRule]) -> Iterator[Finding]:
+    """What values of a graph break the rules of the flags that set them."""
     if not isinstance(graph.root, Map) or graph.root.path:
         return
     for argument in arguments:

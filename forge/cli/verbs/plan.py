@@ -45,6 +45,7 @@ def _run(context: Context) -> int:
 
 
 def _reading(context: Context) -> RunReading:
+    from forge.graph.check import broken_rules
     from forge.plan.read import read_run
 
     for name in ("gpus", "per_node", "seq"):
@@ -52,6 +53,8 @@ def _reading(context: Context) -> RunReading:
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} is at least 1, not {value}")
     config = context.config
+    for finding in broken_rules(config.graph, config.arguments):
+        raise ForgeError(finding.message, origin=finding.origin, key=finding.key, hint=finding.hint)
     reading = read_run(config.graph.root, config.main)
     if reading is None:
         hint = "a run needs a trainer: add '- /trainer: default' to the config's defaults"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from forge.base.errors import FileError, ForgeError
-from forge.base.files import make_private_folder, write_atomic
+from forge.base.files import make_private_folder, remove_tree, write_atomic
 from forge.base.json_file import read_json
 from forge.ml.data.entries import entry_folder, prune, use
 from forge.ml.data.report import Report
@@ -86,7 +86,13 @@ def _write_shard(folder: str, number: int, shard: Shard) -> dict[str, Any]:
 
 def _write(folder: str, name: str, array: np.ndarray) -> tuple[str, int, int]:
     content = array.tobytes()
-    write_atomic(os.path.join(folder, name), content, 0o600, durable=False)
+    try:
+        write_atomic(os.path.join(folder, name), content, 0o600, durable=False)
+    except FileError as error:
+        with contextlib.suppress(FileError):
+            remove_tree(folder)  # a part of it is of no use, and it may be the disk that is full
+        hint = error.hint or "let it be written to"
+        raise FileError(error.what, hint=f"{hint}; FORGE_CACHE_HOME names another folder for prepared data") from error
     return str(array.dtype), len(array), zlib.crc32(content)
 
 

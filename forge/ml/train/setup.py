@@ -116,10 +116,12 @@ def _check(settings: Any, frozen: Frozen) -> None:
 
     for callback in settings.callbacks:
         if not isinstance(callback, Callback):
-            raise RunError(
-                f"{callback!r:.80} is among the callbacks of the run and is none",
-                hint="a callback that is left out is left out with its settings: ~callback.NAME, without callback.NAME.x=...",
-            )
+            if isinstance(callback, dict):
+                raise RunError(
+                    f"among the callbacks of the run are settings ({', '.join(map(str, callback))}) of one that is not there",
+                    hint="choose the callback that they are for, or leave them out: ~callback.NAME, without callback.NAME.x=...",
+                )
+            raise RunError(f"{callback!r:.80} is among the callbacks of the run and is none")
 
 
 def _make(

@@ -28,6 +28,12 @@ def test_a_config_is_planned_as_it_is(plan: Run) -> None:
     assert "run: 200 steps" in done.out
 
 
+def test_a_value_that_check_refuses_is_not_planned(plan: Run) -> None:
+    done = plan("trainer.per_device_train_batch_size=0")
+    assert (done.code, done.out) == (2, "")
+    assert "trainer.per_device_train_batch_size: 0 is below 1" in done.errors
+
+
 def test_a_layout_on_so_many_processes(plan: Run) -> None:
     done = plan(
         "model=llama3_8b", "parallel=fsdp_tp", "--gpus", "8", "--per-node", "4", "--seq", "1024", "--tokens", "100M"

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import resource
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from forge.base.errors import FileError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,6 +94,20 @@ def test_an_entry_that_is_not_whole_is_not_used(own_cache: Path, damage: str) ->
     assert cache.encoded(KEY) is None
     _keep()
     assert cache.encoded(KEY) is not None
+
+
+def test_of_an_entry_that_cannot_be_written_nothing_is_left(own_cache: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))  # as on a full disk
+    try:
+        with pytest.raises(FileError) as caught:
+            _keep()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "FORGE_CACHE_HOME names another folder" in str(caught.value)
+    assert not [path for path in own_cache.rglob("*") if path.is_dir() and path.name == KEY]
+    assert cache.encoded(KEY) is None
+    assert _same(_keep(), cache.encoded(KEY)[0])
 
 
 def test_only_a_hash_names_an_entry() -> None:

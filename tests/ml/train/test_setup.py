@@ -382,8 +382,10 @@ def test_a_part_of_another_kind(refused: Refused, project: Path, overrides: tupl
 
 def test_what_is_no_callback_is_refused(refused: Refused) -> None:
     message = refused("+callback.samples.max_new_tokens=8")  # the settings of one that is not there
-    assert "{'max_new_tokens': 8} is among the callbacks of the run and is none" in message
+    assert "among the callbacks of the run are settings (max_new_tokens) of one that is not there" in message
     assert "~callback.NAME" in message
+    message = refused("+callback.linear={_target_: torch.nn.Linear, in_features: 1, out_features: 1}")
+    assert "Linear(in_features=1, out_features=1, bias=True) is among the callbacks of the run and is none" in message
 
 
 @pytest.mark.parametrize(
