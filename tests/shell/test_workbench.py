@@ -206,7 +206,9 @@ def test_a_step_is_the_first_of_a_training_and_the_second_is_quick(
     had_torch = "torch" in sys.modules
     seconds, found = [], []
     try:
-        for _ in range(2):
+        while len(seconds) < 2 or (
+            len(seconds) < 5 and seconds[0] < 2 * min(seconds[1:])
+        ):  # on a busy machine any may be slow
             began = time.monotonic()
             code, out, errors = say(line)
             seconds.append(time.monotonic() - began)
@@ -216,5 +218,5 @@ def test_a_step_is_the_first_of_a_training_and_the_second_is_quick(
     finally:
         shell.workbench.close()
     for name in ("loss", "grad_norm", "lr", "tokens"):
-        assert found[0][name] == found[1][name] == first[name]
-    assert seconds[0] > 2 * seconds[1], seconds
+        assert {first[name], *(one[name] for one in found)} == {first[name]}
+    assert seconds[0] > 2 * min(seconds[1:]), seconds
