@@ -278,7 +278,7 @@ class _Rank:
         stored = [
             numbers(layer_matrices(setup, layer)) * count
             for layer, count in self.kinds.items()
-            if self.share == 1 or setup.gathered_size(layer) == setup.weight_size
+            if self.share == 1 or not setup.gathers_cast(layer)
         ]
         return float(sum(stored) * setup.compute_size) if setup.cast else 0.0
 

@@ -77,10 +77,14 @@ class TrainingSetup:
         """Whether weights are cast for the matrix products."""
         return self.compute_size != self.weight_size
 
-    def gathered_size(self, layer: int) -> int:
-        """The bytes of a number of a layer's matrices where they are gathered: as they compute, but for those of experts."""
+    def gathers_cast(self, layer: int) -> bool:
+        """Whether a layer's matrices are gathered in the type that autocast casts to: not where some are of experts."""
         experts = self.shape.experts and layer >= self.shape.dense_layers
-        return self.weight_size if experts else self.compute_size
+        return self.precision != "no" and not experts
+
+    def gathered_size(self, layer: int) -> int:
+        """The bytes of a number of a layer's matrices where they are gathered."""
+        return self.compute_size if self.gathers_cast(layer) else self.weight_size
 
     @property
     def replicas(self) -> int:

@@ -64,8 +64,10 @@ class _Place:
         weights = sum(sizes.values()) * setup.weight_size
         ends = numbers(embedding_matrices(setup, first=self.first, last=self.last)) * setup.weight_size
         gathered = sum(size * setup.gathered_size(layer) for layer, size in sizes.items())
-        # Adapters are float32, and cast where the matrices beside them would be.
-        self.inside, self.ends = gathered + adapters / (1 if setup.precision == "no" else 2), ends
+        if setup.adapter_rank is not None:  # float32, and cast with the matrices beside them
+            for layer in self.layers:
+                gathered += numbers(adapter_matrices(setup, layer)) * (2 if setup.gathers_cast(layer) else _FULL)
+        self.inside, self.ends = gathered, ends
         self.trained = adapters if setup.adapter_rank is not None else weights + ends
 
 

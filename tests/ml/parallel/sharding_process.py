@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from transformers import AutoConfig, AutoModelForCausalLM
+from tensor_runs import VOCABULARY, config_of
+from transformers import AutoModelForCausalLM
 
 from forge.ml.memory.blocks import blocks
 from forge.ml.parallel.batches import last_of_step
@@ -25,29 +26,16 @@ from forge.plan.layout import Layout
 CPU = torch.device("cpu")
 STAGES = (1, 2, 3)
 STEPS, BATCHES = 3, 2
-VOCABULARY = 128
-SIZES = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": SIZES,
-    "qwen3": SIZES,
-    "gemma2": SIZES,
-    "cohere": {name: size for name, size in SIZES.items() if name != "head_dim"},
-    "gpt2": {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
-    "qwen3_moe": {**SIZES, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
+    **{name: {} for name in ("llama", "qwen3", "gemma2", "cohere", "gpt2")},
+    "qwen3_moe": EXPERTS,
 }
 
 
 def trained(family: str, world: World, computed: torch.dtype | None) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **FAMILIES[family]))
+    model = AutoModelForCausalLM.from_config(config_of({"model": family, "config": FAMILIES[family]}))
     model.eval()  # no dropout
     with torch.no_grad():
         for weight in model.parameters():
