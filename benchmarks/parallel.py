@@ -16,11 +16,14 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from own_venv import ROOT
 from report import NONE, Table, Verdict, machine, ratio_text, with_section
 from train_venvs import FORGE, TRL, ensure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _HERE = Path(__file__).resolve().parent
 _WORK = _HERE / ".train"
@@ -29,6 +32,18 @@ _LENGTH, _BATCH = 256, 4
 _DATA = ("ddp", "fsdp")
 # Each with the microbatches of a step, on two places with as many stages as the schedule needs.
 _PIPELINES = (("pp_gpipe", 4), ("pp_gpipe", 8), ("pp_1f1b", 4), ("pp_1f1b", 8), ("pp_i1f1b", 8), ("pp_zbv", 8))
+_SCHEDULES = {
+    "pp_gpipe": "gpipe",
+    "pp_1f1b": "1f1b",
+    "pp_i1f1b": "interleaved_1f1b",
+    "pp_bfs": "looped_bfs",
+    "pp_zb": "interleaved_zero_bubble",
+    "pp_zbv": "zbv",
+    "pp_dualpipe": "dualpipev",
+}
+_ONE_STAGE = ("pp_gpipe", "pp_1f1b")  # on a place; the others have two
+_PLACES = (2, 4, 8)
+_HELD_SECONDS, _HELD_LENGTH = 0.05, 32  # of a pass that is held to one length, and the tokens of its rows
 _PASSES = ("forward", "backward")  # the parts of a step that are passes
 _KEPT = ("trainer.gradient_checkpointing=false",)
 
@@ -38,9 +53,9 @@ def main() -> None:
     options = _options()
     pythons = {name: ensure(_HERE, name) for name in (FORGE, TRL)}
     _WORK.mkdir(exist_ok=True)
-    subprocess.run([pythons[FORGE], str(_HERE / "train_data.py"), str(_WORK), "10M", "even"], check=True)
+    subprocess.run([pythons[FORGE], str(_HERE / "train_data.py"), str(_WORK), "10M", "even", "thin"], check=True)
     tables = []
-    for name, make in (("data", _data), ("pipeline", _pipelines), ("scaling", _scaling)):
+    for name, make in (("data", _data), ("pipeline", _pipelines), ("schedules", _schedules), ("scaling", _scaling)):
         if options.only in name:
             tables.append(make(pythons, options))
             print(tables[-1].markdown(), flush=True)
@@ -104,7 +119,7 @@ def _pipelines(pythons: dict[str, str], options: argparse.Namespace) -> Table:
         with ThreadPoolExecutor(2) as both:
             work = [both.submit(_forge, pythons[FORGE], options, 1, changes, "even", _PASSES) for _ in range(2)]
         alone.append(sum(each.result() for each in work) / 2)
-        for pipeline, told in zip(_PIPELINES, _watched(pythons[FORGE], options), strict=True):
+        for pipeline, told in zip(_PIPELINES, _watched(pythons[FORGE], options, _PIPELINES), strict=True):
             found.setdefault(pipeline, []).extend(told["steps"])
     rows = [_pipeline_row(*pipeline, steps, median(alone) / most * pipeline[1]) for pipeline, steps in found.items()]
     text = (
@@ -139,34 +154,59 @@ def _pipeline_row(name: str, count: int, steps: list[dict[str, Any]], work: floa
     return (name, str(count), *shares, *Verdict(f"≤ {_POINTS:g} points", abs(points) <= _POINTS).cells)
 
 
-def _watched(python: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """What the places of all pipelines do, one after another in the same two processes."""
+def _schedules(pythons: dict[str, str], options: argparse.Namespace) -> Table:
+    """Every schedule, on more places than there are cores: its order, its messages and its waiting are real, its passes are of one length."""
+    rows = []
+    for places in _PLACES:
+        pipelines = [(name, 2 * places) for name in _SCHEDULES]
+        many = _watched(pythons[FORGE], options, pipelines, places=places, held=_HELD_SECONDS)
+        for (name, count), told in zip(pipelines, many, strict=True):
+            measured = median(step["idle"] for step in told["steps"])
+            wanted = _told_bubble(name, count, {}, places)
+            points = (measured - wanted) * 100
+            verdict = Verdict(f"≤ {_POINTS:g} points", abs(points) <= _POINTS).cells
+            figures = (str(places), str(count), f"{measured:.1%}", f"{wanted:.1%}", f"{points:+.1f}")
+            rows.append((name, *figures, *verdict))
+    text = (
+        "The part of a step in which a place waits, as above, of pipelines of more places than there are cores. So that they do not wait "
+        f"for a core, a pass computes little and then sleeps until {_HELD_SECONDS * 1000:g} ms have gone by, a whole backward pass twice "
+        "that, as a place does whose GPU computes; the order of the passes, the messages and the waiting are those of a run. "
+        f"Medians of {options.steps - options.warm_up} steps."
+    )
+    return Table("Every schedule, with passes of one length", text, ("schedule", "places", "microbatches", "idle", "told", "difference"), rows)
+
+
+def _watched(
+    python: str, options: argparse.Namespace, pipelines: Sequence[tuple[str, int]], places: int = 2, held: float = 0.0
+) -> list[dict[str, Any]]:
+    """What the places of all pipelines do, one after another in the same processes; with ``held``, a pass takes so many seconds."""
     sys.path.insert(0, str(ROOT))
     import forge
 
     with tempfile.TemporaryDirectory(dir=_WORK) as scratch:
         folders = []
-        for name, count in _PIPELINES:
+        for name, count in pipelines:
             folders.append(str(Path(scratch, f"{name}-{count}")))
             changes = [f"parallel={name}", f"parallel.microbatches={count}", *_KEPT, "callback=none"]
             changes += [f"trainer.per_device_train_batch_size={count}", f"trainer.max_steps={options.steps}"]
-            changes += [f"model.path={_WORK / 'even'}", f"trainer.output_dir={scratch}", "trainer.save_strategy=no"]
+            changes += [f"model.path={_WORK / ('thin' if held else 'even')}", f"parallel.pp={places}"]
+            changes += [f"trainer.output_dir={scratch}", "trainer.save_strategy=no"]
+            changes += [f"dataset.max_length={_HELD_LENGTH}"] if held else []
             project = forge.open(ROOT / "projects" / "pydoc")
             project.config("chat/full", *_settings(), *changes).freeze(folders[-1])
-        command = [python, *_several(2), str(_HERE / "pipeline_worker.py"), *folders]
-        return _lines(command, WARM_UP=str(options.warm_up))
+        command = [python, *_several(places), str(_HERE / "pipeline_worker.py"), *folders]
+        return _lines(command, WARM_UP=str(options.warm_up), PASS_SECONDS=str(held))
 
 
-def _told_bubble(name: str, count: int, costs: dict[str, float]) -> float:
+def _told_bubble(name: str, count: int, costs: dict[str, float], places: int = 2) -> float:
     """What the schedule tells, of stages that are all as long or of passes that took so long."""
     sys.path.insert(0, str(ROOT))
     from forge.plan.layout import Layout
     from forge.plan.pipeline import StageCost, bubble_share
 
-    schedules = {"pp_gpipe": "gpipe", "pp_1f1b": "1f1b", "pp_i1f1b": "interleaved_1f1b", "pp_zbv": "zbv"}
-    stages = 2 if name in {"pp_i1f1b", "pp_zbv"} else 1
-    layout = Layout(pp=2, pp_schedule=schedules[name], microbatches=count, stages_per_rank=stages)
-    took = [[costs.get(f"{kind}{stage}", 0.0) for kind in "FBIW"] for stage in range(2 * stages)]
+    stages = 1 if name in _ONE_STAGE else 2
+    layout = Layout(pp=places, pp_schedule=_SCHEDULES[name], microbatches=count, stages_per_rank=stages)
+    took = [[costs.get(f"{kind}{stage}", 0.0) for kind in "FBIW"] for stage in range(places * stages)]
     return bubble_share(layout, tuple(StageCost(f, b + i, w) for f, b, i, w in took) if costs else None)
 
 

@@ -1,9 +1,10 @@
 """What the places of pipelines do and when: one of the processes that ``benchmarks/parallel.py`` starts, with frozen runs as its arguments.
 
 All runs are carried out one after another in the same processes. A place notes when each forward and backward pass begins and ends, by a
-clock that both share; the first prints of each run and step how long all passes took together, the share of time in which a place
+clock that all share; the first prints of each run and step how long all passes took together, the share of time in which a place
 waited between the first and the last of them, the share in which it computed and the processor was somebody else's, and how long each
-kind of pass took in each stage.
+kind of pass took in each stage. With ``PASS_SECONDS`` a pass ends no earlier than that after it began, a whole backward pass than twice
+that: what is left of it the place sleeps, as it does while a GPU computes for it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from forge.ml.train.run import Run
 
 WARM_UP = int(os.environ["WARM_UP"])
+PASS_SECONDS = float(os.environ.get("PASS_SECONDS", "0"))
 _passes: list[tuple[str, int, float, float, float]] = []
 
 
@@ -41,6 +43,7 @@ def noted(name: str, kind: str) -> None:
         began, used = time.perf_counter(), time.thread_time()
         result = method(stage, *args, **kwargs)
         whole = kind == "I" and kwargs.get("full_backward", True)
+        time.sleep(max(0.0, began + PASS_SECONDS * (2 if whole else 1) - time.perf_counter()))
         _passes.append(
             ("B" if whole else kind, stage.stage_index, began, time.perf_counter(), time.thread_time() - used)
         )
