@@ -1,7 +1,7 @@
 """What layouts cost on the CPU: ``python benchmarks/parallel.py``.
 
-Data-parallel layouts next to torch's own DDP and FSDP2 written bare and next to transformers' Trainer; pipelines next to the idle
-time that follows from their schedules; and one to eight processes. A process has one thread, so that two processes have a core each
+Layouts next to torch's own ways to have them, written bare, and next to transformers' Trainer; pipelines next to the idle time that
+follows from their schedules; and one to eight processes. A process has one thread, so that two processes have a core each
 on the smallest machine. ``--write docs/performance.md`` puts the tables into the section "Layouts".
 """
 
@@ -16,7 +16,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from own_venv import ROOT
 from report import NONE, Table, Verdict, machine, ratio_text, with_section
@@ -48,14 +48,56 @@ _PASSES = ("forward", "backward")  # the parts of a step that are passes
 _KEPT = ("trainer.gradient_checkpointing=false",)
 
 
+class Beside(NamedTuple):
+    """A layout, what torch calls its own way to have it, and the changes of a config for it on two processes, on one and on both."""
+
+    name: str
+    torch: str
+    two: tuple[str, ...]
+    one: tuple[str, ...] = ()
+    both: tuple[str, ...] = ()
+    same_rows: bool = False
+
+    def on(self, processes: int) -> list[str]:
+        """The changes of the config for so many processes."""
+        return [*_KEPT, *self.both, *(self.one if processes == 1 else self.two)]
+
+
+_BESIDE = (
+    Beside("ddp", "DistributedDataParallel", ("parallel=ddp",)),
+    Beside("zero1", "ZeroRedundancyOptimizer", ("parallel=zero1",)),
+    Beside("zero2", "fully_shard, kept", ("parallel=zero2",)),
+    Beside("fsdp", "fully_shard", ("parallel=fsdp",)),
+    # torch does not clip the gradients of a model of which some parameters are divided and some are not.
+    Beside("tp", "parallelize_module", ("parallel=tp",), both=("trainer.max_grad_norm=null",), same_rows=True),
+    Beside(
+        "pp",
+        "Schedule1F1B",
+        ("parallel=pp_1f1b", f"parallel.microbatches={_BATCH}"),
+        one=("trainer.per_device_train_batch_size=1", f"trainer.gradient_accumulation_steps={_BATCH}"),
+        same_rows=True,
+    ),
+)
+
+
 def main() -> None:
     """Measure, print, and write what is asked for."""
     options = _options()
     pythons = {name: ensure(_HERE, name) for name in (FORGE, TRL)}
     _WORK.mkdir(exist_ok=True)
-    subprocess.run([pythons[FORGE], str(_HERE / "train_data.py"), str(_WORK), "10M", "even", "thin"], check=True)
+    subprocess.run(
+        [
+            pythons[FORGE],
+            str(_HERE / "train_data.py"),
+            str(_WORK),
+            "10M",
+            "even",
+            *(f"thin{places}" for places in _PLACES),
+        ],
+        check=True,
+    )
     tables = []
-    for name, make in (("data", _data), ("pipeline", _pipelines), ("schedules", _schedules), ("scaling", _scaling)):
+    for name, make in (("beside", _beside), ("pipeline", _pipelines), ("schedules", _schedules), ("scaling", _scaling)):
         if options.only in name:
             tables.append(make(pythons, options))
             print(tables[-1].markdown(), flush=True)
@@ -68,41 +110,35 @@ def main() -> None:
         print(f"missed: {missed}", file=sys.stderr)
 
 
-def _data(pythons: dict[str, str], options: argparse.Namespace) -> Table:
+def _beside(pythons: dict[str, str], options: argparse.Namespace) -> Table:
     """Each contender alone and on two processes; what the second process costs is compared, not the training itself."""
-    found: dict[tuple[str, str, int], list[float]] = {}
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _ in range(options.rounds):
-        for processes in (1, 2):
-            for layout in _DATA:
-                ours = _forge(pythons[FORGE], options, processes, [f"parallel={layout}"] if processes > 1 else [])
-                bare = _bare(pythons[FORGE], options, layout, processes)
-                found.setdefault(("forge", layout, processes), []).append(ours)
-                found.setdefault(("bare torch", layout, processes), []).append(bare)
-            peer = _transformers(pythons[TRL], options, processes)
-            found.setdefault(("transformers", "ddp", processes), []).append(peer)
+        for layout in _BESIDE:
+            ours = [_forge(pythons[FORGE], options, count, layout.on(count)) for count in (1, 2)]
+            bare = [_bare(pythons[FORGE], options, layout.name, count) for count in (1, 2)]
+            found.setdefault(("forge", layout.name), []).append((ours[0], ours[1]))
+            found.setdefault((layout.torch, layout.name), []).append((bare[0], bare[1]))
+        peer = [_transformers(pythons[TRL], options, count) for count in (1, 2)]
+        found.setdefault(("transformers", "ddp"), []).append((peer[0], peer[1]))
+    same = {layout.name for layout in _BESIDE if layout.same_rows}
+    torches = {layout.name: layout.torch for layout in _BESIDE}
     rows = []
-    for who, layout in (
-        ("forge", "ddp"),
-        ("bare torch", "ddp"),
-        ("transformers", "ddp"),
-        ("forge", "fsdp"),
-        ("bare torch", "fsdp"),
-    ):
-        one, two = (median(found[who, layout, processes]) for processes in (1, 2))
-        bare = median(found["bare torch", layout, 2]) / median(found["bare torch", layout, 1])
-        overhead = two / one / bare - 1
+    for (who, layout), times in sorted(found.items(), key=lambda item: [*torches].index(item[0][1])):
+        pairs = zip(times, found[torches[layout], layout], strict=True)
+        overhead = median((two / one) / (bare_two / bare_one) for (one, two), (bare_one, bare_two) in pairs) - 1
         verdict = Verdict(f"≤ {_OVERHEAD:.0%}", overhead <= _OVERHEAD).cells if who == "forge" else (NONE, NONE)
-        speed = [_BATCH * _LENGTH * processes / seconds for processes, seconds in ((1, one), (2, two))]
-        shown = f"{overhead:+.1%}" if who != "bare torch" else NONE
-        rows.append(
-            (f"{who}, {layout}", *(f"{each:,.0f}" for each in speed), ratio_text(speed[1] / speed[0]), shown, *verdict)
-        )
+        many = 1 if layout in same else 2
+        speed = [median(_BATCH * _LENGTH * more / each[at] for each in times) for at, more in ((0, 1), (1, many))]
+        shown = f"{overhead:+.1%}" if who != torches[layout] else NONE
+        figures = (*(f"{each:,.0f}" for each in speed), ratio_text(speed[1] / speed[0]), shown)
+        rows.append((f"{layout}: {who}", *figures, *verdict))
     text = (
-        "Each process reads rows of its own. The overhead is what the second process costs beyond what it costs the same layout "
-        f"written bare. Medians of {options.rounds} rounds, taken in turn."
+        "Each process reads rows of its own; those of `tp` and `pp` learn from the same. The overhead is what the second process costs "
+        f"beyond what it costs in torch's own way to have the layout, written bare. Medians of {options.rounds} rounds, taken in turn."
     )
-    head = ("who", "tokens/s, 1 process", "2 processes", "times as many", "overhead")
-    return Table("Data-parallel layouts", text, head, rows)
+    head = ("layout: who", "tokens/s, 1 process", "2 processes", "times as many", "overhead")
+    return Table("Layouts beside torch's own", text, head, rows)
 
 
 def _pipelines(pythons: dict[str, str], options: argparse.Namespace) -> Table:
@@ -161,19 +197,23 @@ def _schedules(pythons: dict[str, str], options: argparse.Namespace) -> Table:
         pipelines = [(name, 2 * places) for name in _SCHEDULES]
         many = _watched(pythons[FORGE], options, pipelines, places=places, held=_HELD_SECONDS)
         for (name, count), told in zip(pipelines, many, strict=True):
-            measured = median(step["idle"] for step in told["steps"])
+            calm = sorted(told["steps"], key=lambda step: float(step["longer"]))[: max(1, len(told["steps"]) // 4)]
+            measured = median(step["idle"] for step in calm)
             wanted = _told_bubble(name, count, {}, places)
             points = (measured - wanted) * 100
-            verdict = Verdict(f"≤ {_POINTS:g} points", abs(points) <= _POINTS).cells
             figures = (str(places), str(count), f"{measured:.1%}", f"{wanted:.1%}", f"{points:+.1f}")
-            rows.append((name, *figures, *verdict))
+            whole = (median(step["idle"] for step in told["steps"]), median(step["longer"] for step in told["steps"]))
+            verdict = Verdict(f"≤ {_POINTS:g} points", abs(points) <= _POINTS).cells
+            rows.append((name, *figures, *(f"{each:.1%}" for each in whole), *verdict))
     text = (
         "The part of a step in which a place waits, as above, of pipelines of more places than there are cores. So that they do not wait "
         f"for a core, a pass computes little and then sleeps until {_HELD_SECONDS * 1000:g} ms have gone by, a whole backward pass twice "
         "that, as a place does whose GPU computes; the order of the passes, the messages and the waiting are those of a run. "
-        f"Medians of {options.steps - options.warm_up} steps."
+        f"Compared is the quarter of {options.steps - options.warm_up} steps whose passes kept their length best; beside it stands the "
+        "waiting in all steps, and how much longer than that their passes took."
     )
-    return Table("Every schedule, with passes of one length", text, ("schedule", "places", "microbatches", "idle", "told", "difference"), rows)
+    head = ("schedule", "places", "microbatches", "idle", "told", "difference", "idle in all steps", "longer passes")
+    return Table("Every schedule, with passes of one length", text, head, rows)
 
 
 def _watched(
@@ -189,7 +229,7 @@ def _watched(
             folders.append(str(Path(scratch, f"{name}-{count}")))
             changes = [f"parallel={name}", f"parallel.microbatches={count}", *_KEPT, "callback=none"]
             changes += [f"trainer.per_device_train_batch_size={count}", f"trainer.max_steps={options.steps}"]
-            changes += [f"model.path={_WORK / ('thin' if held else 'even')}", f"parallel.pp={places}"]
+            changes += [f"model.path={_WORK / (f'thin{places}' if held else 'even')}", f"parallel.pp={places}"]
             changes += [f"trainer.output_dir={scratch}", "trainer.save_strategy=no"]
             changes += [f"dataset.max_length={_HELD_LENGTH}"] if held else []
             project = forge.open(ROOT / "projects" / "pydoc")
@@ -207,7 +247,7 @@ def _told_bubble(name: str, count: int, costs: dict[str, float], places: int = 2
     stages = 1 if name in _ONE_STAGE else 2
     layout = Layout(pp=places, pp_schedule=_SCHEDULES[name], microbatches=count, stages_per_rank=stages)
     took = [[costs.get(f"{kind}{stage}", 0.0) for kind in "FBIW"] for stage in range(places * stages)]
-    return bubble_share(layout, tuple(StageCost(f, b + i, w) for f, b, i, w in took) if costs else None)
+    return bubble_share(layout, tuple(StageCost(f, i or b, w) for f, b, i, w in took) if costs else None)
 
 
 def _scaling(pythons: dict[str, str], options: argparse.Namespace) -> Table:
@@ -321,7 +361,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=14)
     parser.add_argument("--warm-up", type=int, default=4)
-    parser.add_argument("--only", default="", help="only tables whose name holds this: data, pipeline, scaling")
+    parser.add_argument(
+        "--only", default="", help="only tables whose name holds this: beside, pipeline, schedules, scaling"
+    )
     parser.add_argument("--write", help="the page to write the tables into")
     return parser.parse_args()
 

@@ -77,8 +77,10 @@ def figures(passes: list[tuple[str, int, float, float, float]], places: int) -> 
     took: dict[str, list[float]] = {}
     for kind, stage, began, end, _ in passes:
         took.setdefault(f"{kind}{stage}", []).append(end - began)
+    wanted = sum(PASS_SECONDS * (2 if kind == "B" else 1) for kind, *_ in passes)
     return {
         "busy": busy,
+        "longer": busy / wanted - 1 if wanted else 0.0,
         "idle": 1 - busy / places / span,
         "taken": (busy - sum(used for *_, used in passes)) / places / span,
         "costs": {name: fmean(each) for name, each in took.items()},

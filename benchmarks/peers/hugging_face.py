@@ -29,7 +29,9 @@ def load_model(task: dict[str, Any]) -> tuple[Any, Any]:
     """The tokenizer and the model of a task."""
     return (
         AutoTokenizer.from_pretrained(task["model"]),
-        AutoModelForCausalLM.from_pretrained(task["model"], dtype=torch.float32),
+        AutoModelForCausalLM.from_pretrained(
+            task["model"], dtype=torch.bfloat16 if task["precision"] == "bf16 weights" else torch.float32
+        ),
     )
 
 

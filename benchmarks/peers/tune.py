@@ -72,7 +72,7 @@ config = OmegaConf.create(
         "loss": {"_component_": "torchtune.modules.loss.CEWithChunkedOutputLoss"},
         "clip_grad_norm": 1.0,
         "device": "cpu",
-        "dtype": "fp32",
+        "dtype": "fp32" if task["precision"] == "fp32" else "bf16",
         "compile": task["compile"],
         "enable_activation_checkpointing": False,
         "enable_activation_offloading": False,

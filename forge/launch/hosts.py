@@ -20,7 +20,7 @@ from forge.base.files import make_folder, write_atomic
 from forge.base.json_file import read_json
 from forge.launch.address import endpoint_of
 from forge.launch.node import GRACE
-from forge.launch.process import SAFE
+from forge.launch.process import SAFE, say
 from forge.launch.torchrun import Meeting, torchrun_command
 
 if TYPE_CHECKING:
@@ -157,14 +157,14 @@ class HostsKeeper:
             self._cut = self._aborted = True
         elif self._asked is None:
             self._asked = now
-            _say("stopping all hosts: the run is saved after its step; Ctrl-C again ends it at once")
+            say("stopping all hosts: the run is saved after its step; Ctrl-C again ends it at once")
             for process in self._processes:
                 _tell(process, "stop")
 
     def _say_unreached(self, codes: Sequence[int]) -> None:
         for command, code in zip(self._commands, codes, strict=False):
             if code == _LOST:
-                _say(
+                say(
                     f"ssh could not reach {command[-2]}, or lost it: `ssh {command[-2]} true` has to work without a password"
                 )
 
@@ -183,12 +183,6 @@ def _tell(process: subprocess.Popen[bytes], word: str) -> None:
         with contextlib.suppress(OSError):
             process.stdin.write(f"{word}\n".encode())
             process.stdin.flush()
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal may be gone
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from forge.control.aborting import ABORT_GRACE, obeying_abort
 from forge.control.processes import end_family, family, identity
 from forge.control.requests import ABORT_FILE, ENDING_FILE, STOP_FILE, ask_to_stop
 from forge.launch.parent import adopt_orphans, end_with_parent
-from forge.launch.process import wait_for
+from forge.launch.process import say, wait_for
 from forge.launch.surroundings import MASTER_PORT
 from forge.launch.watchdog import Watchdog
 
@@ -95,7 +95,7 @@ class Keeper:
         """Run the command to its end, leave nothing behind, and return the exit code of the run."""
         before = ending_of(self.folder)
         adopt_orphans()
-        self._watchdog = Watchdog(self.folder, _say)
+        self._watchdog = Watchdog(self.folder, say)
         process = subprocess.Popen(  # noqa: S603 - a list, and no shell
             command,
             env=self._watchdog.environment(command),
@@ -155,15 +155,15 @@ class Keeper:
                 write_atomic(os.path.join(self.folder, REQUEUE_FILE), "", durable=False)
             ask_to_stop(self.folder)
         except FileError as error:
-            _say(f"the run cannot be asked to stop: {error.what}; Ctrl-C again ends it at once")
+            say(f"the run cannot be asked to stop: {error.what}; Ctrl-C again ends it at once")
             return
         if self._watchdog is not None and self._root is not None and not self._watchdog.begun:
             # Nobody would hear that: torchrun waits for other nodes, for minutes.
             self._unbegun = True
-            _say("stopping: no rank has begun, so there is nothing to save")
+            say("stopping: no rank has begun, so there is nothing to save")
             end_family(self._root, self.grace)
             return
-        _say("stopping: the run is saved after its step; Ctrl-C again ends it at once")
+        say("stopping: the run is saved after its step; Ctrl-C again ends it at once")
 
     def _abort(self) -> None:
         """End the family; asked again meanwhile, without any grace."""
@@ -207,7 +207,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             _fit(command)
     except ForgeError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return int(again) if again is not None and _may_come(error) else _REFUSED
     except KeyboardInterrupt:
         return _ABORTED
@@ -292,10 +292,10 @@ def _meet(flags: Mapping[str, str], run_folder: str, command: Sequence[str]) -> 
     hosts = "host" in flags or ("meet" in flags and _is_first(where.host))
     if "meet" in flags:
         os.environ["PET_RDZV_CONF"] = f"is_host={str(hosts).lower()}"  # for torchrun, which is told no other
-    own = call_roll(call, _say)[0].address if hosts else answer_roll(call, _say)
+    own = call_roll(call, say)[0].address if hosts else answer_roll(call, say)
     for name, value in node_ways(own, os.environ).items():
         os.environ[name] = value
-        _say(f"{name}={value} is set, for that is the way to the other nodes")
+        say(f"{name}={value} is set, for that is the way to the other nodes")
 
 
 def _fit(command: Sequence[str]) -> None:
@@ -325,12 +325,6 @@ def _is_first(host: str) -> bool:
 
 def _end_with_us() -> None:
     end_with_parent(signal.SIGTERM)
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal may be gone
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
 
 
 if __name__ == "__main__":

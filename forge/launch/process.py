@@ -1,4 +1,4 @@
-"""Start forge's own modules that need torch: a process of the same interpreter on the same terminal."""
+"""Start forge's own modules that need torch: a process of the same interpreter on the same terminal, and what is told there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
-__all__ = ["SAFE", "module_command", "module_environment", "run_command", "run_module", "wait_for"]
+__all__ = ["SAFE", "module_command", "module_environment", "run_command", "run_module", "say", "wait_for"]
 
 SAFE: Final = {"PYTHONSAFEPATH": "1"}
 """What keeps the current folder from being a place to import from, in the environment of every process of a run."""
@@ -92,3 +92,10 @@ def _signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def say(text: str) -> None:
+    """Tell a line to whoever watches the run."""
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()

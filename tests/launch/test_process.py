@@ -92,3 +92,11 @@ def test_a_signal_is_passed_on_and_the_process_decides(tmp_path: Path, sent: sig
     finally:
         outer.kill()
         outer.wait()
+
+
+def test_what_is_told_to_a_terminal_that_is_gone_stops_nothing() -> None:
+    program = (
+        "import os, sys; from forge.launch.process import say; say('there'); os.close(2); say('gone'); print('on')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "on\n", "there\n")

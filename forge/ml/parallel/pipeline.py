@@ -30,6 +30,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline"]
 
+
+class _Unpaired(schedules.ScheduleDualPipeV):
+    """DualPipeV in which a forward pass that meets a backward pass is sent on before that begins.
+
+    torch makes such a pair one after the other, too, and sends what came of the first only when the second is done: whoever needs it
+    waits for a backward pass.
+    """
+
+    def _calculate_single_rank_operations(self, rank: int) -> list[Any]:
+        planned = super()._calculate_single_rank_operations(rank)
+        return [each for action in planned for each in (getattr(action, "sub_actions", None) or (action,))]
+
+
 _SCHEDULES: Final = {
     "gpipe": schedules.ScheduleGPipe,
     "1f1b": schedules.Schedule1F1B,
@@ -37,7 +50,7 @@ _SCHEDULES: Final = {
     "looped_bfs": schedules.ScheduleLoopedBFS,
     "interleaved_zero_bubble": schedules.ScheduleInterleavedZeroBubble,
     "zbv": schedules.ScheduleZBVZeroBubble,
-    "dualpipev": schedules.ScheduleDualPipeV,
+    "dualpipev": _Unpaired,
 }
 
 

@@ -42,6 +42,26 @@ def same(one: Outcome, other: Outcome) -> None:
     assert found["weights"] < (1e-2 if FULL else 1e-3), found
 
 
+@pytest.mark.parametrize("places", [2, 4])
+def test_what_dualpipe_makes_is_sent_before_the_pass_it_meets(places: int) -> None:
+    from torch.distributed.pipelining import schedules
+
+    from forge.ml.parallel.pipeline import _SCHEDULES
+
+    made: Any = object.__new__(_SCHEDULES["dualpipev"])
+    made.pp_group_size, made._n_microbatches = places, 2 * places
+    orders = {place: made._calculate_single_rank_operations(place) for place in range(places)}
+    on = [*range(places), *reversed(range(places))]  # a pipeline folded into a V
+    for place, order in schedules._add_send_recv(orders, lambda stage: on[stage], 2 * places).items():
+        words = [str(action) for action in order]
+        assert len(set(words)) == len(words)
+        made_there = [one for one in order if one.computation_type == schedules.FORWARD]
+        assert len(made_there) == 4 * places
+        for one in made_there:
+            if one.stage_index + 1 < len(on) and on[one.stage_index + 1] != place:
+                assert words[words.index(str(one)) + 1] == f"{one.stage_index}SEND_F{one.microbatch_index}"
+
+
 def test_a_pipeline_learns_what_one_process_learns_and_hands_it_on(runs: Runs) -> None:
     """A tied model in stages of unlike sizes, twice cut in another way; its checkpoint goes on in one process, bit by bit."""
     saving, nothing = "trainer.save_strategy=steps", "trainer.save_strategy=no"
