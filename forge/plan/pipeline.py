@@ -146,8 +146,11 @@ def _all_forward_first(layout: Layout, place: int) -> Iterator[_Planned]:
     stages = _stages_of(layout, place)
     for stage in stages:
         yield from (("F", stage, microbatch) for microbatch in range(layout.microbatches))
+    back = range(layout.microbatches)
     for stage in reversed(stages):
-        yield from (("B", stage, microbatch) for microbatch in range(layout.microbatches))
+        yield from (
+            ("B", stage, microbatch) for microbatch in (back if layout.pp_schedule == "gpipe" else reversed(back))
+        )
 
 
 def _one_by_one(layout: Layout, place: int) -> Iterator[_Planned]:

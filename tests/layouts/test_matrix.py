@@ -21,7 +21,7 @@ pytest.importorskip("torch")
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cases import BATCH, FAMILIES, carried_out, make_the_project  # noqa: E402 - torch may be missing
+from cases import BATCH, FAMILIES, STEPS, apart, carried_out, make_the_project  # noqa: E402 - torch may be missing
 from matrix import LAYOUTS, case_of, refused, table  # noqa: E402 - as above
 from test_same_loss import compare  # noqa: E402 - as above
 
@@ -39,8 +39,10 @@ SOME = [(name, [*FAMILIES][-number % len(FAMILIES)]) for number, name in enumera
 
 # With eight layers these end further in float32 from one process that takes all rows of a step at once (losses by 1.5e-5, weights by
 # 1e-3); so does one process that begins with weights changed by 1e-7 (losses of qwen3_moe by 2.5e-5). In float32 they are compared with
-# one process that takes the rows one after another as the pipeline does, and so adds gradients in the same order.
+# one process that takes the rows one after another as the pipeline does, and so adds gradients in the same order: they learn the same
+# to the last bit. Looped BFS goes back through the rows in the opposite order.
 DEEP = ("pp_i1f1b 4", "pp_bfs 4", "pp_zb 4", "pp_zbv 4", "pp_dualpipe 4")
+OPPOSITE = "pp_bfs 4"
 IN_ORDER = {(family, name) for family in ("qwen3_moe", "phi3") for name in DEEP}
 ONE_BY_ONE = ("trainer.per_device_train_batch_size=1", f"trainer.gradient_accumulation_steps={BATCH}")
 
@@ -100,8 +102,11 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case, int], O
 def held(
     learned: Callable[[Case, int], Outcome], case: Case, processes: int, changes_alone: tuple[str, ...] = ()
 ) -> None:
-    alone = case._replace(layout=(), changes=(*case.changes, *changes_alone))
-    compare(case, learned(case, processes), learned(alone, 1))
+    there, alone = (
+        learned(case, processes),
+        learned(case._replace(layout=(), changes=(*case.changes, *changes_alone)), 1),
+    )
+    compare(case, there, alone)
 
 
 @pytest.mark.parametrize(("name", "family"), SOME)
@@ -124,3 +129,15 @@ def test_a_family_learns_the_same_in_each_layout(
     for name in names:
         changes_alone = ONE_BY_ONE if not wide and (family, name) in IN_ORDER else ()
         held(learned, case_of(family, name)._replace(wide=wide), processes, changes_alone)
+
+
+@pytest.mark.parametrize(("name", "family"), [("pp_zbv 2", "qwen3_moe"), ("pp_1f1b 2", "phi3")])
+def test_a_pipeline_learns_to_the_last_bit_what_one_process_learns_row_by_row(
+    learned: Callable[[Case, int], Outcome], name: str, family: str
+) -> None:
+    case = case_of(family, name)
+    case = case._replace(changes=(*case.changes, "trainer.gradient_accumulation_steps=1"))
+    there, alone = learned(case, 2), learned(case._replace(layout=(), changes=(*case.changes, *ONE_BY_ONE)), 1)
+    found = apart(there, alone)
+    assert len(there.losses) == STEPS
+    assert (found.losses, found.norms, found.gradients, found.weights) == (0, 0, 0, 0)

@@ -77,6 +77,7 @@ def test_how_many_microbatches_are_held() -> None:
 
 
 OF_TORCH = {
+    "looped_bfs": "ScheduleLoopedBFS",
     "interleaved_1f1b": "ScheduleInterleaved1F1B",
     "interleaved_zero_bubble": "ScheduleInterleavedZeroBubble",
     "zbv": "ScheduleZBVZeroBubble",
@@ -95,7 +96,7 @@ def test_the_order_is_that_of_torch(layout: Layout) -> None:
 
     made: Any = object.__new__(getattr(schedules, OF_TORCH[str(layout.pp_schedule)]))
     made.n_local_stages, made.pp_group_size = layout.stages_per_rank, layout.pp
-    made._num_stages = layout.pp * layout.stages_per_rank
+    made._num_stages, made._stages = layout.pp * layout.stages_per_rank, [None] * layout.stages_per_rank
     made.num_stages = made._num_stages
     made._n_microbatches, made.number_of_rounds = layout.microbatches, max(1, layout.microbatches // layout.pp)
     made.microbatches_per_round = layout.microbatches // made.number_of_rounds

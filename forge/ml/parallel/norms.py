@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,18 +19,32 @@ __all__ = ["norm_over", "spread_over", "total_norm"]
 
 
 def total_norm(gradients: Sequence[torch.Tensor], world: World | None = None) -> torch.Tensor:
-    """The norm of the gradients as if they were one vector; each process gets it, and what is there twice counts once."""
+    """The norm of the gradients as if they were one vector; each process gets it, and what is there twice counts once.
+
+    Squares are added up in float64, so that the norm is the same to the last digit in whatever order that is done: it scales all
+    gradients, and a last digit of it would be one of every weight.
+    """
     if world is None or world.alone:
-        return torch.nn.utils.get_total_norm(gradients)
-    squares = torch.zeros((), dtype=torch.float32, device=world.device)
+        return _squares(gradients).sqrt().to(torch.float32)
+    squares = _squares([]).to(world.device)
     for spread, group in _by_spread(gradients).items():
-        part = torch.nn.utils.get_total_norm([local(gradient) for gradient in group]).float().square().to(world.device)
+        part = _squares([local(gradient) for gradient in group]).to(world.device)
         for process_group in spread:
             dist.all_reduce(part, group=process_group)
         squares += part
     if world.layout.pp > 1 and world.mesh is not None:
         dist.all_reduce(squares, group=world.mesh.get_group("pp"))
-    return squares.sqrt()
+    return squares.sqrt().to(torch.float32)
+
+
+def _squares(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The sum of the squares of all numbers; it does not wait for the device."""
+    held = [gradient for gradient in gradients if gradient.numel()]
+    if not held:
+        return torch.zeros((), dtype=torch.float64)
+    kind = reduce(torch.promote_types, {gradient.dtype for gradient in held}, torch.float32)
+    norms: Any = torch._foreach_norm(held, 2, dtype=kind)  # noqa: SLF001 - what torch's own function for it calls
+    return torch.stack([norm.to(held[0].device) for norm in norms]).double().square().sum()
 
 
 def _by_spread(gradients: Sequence[torch.Tensor]) -> dict[tuple[Any, ...], list[torch.Tensor]]:
