@@ -43,7 +43,7 @@ _SCHEDULES = {
 }
 _ONE_STAGE = ("pp_gpipe", "pp_1f1b")  # on a place; the others have two
 _PLACES = (2, 4, 8)
-_HELD_SECONDS, _HELD_LENGTH = 0.05, 32  # of a pass that is held to one length, and the tokens of its rows
+_HELD_SECONDS, _HELD_LENGTH = 0.04, 32  # of a pass that is held to one length, and the tokens of its rows
 _PASSES = ("forward", "backward")  # the parts of a step that are passes
 _KEPT = ("trainer.gradient_checkpointing=false",)
 
