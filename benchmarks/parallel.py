@@ -43,7 +43,7 @@ _SCHEDULES = {
 }
 _ONE_STAGE = ("pp_gpipe", "pp_1f1b")  # on a place; the others have two
 _PLACES = (2, 4, 8)
-_HELD_SECONDS, _HELD_LENGTH = 0.04, 32  # of a pass that is held to one length, and the tokens of its rows
+_HELD_SECONDS, _HELD_LENGTH = 0.1, 32  # of a pass that is held to one length, and the tokens of its rows
 _PASSES = ("forward", "backward")  # the parts of a step that are passes
 _KEPT = ("trainer.gradient_checkpointing=false",)
 
@@ -57,6 +57,7 @@ class Beside(NamedTuple):
     one: tuple[str, ...] = ()
     both: tuple[str, ...] = ()
     same_rows: bool = False
+    model: str = "10M"
 
     def on(self, processes: int) -> list[str]:
         """The changes of the config for so many processes."""
@@ -69,7 +70,14 @@ _BESIDE = (
     Beside("zero2", "fully_shard, kept", ("parallel=zero2",)),
     Beside("fsdp", "fully_shard", ("parallel=fsdp",)),
     # torch does not clip the gradients of a model of which some parameters are divided and some are not.
-    Beside("tp", "parallelize_module", ("parallel=tp",), both=("trainer.max_grad_norm=null",), same_rows=True),
+    Beside(
+        "tp",
+        "parallelize_module",
+        ("parallel=tp",),
+        both=("trainer.max_grad_norm=null",),
+        same_rows=True,
+        model="10 heads",
+    ),
     Beside(
         "pp",
         "Schedule1F1B",
@@ -91,6 +99,7 @@ def main() -> None:
             str(_HERE / "train_data.py"),
             str(_WORK),
             "10M",
+            "10 heads",
             "even",
             *(f"thin{places}" for places in _PLACES),
         ],
@@ -115,8 +124,8 @@ def _beside(pythons: dict[str, str], options: argparse.Namespace) -> Table:
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _ in range(options.rounds):
         for layout in _BESIDE:
-            ours = [_forge(pythons[FORGE], options, count, layout.on(count)) for count in (1, 2)]
-            bare = [_bare(pythons[FORGE], options, layout.name, count) for count in (1, 2)]
+            ours = [_forge(pythons[FORGE], options, count, layout.on(count), layout.model) for count in (1, 2)]
+            bare = [_bare(pythons[FORGE], options, layout, count) for count in (1, 2)]
             found.setdefault(("forge", layout.name), []).append((ours[0], ours[1]))
             found.setdefault((layout.torch, layout.name), []).append((bare[0], bare[1]))
         peer = [_transformers(pythons[TRL], options, count) for count in (1, 2)]
@@ -305,8 +314,8 @@ def _settings() -> list[str]:
     ]
 
 
-def _bare(python: str, options: argparse.Namespace, layout: str, processes: int) -> float:
-    task = {"model": str(_WORK / "10M"), "layout": layout, "batch": _BATCH, "length": _LENGTH}
+def _bare(python: str, options: argparse.Namespace, layout: Beside, processes: int) -> float:
+    task = {"model": str(_WORK / layout.model), "layout": layout.name, "batch": _BATCH, "length": _LENGTH}
     script = [
         str(_HERE / "parallel_worker.py"),
         json.dumps({**task, "steps": options.steps, "warm_up": options.warm_up}),

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import forge
 
-SHAPES = {"10M": (320, 864, 6, 5), "50M": (640, 1728, 9, 10), "even": (320, 864, 8, 5)}
+SHAPES = {"10M": (320, 864, 6, 5), "10 heads": (320, 864, 6, 10), "50M": (640, 1728, 9, 10), "even": (320, 864, 8, 5)}
 SHAPES |= {f"thin{places}": (64, 128, 2 * places, 2) for places in (2, 4, 8)}
 # "even" has about as few tokens as a tokenizer of bytes can have: its head costs next to nothing, so that two or four stages take as
 # long, forward and backward; so has each "thin", whose layers hardly cost anything: two for each place of a pipeline.
