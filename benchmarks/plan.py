@@ -57,9 +57,10 @@ _EXPERTS = {
     "head_dim": 64,
 }
 _LOW = {"weights": "bfloat16", "rounding": True}
-# rows, tokens of a row, the model, and what else the run chooses
+# rows, tokens of a row, the model, and what else the run chooses; with `model.kernels=lean`, as configs have it, if nothing else is said
 CASES: dict[str, tuple[int, int, dict[str, Any], dict[str, Any]]] = {
     "llama": (1, 512, _LLAMA, {}),
+    "llama, kernels=none": (1, 512, _LLAMA, {"lean": False}),
     "llama, longer": (2, 1024, _LLAMA, {}),
     "llama, untied, grouped heads": (2, 512, _GROUPED, {}),
     "accumulated twice": (2, 512, _LLAMA, {"accumulation": 2}),
@@ -70,6 +71,7 @@ CASES: dict[str, tuple[int, int, dict[str, Any], dict[str, Any]]] = {
     "fused backward, checkpointing": (4, 512, _LLAMA, {"fused": True, "checkpointing": True}),
     "whole logits": (2, 512, _LLAMA, {"whole_logits": True}),
     "bf16 autocast": (2, 512, _LLAMA, {"precision": "bf16"}),
+    "bf16 autocast, kernels=none": (2, 512, _LLAMA, {"precision": "bf16", "lean": False}),
     "bf16 autocast, checkpointing": (4, 512, _LLAMA, {"precision": "bf16", "checkpointing": True}),
     "bf16 weights, rounded by chance": (2, 512, _LLAMA, _LOW),
     "bf16 weights, Adafactor, fused, checkpointing": (
@@ -117,7 +119,7 @@ def predicted(name: str) -> float:
         device="cpu",
         batch_size=rows,
         sequence_length=tokens,
-        **{"weights": "float32", **settings},
+        **{"weights": "float32", "lean": True, **settings},
     )
     return rank_memory(setup, 0).peak
 

@@ -21,6 +21,7 @@ from forge.ml.loss import CausalLoss
 from forge.ml.memory.checkpointing import checkpoint_blocks
 from forge.ml.memory.fused import FusedBackward
 from forge.ml.memory.precision import choose_precision
+from forge.ml.models.lean import put_lean
 from forge.ml.optim.groups import parameter_groups
 from forge.ml.optim.muon import Muon
 from forge.ml.optim.rounding import StochasticRounding
@@ -73,6 +74,8 @@ def _model(case: dict[str, Any], sizes: dict[str, Any]) -> Any:
     )
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, case.get("weights", "float32")))
+    if case.get("lean", True):
+        put_lean(model)
     if case.get("adapter_rank") is None:
         return model
     import peft

@@ -96,16 +96,17 @@ def _norms(setup: TrainingSetup) -> float:
     shape = setup.shape
     found = shape.family.norms * _norm(setup)
     if shape.family.qk_norm != "none":
-        found += (_FULL + _own_copy(setup)) * (shape.queries + shape.keys) + 4 * (shape.heads + shape.kv_heads)
+        own = setup.compute_size if setup.lean else _FULL + _own_copy(setup)
+        found += own * (shape.queries + shape.keys) + 4 * (shape.heads + shape.kv_heads)
     return found
 
 
 def _norm(setup: TrainingSetup) -> float:
     """What one norm keeps: what it saw, in float32, and what it made of that before it scales it."""
     hidden, size = setup.shape.hidden, _stream_size(setup)
-    if setup.compiled:
-        return size * hidden
     family = setup.shape.family
+    if setup.compiled or (setup.lean and not family.plain_norm):
+        return size * hidden + 4
     if family.plain_norm and family.norm_bias:
         return size * hidden + 8
     own = 0 if setup.adapter_rank is not None else _own_copy(setup)
@@ -163,7 +164,7 @@ def _network(setup: TrainingSetup, layer: int) -> float:
         routed = 2 * shape.experts_per_token * shape.hidden * size + 2 * _FULL * shape.experts
         return routed + 4 * inner * size
     if shape.family.gated:
-        return (3 if setup.compiled else 4) * inner * size
+        return (3 if setup.compiled or setup.lean else 4) * inner * size
     return (2 if setup.compiled else 1 + _WRITTEN_OUT) * inner * size
 
 

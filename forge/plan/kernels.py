@@ -40,6 +40,7 @@ ATTENTIONS: Final = {
 """The values of ``attn_implementation``; with ``sdpa`` torch chooses among its own kernels, behind an underscore is the one it has to take."""
 
 KERNELS: Final = {
+    "lean": _ANYWHERE,
     "none": _ANYWHERE,
     "liger": Need("its kernels are Triton programs for GPUs", "liger_kernel", "pip install 'forge[liger]'"),
 }

@@ -175,6 +175,7 @@ def setup_of(
         offload=bool(settings.get("enable_activation_offloading")),
         fused=choices.fused,
         compiled=choices.compiled,
+        lean=choices.kernels == "lean",
         whole_logits=settings.get("loss") == "whole",
         scores=choices.attention in _SPARED or (reading.shape.dropout and device == "cpu"),
         choices=choices,

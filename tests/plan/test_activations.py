@@ -69,13 +69,15 @@ SIMULATED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("lean", [False, True])
 @pytest.mark.parametrize(("model_type", "run", "more"), SIMULATED)
 def test_a_forward_pass_keeps_what_is_counted(
-    setup_for: Callable[..., TrainingSetup], model_type: str, run: dict[str, Any], more: dict[str, Any]
+    setup_for: Callable[..., TrainingSetup], model_type: str, run: dict[str, Any], more: dict[str, Any], *, lean: bool
 ) -> None:
     import torch
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
+    from forge.ml.models.lean import put_lean
     from forge.ml.models.simulation import StepSettings, simulate_step
 
     sizes: dict[str, Any] = {
@@ -94,11 +96,13 @@ def test_a_forward_pass_keeps_what_is_counted(
     config = CONFIG_MAPPING[model_type](**sizes)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, run.get("weights", "float32")))
+    if lean:
+        put_lean(model)
     settings = StepSettings(
         2, 512, mixed_precision=run.get("precision", "no"), gradient_checkpointing=run.get("checkpointing", False)
     )
     simulated = simulate_step(model, settings)
-    setup = setup_for(model={**config.to_dict(), "model_type": model_type}, batch_size=2, **run)
+    setup = setup_for(model={**config.to_dict(), "model_type": model_type}, batch_size=2, lean=lean, **run)
     marks = checkpointed_layers(setup)
     counted = sum(layer_bytes(setup, layer, checkpointed=marks[layer]) for layer in range(8)) + tail_bytes(setup)
     counted += 16_384 * 512 * setup.weight_size  # the gradient of the head, which the loss has made

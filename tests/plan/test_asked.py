@@ -18,7 +18,7 @@ def choices(*changes: str, config: str = "pretrain/tiny") -> Choices:
 
 def test_what_a_config_chooses() -> None:
     plain = choices()
-    assert (plain.attention, plain.kernels, plain.fp8, plain.optimizer) == ("auto", "none", "none", "AdamW")
+    assert (plain.attention, plain.kernels, plain.fp8, plain.optimizer) == ("auto", "lean", "none", "AdamW")
     made = choices(
         *("trainer.stochastic_rounding=true", "trainer.fuse_optim_with_backward=true", "trainer.torch_compile=true"),
         *("optimizer=adafactor", "trainer.mixed_precision=fp16", "dataset.packing=none", "model.fp8=rowwise"),
@@ -26,6 +26,7 @@ def test_what_a_config_chooses() -> None:
     )
     assert made == Choices(
         attention="auto",
+        kernels="lean",
         fp8="rowwise",
         precision="fp16",
         packed=False,

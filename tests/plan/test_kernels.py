@@ -27,7 +27,7 @@ def test_a_package_is_asked_for_on_the_machine_of_the_run(monkeypatch: pytest.Mo
     monkeypatch.setattr(kernels, "find_spec", lambda name: None if name == "liger_kernel" else object())
     what, why, ways = kernel_problem("kernels", "liger", "cuda", here=True)
     assert (what, why) == ("kernels liger needs the package liger_kernel", "it is not installed")
-    assert ways == ("model.kernels=none", "pip install 'forge[liger]'")
+    assert ways == ("model.kernels=lean", "pip install 'forge[liger]'")
     assert kernel_problem("fp8", "rowwise", "cuda", here=True)[0] == ""
 
 

@@ -59,7 +59,7 @@ def causal_lm(
     attn_implementation: str = "sdpa",
     adapter: PeftConfig | None = None,
     resize_to: int | None = None,
-    kernels: Literal["none", "liger"] = "none",
+    kernels: Literal["lean", "none", "liger"] = "none",
     fp8: Literal["none", "tensorwise", "rowwise", "rowwise_with_gw_hp"] = "none",
     seed: int = 42,
 ) -> nn.Module:
@@ -68,7 +68,7 @@ def causal_lm(
     With both, the weights of the folder are read into the architecture of `config`. `dtype` may be its name, ``bfloat16``.
     `attn_implementation` is one that transformers knows by name, or ``auto``, and what was asked for stays in the model's attribute
     ``requested_attention``. `resize_to` is the number of embeddings where tokens were added to those of the folder; each new one begins as
-    the mean of the others. An `adapter` is put on top. `kernels` and `fp8` name quicker ways to compute the same, for a GPU.
+    the mean of the others. An `adapter` is put on top. `kernels` and `fp8` name other ways to compute the same.
     """
     model = _without_weights(config, path, _type_named(dtype), attn_implementation)
     if path is None and resize_to is not None:

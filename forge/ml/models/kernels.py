@@ -1,4 +1,4 @@
-"""Quicker ways to compute what a model computes, put into it while its own code stays: Liger's kernels, and products of 8 bits."""
+"""Other ways to compute what a model computes, put into it while its own code stays: lean backward passes, Liger's kernels, products of 8 bits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from forge.base.errors import ModelError
+from forge.ml.models.lean import put_lean
 from forge.plan.kernels import kernel_problem
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def put_kernels(model: PreTrainedModel, device: torch.device, *, kernels: str = 
     """
     check_kernel("kernels", kernels, device)
     check_kernel("fp8", fp8, device)
+    if kernels == "lean":
+        put_lean(model)
     if kernels == "liger":
         _put_liger(model)
     if fp8 != "none":
