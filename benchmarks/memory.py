@@ -21,10 +21,12 @@ from report import NONE, Table, Verdict, machine, ratio_text, with_section
 _HERE = Path(__file__).resolve().parent
 _TIMEOUT = 1800
 _BF16 = {"weights": "bfloat16"}
-_LEAST = {**_BF16, "checkpointing": True, "offload": True, "fused": True, "linear_loss": True}
+_ALL = {"lean": True, "checkpointing": True, "offload": True, "fused": True, "linear_loss": True}
+_LEAST = {**_BF16, **_ALL}
 # What is done, and whether its losses are those of the plain run but for the last bits.
 COMBINATIONS: dict[str, tuple[dict[str, Any], bool]] = {
     "plain: float32, AdamW": ({}, True),
+    "lean norms and gates": ({"lean": True}, True),
     "checkpointing: full": ({"checkpointing": True}, True),
     "checkpointing: every 2nd layer": ({"checkpointing": 2}, True),
     "checkpointing: selective": ({"checkpointing": "selective"}, True),
@@ -33,7 +35,8 @@ COMBINATIONS: dict[str, tuple[dict[str, Any], bool]] = {
     "fused backward": ({"fused": True}, True),
     "checkpointing, fused backward": ({"checkpointing": True, "fused": True}, True),
     "linear cross-entropy": ({"linear_loss": True}, True),
-    "all of these": ({"checkpointing": True, "offload": True, "fused": True, "linear_loss": True}, True),
+    "lean, linear cross-entropy": ({"lean": True, "linear_loss": True}, True),
+    "all of these": (_ALL, True),
     "compiled": ({"compile": True}, True),
     "compiled, checkpointing: full": ({"compile": True, "checkpointing": True}, True),
     "bf16 autocast": ({"precision": "bf16"}, False),

@@ -23,6 +23,7 @@ from forge.ml.memory.compile import compile_blocks
 from forge.ml.memory.fused import FusedBackward
 from forge.ml.memory.offload import offload_activations
 from forge.ml.memory.precision import choose_precision
+from forge.ml.models.lean import put_lean
 from forge.ml.optim.groups import parameter_groups
 from forge.ml.optim.muon import Muon
 from forge.ml.optim.rounding import StochasticRounding
@@ -51,6 +52,8 @@ class Run:
         self.device = torch.device(options["device"])
         self.kit = kit
         self.model = _model(options, kit).train()
+        if kit.get("lean"):
+            put_lean(self.model)
         checkpoint_blocks(self.model, kit.get("checkpointing", False))
         if kit.get("compile"):
             compile_blocks(self.model)

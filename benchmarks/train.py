@@ -194,7 +194,7 @@ def _run(name: str, size: str, case: Case, pythons: dict[str, str], options: arg
             "scratch": scratch,
             "steps": options.steps,
             "warm_up": options.warm_up,
-            "assistant_only": False,
+            "assistant_only": case.chat,
             "fused": True,
             **case._asdict(),
         }
@@ -223,7 +223,6 @@ def _run_forge(
     words += [f"trainer.mixed_precision={'bf16' if case.precision == 'bf16' else 'no'}", "optimizer.lr=1e-3"]
     dtype = "bfloat16" if case.precision == _BF16_WEIGHTS else "float32"
     words += [f"model.dtype={{_symbol_: torch.{dtype}}}", "optimizer.fused=true", "logging=none"]
-    words += ["dataset.train_on=all"] if case.chat else []
     _output([python, "-m", "forge", *words], str(scratch))
     lines = [
         json.loads(line) for path in scratch.glob("runs/*/metrics.jsonl") for line in path.read_text().splitlines()

@@ -42,7 +42,6 @@ SOME = [(name, [*FAMILIES][-number % len(FAMILIES)]) for number, name in enumera
 # one process that takes the rows one after another as the pipeline does, and so adds gradients in the same order: they learn the same
 # to the last bit. Looped BFS goes back through the rows in the opposite order.
 DEEP = ("pp_i1f1b 4", "pp_bfs 4", "pp_zb 4", "pp_zbv 4", "pp_dualpipe 4")
-OPPOSITE = "pp_bfs 4"
 IN_ORDER = {(family, name) for family in ("qwen3_moe", "phi3") for name in DEEP}
 ONE_BY_ONE = ("trainer.per_device_train_batch_size=1", f"trainer.gradient_accumulation_steps={BATCH}")
 

@@ -51,7 +51,7 @@ def _show(options: argparse.Namespace) -> int:
         from forge.ml.models.simulation import simulate_step
 
     model, settings = _read(options)
-    model = _with_adapter(model)
+    model = _as_trained(model)
     parts = parameter_blocks(model)
     memory = simulate_step(model, settings)
     _print(as_data(model, parts, memory) if options.json else table(model, parts, memory))
@@ -87,8 +87,12 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _with_adapter(model: Any) -> nn.Module:
-    """The model with its adapter on, still without weights."""
+def _as_trained(model: Any) -> nn.Module:
+    """The model with its adapter on, keeping what it will keep, still without weights."""
+    from forge.ml.models.lean import put_lean
+
+    if model.unfilled.kernels["kernels"] == "lean":
+        put_lean(model)
     if model.unfilled.adapter is None:
         return model
     from forge.ml.models.adapter import put_adapter

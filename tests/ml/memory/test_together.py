@@ -15,6 +15,7 @@ compiling = pytest.importorskip("forge.ml.memory.compile")
 fused = pytest.importorskip("forge.ml.memory.fused")
 offload = pytest.importorskip("forge.ml.memory.offload")
 precision = pytest.importorskip("forge.ml.memory.precision")
+lean = pytest.importorskip("forge.ml.models.lean")
 groups = pytest.importorskip("forge.ml.optim.groups")
 rounding = pytest.importorskip("forge.ml.optim.rounding")
 
@@ -32,10 +33,18 @@ def trained_with(llama: Any, train: Any, monkeypatch: pytest.MonkeyPatch) -> Any
     monkeypatch.setattr(offload, "_on_host", lambda _: False)
 
     def trained(
-        weights: str, *, how: Any = False, offloading: object = False, inside: object = False, compiled: bool = False
+        weights: str,
+        *,
+        how: Any = False,
+        offloading: object = False,
+        inside: object = False,
+        compiled: bool = False,
+        leaner: object = False,
     ) -> Any:
         dtype, name, optimizer = WEIGHTS[weights]
         model = llama().to(dtype)
+        if leaner:
+            assert lean.put_lean(model)
         checkpointing.checkpoint_blocks(model, how)
         if compiled:
             compiling.compile_blocks(model)
@@ -60,13 +69,21 @@ def trained_with(llama: Any, train: Any, monkeypatch: pytest.MonkeyPatch) -> Any
 @pytest.mark.parametrize("how", CHECKPOINTS)
 @pytest.mark.parametrize("offloading", [False, True])
 @pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("leaner", [False, True])
 def test_every_combination_is_equal_bit_for_bit(
-    trained_with: Any, same: Any, weights: str, how: Any, offloading: object, inside: object
+    trained_with: Any, same: Any, weights: str, how: Any, offloading: object, inside: object, leaner: object
 ) -> None:
-    plain = trained_with(weights)
-    kit = trained_with(weights, how=how, offloading=offloading, inside=inside)
+    plain = trained_with(weights, leaner=leaner)
+    kit = trained_with(weights, how=how, offloading=offloading, inside=inside, leaner=leaner)
     assert kit.losses == plain.losses
     assert same(kit.weights, plain.weights)
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_lean_norms_and_gates_learn_the_same_but_for_rounding(trained_with: Any, weights: str) -> None:
+    plain, kit = trained_with(weights), trained_with(weights, leaner=True)
+    assert kit.losses[0] == plain.losses[0]
+    assert kit.losses == pytest.approx(plain.losses, rel=1e-6 if weights == "float32" else 1e-3)
 
 
 @pytest.mark.slow

@@ -66,6 +66,13 @@ def test_the_line_says_other_sizes(freeze: Callable[..., str], capsys: pytest.Ca
     assert "memory of a step: 3 x 17 tokens, AdamW\n" in capsys.readouterr().out
 
 
+def test_a_lean_model_is_shown_as_it_keeps(freeze: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    _, lean = _run(capsys, "show", freeze("trainer.mixed_precision=no"), "--json")
+    _, plain = _run(capsys, "show", freeze("trainer.mixed_precision=no", "model.kernels=none"), "--json")
+    assert 0.6 < lean["memory"]["activations"] / plain["memory"]["activations"] < 0.85
+    assert lean["memory"]["weights"] == plain["memory"]["weights"]
+
+
 def test_an_adapter_of_the_config_is_shown(freeze: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("peft")
     _, found = _run(capsys, "show", freeze("+adapter@model.adapter=lora"), "--json")
