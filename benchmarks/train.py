@@ -323,7 +323,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=14)
     parser.add_argument("--warm-up", type=int, default=4)
     parser.add_argument("--only", default="", help=f"only cases whose name holds this; {_PREPARING} is one")
-    parser.add_argument("--who", nargs="+", default=[], metavar="NAME", help="only these contenders")
+    names = (*_OURS, "transformers", "trl", "torchtune")
+    parser.add_argument(
+        "--who", nargs="+", default=[], choices=names, metavar="NAME", help=f"only these of {', '.join(names)}"
+    )
     parser.add_argument("--write", help="the page to write the tables into")
     return parser.parse_args()
 

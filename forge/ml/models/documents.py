@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["attend_documents", "heads_of"]
 
 _LENGTHS: Final = 32  # in bfloat16 lengths are multiples of it
+_TOKENS: Final = 2  # the dimension of them, as a kernel takes them
 
 
 def heads_of(tensor: torch.Tensor) -> torch.Tensor:
-    """From (tokens, heads, width) to what a kernel takes: one row of (heads, tokens, width)."""
+    """From (tokens, heads, width) to what a kernel takes, one row of (heads, tokens, width); or the same without a width."""
     return tensor.transpose(0, 1)[None]
 
 
@@ -35,18 +36,20 @@ def attend_documents(
     """
     out = query.new_empty(query.shape)
     weight = _weight_like(query)
+    # Views of the whole, so that a piece is one more view of each and no three.
+    asked, keys, values, answers, weights = map(heads_of, (query, key, value, out, weight))
     for first, last, seen in _pieces(bounds.tolist(), window):
         end = _rounded_end(query, first, last, seen)
         part, part_weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001 - torch has no public name for a kernel that also returns the weights
-            heads_of(query[first:end]),
-            heads_of(key[seen:end]),
-            heads_of(value[seen:end]),
+            asked[:, :, first:end],
+            keys[:, :, seen:end],
+            values[:, :, seen:end],
             is_causal=seen == first,
             attn_mask=_window_mask(query, first, last, seen, window),
             scale=scale,
         )
-        out[first:last] = part[0, :, : last - first].transpose(0, 1)
-        weight[first:last] = part_weight[0, :, : last - first].T
+        answers[:, :, first:last] = part[:, :, : last - first]
+        weights[:, :, first:last] = part_weight[:, :, : last - first]
     return out, weight
 
 
@@ -66,27 +69,29 @@ def _backward(
     # Without a window each document is one piece, and what is found for it is all there is.
     room = torch.zeros_like if window else torch.empty_like
     to_key, to_value = room(key), room(value)
+    asked, keys, values, answers, weights, slope = map(heads_of, (query, key, value, out, weight, gradient))
+    asked_found, *found = map(heads_of, (to_query, to_key, to_value))
     for first, last, seen in _pieces(bounds.tolist(), window):
         end = _rounded_end(query, first, last, seen)
         parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(  # noqa: SLF001 - as above
-            heads_of(_padded(gradient[first:last], end - last, 0.0)),
-            heads_of(query[first:end]),
-            heads_of(key[seen:end]),
-            heads_of(value[seen:end]),
-            heads_of(out[first:end]),
-            _padded(weight[first:last], end - last, float("inf")).T[None],
+            _padded(slope[:, :, first:last], end - last, 0.0),
+            asked[:, :, first:end],
+            keys[:, :, seen:end],
+            values[:, :, seen:end],
+            answers[:, :, first:end],
+            _padded(weights[:, :, first:last], end - last, float("inf")),
             0.0,
             is_causal=seen == first,
             attn_mask=_window_mask(query, first, last, seen, window),
             scale=scale,
         )
-        to_query[first:last] = parts[0][0, :, : last - first].transpose(0, 1)
-        for found, part in ((to_key, parts[1]), (to_value, parts[2])):
-            own = part[0, :, : last - seen].transpose(0, 1)
+        asked_found[:, :, first:last] = parts[0][:, :, : last - first]
+        for whole, part in zip(found, parts[1:], strict=True):
+            own = part[:, :, : last - seen]
             if window:  # pieces of one document overlap in what they see
-                found[seen:last] += own
+                whole[:, :, seen:last] += own
             else:
-                found[seen:last] = own
+                whole[:, :, seen:last] = own
     return to_query, to_key, to_value
 
 
@@ -142,7 +147,7 @@ def _padded(tensor: torch.Tensor, more: int, value: float) -> torch.Tensor:
     """With so many tokens more, which have no part in it: no gradient, and a softmax of zeros."""
     if not more:
         return tensor
-    return functional.pad(tensor, (0, 0) * (tensor.ndim - 1) + (0, more), value=value)
+    return functional.pad(tensor, (0, 0) * (tensor.ndim - _TOKENS - 1) + (0, more), value=value)
 
 
 def _window_mask(query: torch.Tensor, first: int, last: int, seen: int, window: int) -> torch.Tensor | None:
