@@ -105,9 +105,11 @@ def _candidates(module: nn.Module) -> list[Forward]:
 
 
 def _kind(module: nn.Module) -> tuple[Any, ...]:
-    """What is the same in modules that compute the same: classes, and settings but for sizes and which layer they are of."""
-    settings = {name: value for name, value in vars(module).items() if isinstance(value, (float, str))}
-    return (type(module), *((name, type(child)) for name, child in module.named_children()), *sorted(settings.items()))
+    """What is the same in modules that compute the same: classes, weights, and settings but for sizes and which layer they are of."""
+    settings = {name: value for name, value in vars(module).items() if isinstance(value, (bool, float, str))}
+    weights = ((name, weight.ndim) for name, weight in module.named_parameters(recurse=False))
+    children = ((name, type(child)) for name, child in module.named_children())
+    return (type(module), *weights, *children, *sorted(settings.items()))
 
 
 def _understood(module: nn.Module) -> Forward | None:

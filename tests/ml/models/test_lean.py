@@ -171,6 +171,28 @@ class Another(Halved):
         return super().forward(hidden) + more
 
 
+class Scaled(nn.Module):
+    """A norm with a weight or without one."""
+
+    def __init__(self, *, weighs: bool) -> None:
+        super().__init__()
+        self.eps = 1e-6
+        self.weight = nn.Parameter(torch.ones(8)) if weighs else 1.0
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        wide = hidden.float()
+        normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * normed.to(hidden.dtype)
+
+
+def test_a_norm_without_a_weight_is_not_taken_for_one_with_it() -> None:
+    norms = nn.ModuleList([Scaled(weighs=True), Scaled(weighs=False)])
+    given = torch.randn(3, 8, requires_grad=True)
+    wanted = [norm(given) for norm in norms]
+    assert lean.put_lean(norms) == 1
+    assert all(torch.equal(norm(given), result) for norm, result in zip(norms, wanted, strict=True))
+
+
 def test_what_computes_something_else_stays_as_it_is() -> None:
     parts = (Centred(), Halved(half=True), Another(half=False), nn.LayerNorm(8), nn.RMSNorm(8, eps=1e-6))
     assert lean.put_lean(nn.Sequential(*parts)) == 0
