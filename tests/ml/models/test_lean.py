@@ -177,12 +177,12 @@ class Scaled(nn.Module):
     def __init__(self, *, weighs: bool) -> None:
         super().__init__()
         self.eps = 1e-6
-        self.weight = nn.Parameter(torch.ones(8)) if weighs else 1.0
+        self.weight = nn.Parameter(torch.ones(8)) if weighs else None
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         wide = hidden.float()
         normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        return self.weight * normed.to(hidden.dtype)
+        return normed.to(hidden.dtype) if self.weight is None else self.weight * normed.to(hidden.dtype)
 
 
 def test_a_norm_without_a_weight_is_not_taken_for_one_with_it() -> None:
