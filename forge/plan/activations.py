@@ -96,7 +96,7 @@ def _norms(setup: TrainingSetup) -> float:
     shape = setup.shape
     found = shape.family.norms * _norm(setup)
     if shape.family.qk_norm != "none":
-        own = setup.compute_size if setup.lean else _FULL + _own_copy(setup)
+        own = setup.compute_size if _lean_norms(setup) else _FULL + _own_copy(setup)
         found += own * (shape.queries + shape.keys) + 4 * (shape.heads + shape.kv_heads)
     return found
 
@@ -105,13 +105,18 @@ def _norm(setup: TrainingSetup) -> float:
     """What one norm keeps: what it saw, in float32, and what it made of that before it scales it."""
     hidden, size = setup.shape.hidden, _stream_size(setup)
     family = setup.shape.family
-    if setup.compiled or (setup.lean and not family.plain_norm):
+    if setup.compiled or _lean_norms(setup):
         return size * hidden + 4
     if family.plain_norm and family.norm_bias:
         return size * hidden + 8
     own = 0 if setup.adapter_rank is not None else _own_copy(setup)
     more = 2 * _FULL if family.plain_norm else _FULL  # one that subtracts the mean keeps the difference too
     return (more + own) * hidden + 4
+
+
+def _lean_norms(setup: TrainingSetup) -> bool:
+    """Whether norms keep no more than what they saw; those that subtract the mean are the model's own."""
+    return setup.lean and not setup.shape.family.plain_norm
 
 
 def _own_copy(setup: TrainingSetup) -> int:

@@ -38,7 +38,8 @@ class TrainingSetup:
     `batch_size` are the rows a process takes at a time and `sequence_length` their tokens; `checkpointing` is what the trainer
     calls gradient_checkpointing. With an `adapter_rank` only an adapter of that rank is trained, on weights of four bits where
     `four_bits` says so. `whole_logits` is a loss that has the logits of all tokens at once; `scores` an attention that
-    keeps one number for each pair of tokens; `lean` are norms and gates that keep no more than what they were given. `choices` are what a layout may not go with.
+    keeps one number for each pair of tokens; `lean` are norms and gates that keep no more than what they were given. `choices`
+    are what a layout may not go with.
     """
 
     shape: ModelShape

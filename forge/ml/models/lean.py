@@ -25,7 +25,7 @@ __all__ = ["put_lean"]
 
 _EPSILONS: Final = ("variance_epsilon", "eps")
 _LEAN_ALREADY: Final = (nn.LayerNorm, nn.RMSNorm)
-_PROBED: Final = 8  # numbers of a vector on which a module is compared with what would stand in for it
+_PROBED: Final = 8  # numbers of a vector on which a gated network is compared with what would stand in for it
 _NEAR: Final = 1e-4
 
 
@@ -63,7 +63,7 @@ _ACTIVATIONS: Final = (
 def put_lean(model: nn.Module) -> int:
     """Give each norm and gated network of a model that is understood a backward pass that keeps less; how many they are.
 
-    A module is understood where a small one of its kind computes the same as what stands in for it: forward to the last bit in float32
+    A norm is understood where one of its kind and width, a network where a small one computes the same as what stands in for it: forward to the last bit in float32
     and in bfloat16, backward but for rounding. All others stay as they are, and all do where nothing is trained or torch compiles.
     """
     found: dict[tuple[Any, ...], Forward | None] = {}
@@ -105,22 +105,23 @@ def _candidates(module: nn.Module) -> list[Forward]:
 
 
 def _kind(module: nn.Module) -> tuple[Any, ...]:
-    """What is the same in modules that compute the same: classes, weights, and settings but for sizes and which layer they are of."""
+    """What is the same in modules that compute the same: classes, own weights, and settings but for sizes and which layer they are of."""
     settings = {name: value for name, value in vars(module).items() if isinstance(value, (bool, float, str))}
-    weights = ((name, weight.ndim) for name, weight in module.named_parameters(recurse=False))
+    weights = ((name, weight.shape) for name, weight in module.named_parameters(recurse=False))
     children = ((name, type(child)) for name, child in module.named_children())
     return (type(module), *weights, *children, *sorted(settings.items()))
 
 
 def _understood(module: nn.Module) -> Forward | None:
-    """What computes the same as a small module of this kind, if something does."""
+    """What computes the same as a module of this kind, if something does."""
     candidates = _candidates(module)
     if not candidates:
         return None
     with torch.random.fork_rng([]), torch.device("cpu"):
         torch.manual_seed(0)
-        vectors = torch.randn(4 * _PROBED, _PROBED)
         small = _small(module)
+        width = next((len(weight) for weight in small.parameters(recurse=False)), _PROBED)
+        vectors = torch.randn(2, 2 * _PROBED, width)
         for own in candidates:
             if all(_same(small.to(kind), own, vectors.to(kind)) for kind in (torch.bfloat16, torch.float32)):
                 return own
@@ -128,11 +129,14 @@ def _understood(module: nn.Module) -> Forward | None:
 
 
 def _small(module: nn.Module) -> nn.Module:
-    """A module of the same class and settings with few weights of its own."""
+    """A module of the same class, settings and own vectors; its matrices are small, for they may be large, or not there yet."""
     sizes: Mapping[str, int] = {"gate_up_proj": 2 * _PROBED}
     small = copy(module)
-    vars(small).update(  # the weights of the module itself may be large, or not there yet
-        _parameters={name: nn.Parameter(torch.randn(_PROBED)) for name, _ in module.named_parameters(recurse=False)},
+    vars(small).update(
+        # A norm of groups, or of a part, shows itself at its own width only.
+        _parameters={
+            name: nn.Parameter(torch.randn(own.shape)) for name, own in module.named_parameters(recurse=False)
+        },
         _modules={
             name: nn.Linear(_PROBED, sizes.get(name, _PROBED)) if name.endswith("_proj") else child
             for name, child in module.named_children()

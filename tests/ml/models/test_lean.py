@@ -151,6 +151,20 @@ class Centred(nn.Module):
         return self.weight * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.eps)
 
 
+class Grouped(nn.Module):
+    """A norm of groups of eight, which computes what a norm of one group does where there is but one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(32))
+        self.eps = 1e-6
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        wide = hidden.float().unflatten(-1, (-1, 8))
+        normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * normed.flatten(-2).to(hidden.dtype)
+
+
 class Halved(nn.Module):
     """A gated network that divides by two."""
 
@@ -185,6 +199,14 @@ class Scaled(nn.Module):
         return normed.to(hidden.dtype) if self.weight is None else self.weight * normed.to(hidden.dtype)
 
 
+def test_the_parts_of_an_assembled_decoder_are_understood() -> None:
+    from forge.ml.models.decoder.feed_forward import GatedFeedForward
+    from forge.ml.models.decoder.norm import RMSNorm
+
+    parts = [RMSNorm().module(16), GatedFeedForward(intermediate_size=24).module(16)]
+    assert lean.put_lean(nn.ModuleList(parts)) == 2
+
+
 def test_a_norm_without_a_weight_is_not_taken_for_one_with_it() -> None:
     norms = nn.ModuleList([Scaled(weighs=True), Scaled(weighs=False)])
     given = torch.randn(3, 8, requires_grad=True)
@@ -194,7 +216,7 @@ def test_a_norm_without_a_weight_is_not_taken_for_one_with_it() -> None:
 
 
 def test_what_computes_something_else_stays_as_it_is() -> None:
-    parts = (Centred(), Halved(half=True), Another(half=False), nn.LayerNorm(8), nn.RMSNorm(8, eps=1e-6))
+    parts = (Centred(), Grouped(), Halved(half=True), Another(half=False), nn.LayerNorm(8), nn.RMSNorm(8, eps=1e-6))
     assert lean.put_lean(nn.Sequential(*parts)) == 0
     assert not any("forward" in vars(part) for part in parts)
     # Settings count: of the same class one is understood and one is not.
