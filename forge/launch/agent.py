@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from forge.base.errors import FileError
 from forge.base.files import read_bounded, write_atomic
 from forge.control.heartbeat import HEARTBEATS
+from forge.launch.exit_codes import note_exit_codes
 from forge.launch.rank_facts import exit_words
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     module, *rest = arguments
     sys.argv[1:] = rest
     watched = os.environ.get(HEARTBEATS, "")
-    logging.getLogger(_TELLS_ENDINGS).disabled = bool(watched)
+    if watched:
+        logging.getLogger(_TELLS_ENDINGS).disabled = True
+        note_exit_codes(watched)
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except Exception as error:

@@ -1,7 +1,7 @@
 """Watches the ranks of one node: one that dies or hangs is named, with the stack of every rank, and the others are ended.
 
-It runs in the process that looks after torchrun. The death of a rank is seen at once, its exit code while torchrun has not asked
-for it yet. A run hangs when none of its ranks has come further for as long as each of them allows itself. Then every rank is asked for
+It runs in the process that looks after torchrun. The death of a rank is seen at once, with its exit code, which torchrun's
+process notes before it asks for it. A run hangs when none of its ranks has come further for as long as each of them allows itself. Then every rank is asked for
 its stacks, which it writes even where a loop holds the interpreter; nodes tell one another what they have found through the
 run folder; and each of them ends its own ranks, so that torchrun starts the run again if it may.
 """
@@ -154,7 +154,7 @@ class Watchdog:
                 if self._starts_anew(beat):
                     self._begin()
                 self._forget([known] if known is not None else [])
-                self._ranks[beat.rank] = WatchedRank(beat)
+                self._ranks[beat.rank] = WatchedRank(beat, self._folder)
         self._neighbours.publish([rank.beat for rank in self._ranks.values()])
 
     def _starts_anew(self, beat: Beat) -> bool:

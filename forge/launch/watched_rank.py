@@ -1,4 +1,4 @@
-"""One process that the watchdog of its node watches: that it ends is seen at once, and its exit code while nobody has asked for it."""
+"""One process that the watchdog of its node watches: that it ends is seen at once, and its exit code as long as anybody knows it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from forge.control.processes import is_alive
+from forge.launch.exit_codes import noted_exit_code
 from forge.launch.rank_facts import GONE, RankFacts, main_stack
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ _QUIET: Final = frozenset({0, 2, 3, _ABORTED})  # done, refused, stopped, aborte
 
 
 class WatchedRank:
-    """One process that is watched."""
+    """One process that is watched; ``folder`` is where its parent notes how it ended."""
 
-    def __init__(self, beat: Beat) -> None:
+    def __init__(self, beat: Beat, folder: str) -> None:
         self.beat = beat
+        self._folder = folder
         self.code: int | None = None
         self.died: float | None = None
         self.asked: str | None = None  # its state when it was asked for its stack
@@ -41,7 +43,10 @@ class WatchedRank:
         """Whether it has just ended."""
         if self.died is not None or is_alive(self.beat.process):
             return False
-        self.code, self.died = _exit_code(self.beat.process.pid), time.monotonic()
+        pid = self.beat.process.pid
+        code = _exit_code(pid)
+        self.code = noted_exit_code(self._folder, pid) if code is None else code
+        self.died = time.monotonic()
         self.close()
         return True
 

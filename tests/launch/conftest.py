@@ -52,7 +52,7 @@ def start(run: Path) -> Iterator[Start]:
         agent: str = "agent",
         **changes: str,
     ) -> subprocess.Popen[str]:
-        above = [*TORCHRUN, *flags] if flags else [sys.executable, str(HERE / f"{agent}.py")]
+        above = [*TORCHRUN, *flags] if flags else [*TORCHRUN[:-1], agent]
         ranks = ["-m", "forge.launch.rank", module, str(run)]
         process = subprocess.Popen(
             [sys.executable, "-m", "forge.launch.node", *options, str(run), *above, *ranks],

@@ -15,16 +15,18 @@ from forge.launch.rank_facts import GONE
 from forge.launch.watched_rank import WatchedRank
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="how a process ended is read from /proc")
 
 
-def rank_of(pid: int) -> WatchedRank:
+def rank_of(pid: int, folder: str = "") -> WatchedRank:
     """A process as the rank that has said of itself that it is in its third step."""
     who = identity(pid)
     assert who is not None
-    return WatchedRank(Beat(0, 1, 0, 1, "hal", who, 0, 0, 3, 7, 0.0, 60.0, False, None, "data", ""))
+    return WatchedRank(Beat(0, 1, 0, 1, "hal", who, 0, 0, 3, 7, 0.0, 60.0, False, None, "data", ""), folder)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,18 @@ def test_how_it_ended(until: Until, how: str, code: int, *, abnormal: bool) -> N
     found = rank.facts("")
     assert (found.state, found.step) == (GONE, 3)
     process.wait()
+
+
+def test_how_it_ended_is_noted_where_its_parent_has_asked(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+    rank, other = rank_of(process.pid, str(tmp_path)), rank_of(process.pid, "/nowhere")
+    process.kill()
+    process.wait()
+    (tmp_path / "exit-codes.txt").write_text(f"{process.pid} -9\n")
+    assert rank.look()
+    assert rank.code == -signal.SIGKILL
+    assert other.look()
+    assert other.code is None
 
 
 def test_its_state_is_that_before_it_was_asked() -> None:
