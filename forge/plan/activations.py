@@ -84,7 +84,7 @@ def _kept(setup: TrainingSetup, layer: int) -> Kept:
         whole += 2 * (stream if setup.device == "cpu" else shape.hidden)
     products = shape.queries + 2 * shape.keys + shape.queries + _products(shape, layer)
     selective = stream / shared + size * (products / layout.tp + 2 * shape.hidden / shared) + _sums(shape)
-    return Kept(whole, min(selective, whole), stream / shared)
+    return Kept(whole, selective, stream / shared)
 
 
 def _stream_size(setup: TrainingSetup) -> int:
@@ -130,6 +130,9 @@ def _matrix_inputs(setup: TrainingSetup, layer: int) -> float:
     into_network = 1 if shape.family.fused or not shape.family.gated else 2
     copies = into_attention + into_network if setup.cast else (1 if shape.family.norms == 1 else 2)
     found = float(setup.compute_size * shape.hidden * copies)
+    gathered = setup.layout.tp > 1 and setup.layout.sequence_parallel
+    if _lean_norms(setup) and not (setup.compiled or setup.cast or gathered):
+        found = 0.0  # it is made again from what the norm keeps
     if setup.adapter_rank is not None:
         found = _adapter_inputs(setup, into_attention + into_network, layer)
     return found
@@ -149,7 +152,8 @@ def _attention(setup: TrainingSetup) -> float:
     shape, size = setup.shape, setup.compute_size
     found = size * (2 * shape.queries + 2 * shape.keys) + _sums(shape)
     if shape.family.fused and not shape.family.learned_positions:
-        found += size * (shape.queries + shape.keys)  # the values lie in one tensor with what the queries and keys were
+        # The values lie in one tensor with what the queries and keys were, and what comes of such values is copied for the next matrix.
+        found += size * (2 * shape.queries + shape.keys)
     if setup.scores:
         caps = 1 if shape.family.soft_caps else 0
         look = setup.sequence_length
@@ -169,7 +173,8 @@ def _network(setup: TrainingSetup, layer: int) -> float:
         routed = 2 * shape.experts_per_token * shape.hidden * size + 2 * _FULL * shape.experts
         return routed + 4 * inner * size
     if shape.family.gated:
-        return (3 if setup.compiled or setup.lean else 4) * inner * size
+        remade = setup.lean and not setup.compiled  # what the gate lets through
+        return (2 if remade else 3 if setup.compiled else 4) * inner * size
     return (2 if setup.compiled else 1 + _WRITTEN_OUT) * inner * size
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["Forward", "blocks", "holds_cache", "wrap_forward"]
+__all__ = ["Forward", "blocks", "blocks_or_none", "holds_cache", "wrap_forward"]
 
 Forward = Callable[..., Any]
 """What a block computes, as a function whose first argument is the block."""
@@ -16,13 +16,19 @@ Forward = Callable[..., Any]
 
 def blocks(model: nn.Module) -> list[nn.Module]:
     """The decoder layers of a model, adapters around it or not: of its lists of modules, the one with the most parameters."""
-    found = [layers for layers in _outermost_lists(model) if all(any(block.children()) for block in layers)]
+    found = blocks_or_none(model)
     if not found:
         raise ValueError(
             f"{type(model).__name__} has no list of decoder layers (torch.nn.ModuleList), so nothing can be done layer by "
             "layer: turn gradient_checkpointing and torch_compile off for this model"
         )
-    return list(max(found, key=_size))
+    return found
+
+
+def blocks_or_none(model: nn.Module) -> list[nn.Module]:
+    """The same, and none where there is no such list."""
+    found = [layers for layers in _outermost_lists(model) if all(any(block.children()) for block in layers)]
+    return list(max(found, key=_size, default=()))
 
 
 def wrap_forward(block: nn.Module, around: Callable[[Forward], Forward]) -> None:

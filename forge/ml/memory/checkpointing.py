@@ -9,6 +9,7 @@ import torch
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from forge.ml.memory.blocks import Forward, blocks, holds_cache, wrap_forward
+from forge.ml.memory.remaking import kept_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +87,11 @@ def _call(
     inner: Callable[..., Any], block: nn.Module, names: list[str], kwargs: dict[str, Any], count: int, *values: Any
 ) -> Any:
     """Call with the first `count` values by position and the others by their names."""
-    return inner(block, *values[:count], **kwargs, **dict(zip(names, values[count:], strict=True)))
+    named = dict(zip(names, values[count:], strict=True))
+    if torch.compiler.is_compiling():
+        return inner(block, *values[:count], **kwargs, **named)
+    with kept_elsewhere():
+        return inner(block, *values[:count], **kwargs, **named)
 
 
 def _policy(_: Any, operation: Any, *_args: Any, **_kwargs: Any) -> CheckpointPolicy:

@@ -17,6 +17,8 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from forge.ml.memory.remaking import kept_elsewhere
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -44,7 +46,7 @@ def offload_activations(model: nn.Module, *, smallest: int = _SMALLEST, ahead: i
     """
     kept = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     offloaded = _Offloaded(kept, smallest, ahead)
-    with saved_tensors_hooks(offloaded.pack, offloaded.unpack):
+    with kept_elsewhere(), saved_tensors_hooks(offloaded.pack, offloaded.unpack):
         yield
 
 

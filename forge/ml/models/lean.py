@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from forge.ml.memory.blocks import wrap_forward
+from forge.ml.memory.blocks import blocks_or_none, wrap_forward
+from forge.ml.memory.remaking import offer, remake_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,6 +77,9 @@ def put_lean(model: nn.Module) -> int:
         if own is not None:
             wrap_forward(module, partial(_in_training, own))
             count += 1
+    if count:
+        for block in blocks_or_none(model):
+            remake_in(block)
     return count
 
 
@@ -164,16 +168,24 @@ def _same(module: nn.Module, own: Forward, vectors: torch.Tensor) -> bool:
 
 
 def _normed(epsilon: str, scale: _Scale, module: nn.Module, hidden: torch.Tensor) -> Any:
-    return _Norm.apply(hidden, module.weight, getattr(module, epsilon), scale)
+    return _offered(_Norm, hidden, module.weight, getattr(module, epsilon), scale)
 
 
 def _gated(activation: _Activation, module: Any, hidden: torch.Tensor) -> Any:
-    return module.down_proj(_Gate.apply(module.gate_proj(hidden), module.up_proj(hidden), activation))
+    return module.down_proj(_offered(_Gate, module.gate_proj(hidden), module.up_proj(hidden), activation))
 
 
 def _gated_in_one(activation: _Activation, module: Any, hidden: torch.Tensor) -> Any:
     gate, up = module.gate_up_proj(hidden).chunk(2, dim=-1)
-    return module.down_proj(_Gate.apply(gate, up, activation))
+    return module.down_proj(_offered(_Gate, gate, up, activation))
+
+
+def _offered(operation: type[_Norm | _Gate], *given: Any) -> torch.Tensor:
+    """What an operation computes, which whatever takes it need not keep."""
+    result: torch.Tensor = operation.apply(*given)  # type: ignore[no-untyped-call]
+    if result.grad_fn is not None:
+        offer(result, partial(operation.again, result.grad_fn))
+    return result
 
 
 class _Norm(torch.autograd.Function):
@@ -184,15 +196,19 @@ class _Norm(torch.autograd.Function):
         wide = hidden.to(_wide(hidden))
         root = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon)
         ctx.save_for_backward(hidden, root, weight)
-        ctx.scale = scale
-        normed = wide * root
-        if scale.rounds_first:
-            return weight * normed.to(hidden.dtype)
-        return (normed * (scale.offset + weight.to(normed.dtype))).to(hidden.dtype)
+        ctx.scale, ctx.result = scale, None
+        return _scaled(hidden, root, weight, scale)
+
+    @staticmethod
+    def again(ctx: Any) -> torch.Tensor:
+        if ctx.result is None:
+            ctx.result = _scaled(*ctx.saved_tensors, ctx.scale)
+        return ctx.result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[Any, ...]:
+        ctx.result = None
         hidden, root, weight = ctx.saved_tensors
         normed, slope = hidden.to(root.dtype) * root, slope.to(root.dtype)
         along = slope * normed
@@ -206,22 +222,37 @@ class _Norm(torch.autograd.Function):
         return by_hidden.to(hidden.dtype), by_weight, None, None
 
 
+def _scaled(hidden: torch.Tensor, root: torch.Tensor, weight: torch.Tensor, scale: _Scale) -> torch.Tensor:
+    normed = hidden.to(root.dtype) * root
+    if scale.rounds_first:
+        return weight * normed.to(hidden.dtype)
+    return (normed * (scale.offset + weight.to(normed.dtype))).to(hidden.dtype)
+
+
 class _Gate(torch.autograd.Function):
     """An activated gate times what it lets through; keeps the two of them alone."""
 
     @staticmethod
     def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor, activation: _Activation) -> torch.Tensor:
         ctx.save_for_backward(gate, up)
-        ctx.activation = activation
+        ctx.activation, ctx.opened = activation, None
         return activation.forward(gate) * up
+
+    @staticmethod
+    def again(ctx: Any) -> torch.Tensor:
+        gate, up = ctx.saved_tensors
+        ctx.opened = ctx.activation.forward(gate)
+        return ctx.opened * up
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[Any, ...]:
         gate, up = ctx.saved_tensors
         activation: _Activation = ctx.activation
+        opened = activation.forward(gate) if ctx.opened is None else ctx.opened
+        ctx.opened = None
         by_gate = activation.backward(slope * up, gate)
-        return by_gate, activation.forward(gate).mul_(slope), None
+        return by_gate, opened.mul_(slope), None
 
 
 def _wide(hidden: torch.Tensor) -> torch.dtype:

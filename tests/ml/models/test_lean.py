@@ -10,10 +10,14 @@ import pytest
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 
+from peft import LoraConfig, get_peft_model  # noqa: E402 - as above
 from torch import nn  # noqa: E402 - torch may be missing
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402 - as above
 
+from forge.ml.memory.checkpointing import checkpoint_blocks  # noqa: E402 - as above
+from forge.ml.memory.remaking import kept_elsewhere  # noqa: E402 - as above
 from forge.ml.models import lean  # noqa: E402 - as above
+from forge.ml.models.simulation import _Watch  # noqa: E402 - as above
 
 SIZES = {
     "vocab_size": 64,
@@ -97,26 +101,64 @@ def test_autocast_computes_the_same() -> None:
 
 
 def kept(model: Any) -> int:
-    """The bytes that a forward pass keeps, each memory once, without weights."""
-    weights = {one.untyped_storage().data_ptr() for one in (*model.parameters(), *model.buffers())}
-    found: dict[int, Any] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.untyped_storage().data_ptr() not in weights:
-            found[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(input_ids=TOKENS, use_cache=False)
-    return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
+    """The bytes that are there after a forward pass and were not before."""
+    with _Watch() as watch:
+        watch.count([*model.parameters(), *model.buffers()])
+        before = watch.begin()
+        _loss = model(input_ids=TOKENS, use_cache=False).logits.sum()
+        return watch.live - before
 
 
-def test_one_vector_of_each_norm_and_one_of_each_gate_is_not_kept() -> None:
+def test_nothing_that_norms_and_gates_make_is_kept() -> None:
     plain = made("llama")
     leaner = deepcopy(plain)
     lean.put_lean(leaner)
-    less = (5 * SIZES["hidden_size"] + 2 * SIZES["intermediate_size"]) * TOKENS.numel() * 4
-    assert kept(plain) - kept(leaner) == less
+    hidden, inner = SIZES["hidden_size"] * TOKENS.numel() * 4, SIZES["intermediate_size"] * TOKENS.numel() * 4
+    inside = 5 * hidden + 2 * inner
+    results = 4 * hidden + 2 * inner  # the last norm is of no layer, and the head keeps what it makes
+    assert kept(plain) - kept(leaner) == inside + results
+    with kept_elsewhere():
+        assert kept(plain) - kept(leaner) == inside
+
+
+@pytest.mark.parametrize("how", ["full", "selective"])
+def test_checkpoints_of_lean_layers_keep_what_those_of_others_do(how: Any) -> None:
+    plain = made("llama")
+    leaner = deepcopy(plain)
+    lean.put_lean(leaner)
+    for model in (plain, leaner):
+        checkpoint_blocks(model, how)
+    last = (SIZES["hidden_size"]) * TOKENS.numel() * 4  # of the last norm, which is of no layer
+    assert kept(plain) - kept(leaner) == last
+    assert far(gradients(leaner), gradients(plain)) < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_adapters_learn_the_same() -> None:
+    def adapted(model: Any) -> Any:
+        torch.manual_seed(1)
+        names = ["q_proj", "v_proj", "up_proj", "down_proj"]
+        return get_peft_model(model, LoraConfig(target_modules=names, init_lora_weights=False))
+
+    plain = made("llama")
+    leaner = deepcopy(plain)
+    lean.put_lean(leaner)
+    found, wanted = gradients(adapted(leaner)), gradients(adapted(plain))
+    trained = {name for name, slope in wanted.items() if slope is not None}
+    assert len(trained) == 2 * 4 * 2
+    assert far({name: found[name] for name in trained}, {name: wanted[name] for name in trained}) < 1e-5
+
+
+def test_a_backward_pass_in_two_halves_gets_the_same() -> None:
+    model = made("llama")
+    lean.put_lean(model)
+    wanted = gradients(deepcopy(model))
+    names, weights = zip(*model.named_parameters(), strict=True)
+    loss = model(input_ids=TOKENS, labels=TOKENS, use_cache=False).loss
+    embedding, *others = weights
+    (first,) = torch.autograd.grad(loss, [embedding], retain_graph=True)
+    found = dict(zip(names, (first, *torch.autograd.grad(loss, others)), strict=True))
+    assert all(torch.equal(found[name], wanted[name]) for name in names)
 
 
 @pytest.mark.parametrize("scale", lean._SCALES)
