@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Kept",
     "checkpointed_layers",
+    "layer_again_bytes",
     "layer_bytes",
     "layer_input_bytes",
     "layer_work_bytes",
@@ -30,9 +31,10 @@ _WRITTEN_OUT: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Bytes of a token in one layer: whole, what `selective` checkpoints leave, and what full ones do."""
+    """Bytes of a token in one layer: without checkpoints, while it is computed again, what `selective` checkpoints leave, and full ones."""
 
     whole: float
+    again: float
     selective: float
     inputs: float
 
@@ -52,6 +54,11 @@ def layer_bytes(setup: TrainingSetup, layer: int, *, checkpointed: bool) -> floa
     if not checkpointed:
         return kept.whole * setup.tokens
     return (kept.selective if setup.checkpointing == "selective" else kept.inputs) * setup.tokens
+
+
+def layer_again_bytes(setup: TrainingSetup, layer: int) -> float:
+    """What a checkpointed layer keeps for as long as its gradients are made."""
+    return _kept(setup, layer).again * setup.tokens
 
 
 def layer_input_bytes(setup: TrainingSetup) -> float:
@@ -78,13 +85,16 @@ def _kept(setup: TrainingSetup, layer: int) -> Kept:
     shape, layout, size = setup.shape, setup.layout, setup.compute_size
     stream = _stream_size(setup) * shape.hidden
     shared = layout.tp if layout.sequence_parallel else 1
-    whole = _norms(setup) / shared + _matrix_inputs(setup, layer)
-    whole += (_attention(setup) + _network(setup, layer)) / layout.tp
+    same = _norms(setup) / shared + _attention(setup) / layout.tp
     if shape.dropout:
-        whole += 2 * (stream if setup.device == "cpu" else shape.hidden)
+        same += 2 * (stream if setup.device == "cpu" else shape.hidden)
+    whole, again = (
+        same + _matrix_inputs(setup, layer, remade=remade) + _network(setup, layer, remade=remade) / layout.tp
+        for remade in (setup.lean and not setup.compiled and not (setup.offload and setup.device == "cuda"), False)
+    )
     products = shape.queries + 2 * shape.keys + shape.queries + _products(shape, layer)
     selective = stream / shared + size * (products / layout.tp + 2 * shape.hidden / shared) + _sums(shape)
-    return Kept(whole, selective, stream / shared)
+    return Kept(whole, again, selective, stream / shared)
 
 
 def _stream_size(setup: TrainingSetup) -> int:
@@ -123,16 +133,19 @@ def _own_copy(setup: TrainingSetup) -> int:
     return setup.weight_size if setup.precision == "no" else _FULL
 
 
-def _matrix_inputs(setup: TrainingSetup, layer: int) -> float:
-    """What goes into the first matrices of the attention and of the network; a cast makes a copy for each of them."""
+def _matrix_inputs(setup: TrainingSetup, layer: int, *, remade: bool) -> float:
+    """What goes into the first matrices of the attention and of the network; a cast makes a copy for each of them.
+
+    With ``remade`` what a lean norm has made is made again, but where pieces of it were gathered.
+    """
     shape = setup.shape
     into_attention = 1 if shape.family.fused else _ATTENTION_INPUTS
     into_network = 1 if shape.family.fused or not shape.family.gated else 2
     copies = into_attention + into_network if setup.cast else (1 if shape.family.norms == 1 else 2)
     found = float(setup.compute_size * shape.hidden * copies)
     gathered = setup.layout.tp > 1 and setup.layout.sequence_parallel
-    if _lean_norms(setup) and not (setup.compiled or setup.cast or gathered):
-        found = 0.0  # it is made again from what the norm keeps
+    if remade and _lean_norms(setup) and not (setup.cast or gathered):
+        found = 0.0
     if setup.adapter_rank is not None:
         found = _adapter_inputs(setup, into_attention + into_network, layer)
     return found
@@ -165,7 +178,7 @@ def _sums(shape: ModelShape) -> float:
     return 4.0 * shape.heads
 
 
-def _network(setup: TrainingSetup, layer: int) -> float:
+def _network(setup: TrainingSetup, layer: int, *, remade: bool) -> float:
     shape, size = setup.shape, setup.compute_size
     inner = _inner_width(shape, layer)
     if _has_experts(shape, layer):
@@ -173,8 +186,7 @@ def _network(setup: TrainingSetup, layer: int) -> float:
         routed = 2 * shape.experts_per_token * shape.hidden * size + 2 * _FULL * shape.experts
         return routed + 4 * inner * size
     if shape.family.gated:
-        remade = setup.lean and not setup.compiled  # what the gate lets through
-        return (2 if remade else 3 if setup.compiled else 4) * inner * size
+        return (2 if remade else 3 if setup.compiled or setup.lean else 4) * inner * size
     return (2 if setup.compiled else 1 + _WRITTEN_OUT) * inner * size
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from forge.plan.activations import (
     checkpointed_layers,
+    layer_again_bytes,
     layer_bytes,
     layer_input_bytes,
     layer_work_bytes,
@@ -289,8 +290,7 @@ class _Rank:
         # A whole computation of a layer that was checkpointed is there while its gradients are made.
         kinds = {(self.stand_in(layer), marks[layer]) for layer in self.layers}
         work = {
-            (layer, mark): layer_work_bytes(setup, layer)
-            + (layer_bytes(setup, layer, checkpointed=False) if mark else 0.0)
+            (layer, mark): layer_work_bytes(setup, layer) + (layer_again_bytes(setup, layer) if mark else 0.0)
             for layer, mark in kinds
         }
         works = [work[self.stand_in(layer), marks[layer]] for layer in self.layers]
