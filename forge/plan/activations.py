@@ -136,15 +136,15 @@ def _own_copy(setup: TrainingSetup) -> int:
 def _matrix_inputs(setup: TrainingSetup, layer: int, *, remade: bool) -> float:
     """What goes into the first matrices of the attention and of the network; a cast makes a copy for each of them.
 
-    With ``remade`` what a lean norm has made is made again, but where pieces of it were gathered.
+    With ``remade`` what a lean norm has made is made again, but where pieces of it were gathered, or cast for pieces of a matrix.
     """
     shape = setup.shape
     into_attention = 1 if shape.family.fused else _ATTENTION_INPUTS
     into_network = 1 if shape.family.fused or not shape.family.gated else 2
     copies = into_attention + into_network if setup.cast else (1 if shape.family.norms == 1 else 2)
     found = float(setup.compute_size * shape.hidden * copies)
-    gathered = setup.layout.tp > 1 and setup.layout.sequence_parallel
-    if remade and _lean_norms(setup) and not (setup.cast or gathered):
+    other = setup.layout.tp > 1 and (setup.layout.sequence_parallel or setup.cast)
+    if remade and _lean_norms(setup) and not other:
         found = 0.0
     if setup.adapter_rank is not None:
         found = _adapter_inputs(setup, into_attention + into_network, layer)

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["kept_elsewhere", "offer", "remake_in"]
+    Remake = Callable[[torch.dtype], torch.Tensor]
+
+__all__ = ["cast_offered", "kept_elsewhere", "offer", "remake_in"]
 
 
 class _Offer:
     """A result, as long as it is there, and how it is made again."""
 
-    def __init__(self, result: torch.Tensor, remake: Callable[[], torch.Tensor]) -> None:
+    def __init__(self, result: torch.Tensor, remake: Remake) -> None:
         # The reference keeps the storage's address from being given to another tensor, not its memory.
         self._alive = StorageWeakRef(result.untyped_storage())
         self._version = result._version  # noqa: SLF001 - it has no public name
@@ -44,22 +46,36 @@ class _Offer:
 class _Again:
     """What is kept in place of a tensor."""
 
-    __slots__ = ("offer", "shape")
+    __slots__ = ("_kind", "_remake", "_shape")
 
-    def __init__(self, offer: _Offer, shape: torch.Size) -> None:
-        self.offer = offer
-        self.shape = shape
+    def __init__(self, offer: _Offer, tensor: torch.Tensor) -> None:
+        self._remake = offer.remake
+        self._kind = tensor.dtype
+        self._shape = tensor.shape
+
+    def tensor(self) -> torch.Tensor:
+        return self._remake(self._kind).view(self._shape)
 
 
 _OFFERS: ContextVar[dict[int, _Offer] | None] = ContextVar("offers", default=None)
 _ELSEWHERE: ContextVar[bool] = ContextVar("elsewhere", default=False)
 
 
-def offer(result: torch.Tensor, remake: Callable[[], torch.Tensor]) -> None:
-    """Say how a result can be made again, to the last bit, as often as it is asked for while its own operation is remembered."""
+def offer(result: torch.Tensor, remake: Remake) -> None:
+    """Say how a result can be made again, to the last bit, as often as it is asked for, in the type that it is asked for in."""
     offers = _OFFERS.get()
     if offers is not None and result.is_contiguous():
         offers[_address(result)] = _Offer(result, remake)
+
+
+def cast_offered(tensor: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    """A tensor in another type, if it was offered: then the cast is offered too. Any other is returned as it is."""
+    found = (_OFFERS.get() or {}).get(_address(tensor))
+    if found is None or not found.covers(tensor):
+        return tensor
+    result = tensor.to(kind)
+    offer(result, found.remake)
+    return result
 
 
 def remake_in(block: nn.Module) -> None:
@@ -88,7 +104,7 @@ def _remaking(inner: Forward) -> Forward:
             # Attached, the output of an operation and the operation would keep each other alive for ever.
             tensor = tensor.detach()
             found = offers.get(_address(tensor))
-            return _Again(found, tensor.shape) if found is not None and found.covers(tensor) else tensor
+            return _Again(found, tensor) if found is not None and found.covers(tensor) else tensor
 
         try:
             with saved_tensors_hooks(pack, _unpack):
@@ -101,7 +117,7 @@ def _remaking(inner: Forward) -> Forward:
 
 
 def _unpack(packed: torch.Tensor | _Again) -> torch.Tensor:
-    return packed.offer.remake().view(packed.shape) if isinstance(packed, _Again) else packed
+    return packed.tensor() if isinstance(packed, _Again) else packed
 
 
 def _address(tensor: torch.Tensor) -> int:

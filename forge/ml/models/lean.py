@@ -15,7 +15,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from forge.ml.memory.blocks import blocks_or_none, wrap_forward
-from forge.ml.memory.remaking import offer, remake_in
+from forge.ml.memory.remaking import cast_offered, offer, remake_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,7 +80,23 @@ def put_lean(model: nn.Module) -> int:
     if count:
         for block in blocks_or_none(model):
             remake_in(block)
+            for module in block.modules():
+                if type(module) is nn.Linear:
+                    wrap_forward(module, _cast_before)
     return count
+
+
+def _cast_before(inner: Forward) -> Forward:
+    """Autocast would cast what goes into a matrix where nobody sees that it can be made again."""
+
+    def forward(self: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        place = hidden.device.type
+        if hidden.dtype == torch.float32 and not torch.compiler.is_compiling() and torch.is_autocast_enabled(place):
+            hidden = cast_offered(hidden, torch.get_autocast_dtype(place))
+        result: torch.Tensor = inner(self, hidden)
+        return result
+
+    return forward
 
 
 def _in_training(own: Forward, inner: Forward) -> Forward:
@@ -196,19 +212,20 @@ class _Norm(torch.autograd.Function):
         wide = hidden.to(_wide(hidden))
         root = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon)
         ctx.save_for_backward(hidden, root, weight)
-        ctx.scale, ctx.result = scale, None
+        ctx.scale, ctx.results = scale, {}
         return _scaled(hidden, root, weight, scale)
 
     @staticmethod
-    def again(ctx: Any) -> torch.Tensor:
-        if ctx.result is None:
-            ctx.result = _scaled(*ctx.saved_tensors, ctx.scale)
-        return ctx.result
+    def again(ctx: Any, kind: torch.dtype) -> torch.Tensor:
+        if kind not in ctx.results:  # several matrices ask for it, one after another
+            ctx.results[kind] = _scaled(*ctx.saved_tensors, ctx.scale).to(kind)
+        found: torch.Tensor = ctx.results[kind]
+        return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[Any, ...]:
-        ctx.result = None
+        ctx.results.clear()
         hidden, root, weight = ctx.saved_tensors
         normed, slope = hidden.to(root.dtype) * root, slope.to(root.dtype)
         along = slope * normed
@@ -239,10 +256,11 @@ class _Gate(torch.autograd.Function):
         return activation.forward(gate) * up
 
     @staticmethod
-    def again(ctx: Any) -> torch.Tensor:
+    def again(ctx: Any, kind: torch.dtype) -> torch.Tensor:
         gate, up = ctx.saved_tensors
         ctx.opened = ctx.activation.forward(gate)
-        return ctx.opened * up
+        found: torch.Tensor = ctx.opened * up
+        return found.to(kind)
 
     @staticmethod
     @once_differentiable

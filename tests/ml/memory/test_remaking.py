@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402 - torch may be missing
 
-from forge.ml.memory.remaking import kept_elsewhere, offer, remake_in  # noqa: E402 - as above
+from forge.ml.memory.remaking import cast_offered, kept_elsewhere, offer, remake_in  # noqa: E402 - as above
 
 
 class Block(nn.Module):
@@ -36,9 +36,9 @@ class Block(nn.Module):
     def then(self, result: torch.Tensor) -> torch.Tensor:
         return self.matrix(result)
 
-    def again(self, given: torch.Tensor) -> torch.Tensor:
+    def again(self, given: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
         self.asked += 1
-        return 2 * given
+        return (2 * given).to(kind)
 
 
 def outcome(block: Block) -> list[torch.Tensor]:
@@ -82,6 +82,34 @@ def test_without_gradients_nothing_is_noted() -> None:
     with torch.no_grad():
         block(torch.randn(2, 4))
     assert block.asked == 0
+
+
+class Casting(Block):
+    """It multiplies in another type, twice; each time what it casts is another tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = self.matrix.to(torch.bfloat16)
+        self.casts: list[Any] = []
+
+    def then(self, result: torch.Tensor) -> torch.Tensor:
+        casts = [cast_offered(result, torch.bfloat16) for _ in range(2)]
+        self.casts = [weakref.ref(cast.untyped_storage()) for cast in casts]
+        return sum(self.matrix(cast.to(torch.bfloat16)).float() for cast in casts)
+
+
+def test_a_cast_of_it_is_made_again_too() -> None:
+    block = Casting()
+    assert same(block)
+    assert block.asked == 2
+    kept = block(torch.randn(3, 5, 4, requires_grad=True))
+    assert {one() for one in (block.doubled, *block.casts)} == {None}
+    del kept
+
+
+def test_what_was_not_offered_is_not_cast() -> None:
+    given = torch.randn(2, 4)
+    assert cast_offered(given, torch.bfloat16) is given
 
 
 class Changing(Block):

@@ -121,6 +121,18 @@ def test_nothing_that_norms_and_gates_make_is_kept() -> None:
         assert kept(plain) - kept(leaner) == inside
 
 
+def test_autocast_keeps_no_casts_of_them() -> None:
+    model = made("llama")
+    lean.put_lean(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        less = kept(model)
+        with kept_elsewhere():
+            more = kept(model)
+    # What goes into five matrices of each layer, and what goes out of the gate: two bytes a number.
+    numbers = 2 * (5 * SIZES["hidden_size"] + SIZES["intermediate_size"]) * TOKENS.numel()
+    assert more - less == 2 * numbers
+
+
 @pytest.mark.parametrize("how", ["full", "selective"])
 def test_checkpoints_of_lean_layers_keep_what_those_of_others_do(how: Any) -> None:
     plain = made("llama")
