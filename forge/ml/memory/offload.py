@@ -44,6 +44,9 @@ def offload_activations(model: nn.Module, *, smallest: int = _SMALLEST, ahead: i
     The backward pass may run outside of it. With checkpointed layers only the inputs of the layers are saved, and so offloaded.
     Without, autocast's copies of the weights are saved too and wait on the host with the rest.
     """
+    if all(_on_host(parameter) for parameter in model.parameters()):
+        yield
+        return
     kept = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     offloaded = _Offloaded(kept, smallest, ahead)
     with kept_elsewhere(), saved_tensors_hooks(offloaded.pack, offloaded.unpack):

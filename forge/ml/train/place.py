@@ -116,9 +116,8 @@ def _pipelined(settings: Trainer, loss: CausalLoss, cut: Cut, world: World) -> A
 
 
 def saved_memory(settings: Trainer, model: Any) -> AbstractContextManager[Any]:
-    """The context of a forward pass that keeps its activations where the settings say; on a CPU they are in host memory already."""
-    elsewhere = settings.enable_activation_offloading and next(model.parameters()).device.type != "cpu"
-    return offload_activations(model) if elsewhere else contextlib.nullcontext()
+    """The context of a forward pass that keeps its activations where the settings say."""
+    return offload_activations(model) if settings.enable_activation_offloading else contextlib.nullcontext()
 
 
 def _save_memory(settings: Trainer, model: Any, console: Console) -> None:

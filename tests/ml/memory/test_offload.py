@@ -69,7 +69,7 @@ def test_what_several_operations_saved_is_moved_once(llama: Any, loss_of: Any, m
 
 def test_a_tensor_changed_after_it_was_saved_is_an_error_as_without_offloading(moved: list[Any]) -> None:
     weight = torch.ones(8, requires_grad=True)
-    with offload.offload_activations(torch.nn.Identity(), smallest=0):
+    with offload.offload_activations(torch.nn.Linear(1, 1), smallest=0):
         value = torch.full((8,), 2.0)
         product = weight * value
         value.add_(1.0)
