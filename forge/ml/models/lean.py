@@ -1,7 +1,8 @@
 """Norms and gated networks of a model with backward passes that keep less of the forward pass than autograd does.
 
 The forward pass is the model's own to the last bit. What autograd would keep for the backward pass (the normalised vectors, the
-activated gate) is computed again there from what has to be kept anyway.
+activated gate) is computed again there from what has to be kept anyway. So is what they make, where the next matrix would keep it,
+or autocast's copy of it (`forge.ml.memory.remaking`).
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ _ACTIVATIONS: Final = (
 def put_lean(model: nn.Module) -> int:
     """Give each norm and gated network of a model that is understood a backward pass that keeps less; how many they are.
 
+    No layer keeps what these make.
+
     A norm is understood where one of its kind and width, a network where a small one computes the same as what stands in for it: forward to the last bit in float32
     and in bfloat16, backward but for rounding. All others stay as they are, and all do where nothing is trained or torch compiles.
     """
@@ -89,12 +92,13 @@ def put_lean(model: nn.Module) -> int:
 def _cast_before(inner: Forward) -> Forward:
     """Autocast would cast what goes into a matrix where nobody sees that it can be made again."""
 
-    def forward(self: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
-        place = hidden.device.type
-        if hidden.dtype == torch.float32 and not torch.compiler.is_compiling() and torch.is_autocast_enabled(place):
-            hidden = cast_offered(hidden, torch.get_autocast_dtype(place))
-        result: torch.Tensor = inner(self, hidden)
-        return result
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if len(args) != 1 or kwargs or torch.compiler.is_compiling():
+            return inner(self, *args, **kwargs)
+        place = args[0].device.type
+        if args[0].dtype == torch.float32 and torch.is_autocast_enabled(place):
+            return inner(self, cast_offered(args[0], torch.get_autocast_dtype(place)))
+        return inner(self, args[0])
 
     return forward
 

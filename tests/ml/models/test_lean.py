@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from peft import LoraConfig, get_peft_model  # noqa: E402 - as above
 from torch import nn  # noqa: E402 - torch may be missing
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402 - as above
+from transformers.models.llama.modeling_llama import LlamaRMSNorm  # noqa: E402 - as above
 
 from forge.ml.memory.checkpointing import checkpoint_blocks  # noqa: E402 - as above
 from forge.ml.memory.remaking import kept_elsewhere  # noqa: E402 - as above
@@ -131,6 +132,26 @@ def test_autocast_keeps_no_casts_of_them() -> None:
     # What goes into five matrices of each layer, and what goes out of the gate: two bytes a number.
     numbers = 2 * (5 * SIZES["hidden_size"] + SIZES["intermediate_size"]) * TOKENS.numel()
     assert more - less == 2 * numbers
+
+
+class Named(nn.Module):
+    """A layer with a norm, whose matrix is called by the name of what it takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.ModuleDict({"norm": LlamaRMSNorm(8), "matrix": nn.Linear(8, 8)})])
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.layers[0]["matrix"](input=self.layers[0]["norm"](hidden))
+
+
+def test_a_matrix_may_be_called_by_name() -> None:
+    model, given = Named(), torch.randn(2, 3, 8)
+    wanted = model(given)
+    assert lean.put_lean(model) == 1
+    with torch.autocast("cpu", torch.float16):
+        assert model(given).dtype == torch.float16
+    assert torch.equal(model(given), wanted)
 
 
 @pytest.mark.parametrize("how", ["full", "selective"])
