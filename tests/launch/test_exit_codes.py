@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the children of a process are listed in /proc")
 
-# A parent that asks fifty times as often as torchrun how its children ended, and one of whose children has children of its own.
+# A parent that asks five times as often as torchrun how its children ended, and one of whose children has children of its own.
 PARENT = """\
 import os, signal, subprocess, sys, time
 from forge.launch.exit_codes import note_exit_codes
@@ -28,9 +28,9 @@ if not (child := os.fork()):
     os._exit(5)
 print(child, 5, flush=True)
 while None in [one.poll() for one in started]:
-    time.sleep(0.002)
+    time.sleep(0.02)
 while os.waitpid(child, os.WNOHANG) == (0, 0):
-    time.sleep(0.002)
+    time.sleep(0.02)
 for one in started:
     print(one.pid, one.returncode)
 """
