@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from forge.ml.models.decoder.config import DecoderConfig
     from forge.ml.models.decoder.norm import Norm
 
-__all__ = ["Attention", "GroupedQueryAttention", "MultiHeadAttention", "SelfAttention", "eager_attention"]
+__all__ = [
+    "Attention",
+    "GroupedQueryAttention",
+    "MultiHeadAttention",
+    "SelfAttention",
+    "apply_rotary_pos_emb",
+    "eager_attention",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +121,9 @@ class SelfAttention(nn.Module):
         **settings: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What each token gathers from those it may see, and the weights where the implementation has them."""
-        queries, keys, values = self._heads(hidden_states, rotation)
+        queries, keys, values = self._heads(hidden_states)
+        if rotation is not None:
+            queries, keys = apply_rotary_pos_emb(queries, keys, *rotation)
         if past_key_values is not None:
             keys, values = past_key_values.update(keys, values, self.layer_idx)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)  # noqa: SLF001 - no public name
@@ -131,14 +140,10 @@ class SelfAttention(nn.Module):
         )
         return self.o_proj(gathered.reshape(*hidden_states.shape[:-1], -1).contiguous()), weights
 
-    def _heads(
-        self, hidden_states: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor] | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _heads(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         queries = self._split(self.q_proj(hidden_states), self.q_norm)
         keys = self._split(self.k_proj(hidden_states), self.k_norm)
         values = self._split(self.v_proj(hidden_states), None)
-        if rotation is not None:
-            queries, keys = (_rotated(heads, *rotation) for heads in (queries, keys))
         return queries, keys, values
 
     def _split(self, projected: torch.Tensor, norm: nn.Module | None) -> torch.Tensor:
@@ -169,8 +174,13 @@ def eager_attention(
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
 
 
-def _rotated(heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
-    return heads * cosines.unsqueeze(1) + _turned_by_a_quarter(heads) * sines.unsqueeze(1)
+def apply_rotary_pos_emb(
+    queries: torch.Tensor, keys: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Heads of (batch, heads, tokens, width), rotated by angles of (batch, tokens, width); the name is the one in transformers."""
+    cosines, sines = cosines.unsqueeze(1), sines.unsqueeze(1)
+    queries = queries * cosines + _turned_by_a_quarter(queries) * sines
+    return queries, keys * cosines + _turned_by_a_quarter(keys) * sines
 
 
 def _turned_by_a_quarter(heads: torch.Tensor) -> torch.Tensor:

@@ -70,7 +70,7 @@ def test_a_window_hides_what_is_further_back(
 def test_norms_of_queries_and_keys_are_per_head(config_of: Callable[..., Any]) -> None:
     part = decoder.MultiHeadAttention(num_heads=4, qk_norm=decoder.RMSNorm())
     module = part.module(config_of(attention=part), 0)
-    queries, keys, _ = module._heads(torch.randn(2, 5, 32) * 9, None)
+    queries, keys, _ = module._heads(torch.randn(2, 5, 32) * 9)
     torch.testing.assert_close(queries.pow(2).mean(-1), torch.ones(2, 4, 5), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(keys.pow(2).mean(-1), torch.ones(2, 4, 5), rtol=1e-3, atol=1e-3)
 

@@ -103,7 +103,7 @@ def test_attention_with_alibi_is_the_formula(
     hidden, module = torch.randn(2, 7, 24), model.layers[0].self_attn
     mask = model._masks(hidden, None, torch.arange(7)[None], None)["full_attention"]
     found, _ = module(hidden, attention_mask=mask)
-    queries, keys, values = module._heads(hidden, None)
+    queries, keys, values = module._heads(hidden)
     scores = queries @ keys.transpose(2, 3) / (24 // heads) ** 0.5
     for head, slope in enumerate(model.position_bias.slopes(torch.device("cpu")).tolist()):
         for later in range(7):

@@ -1,0 +1,116 @@
+"""Rotations of queries and keys by their positions with fewer passes over memory than a model's own code takes.
+
+The forward pass is the model's own to the last bit; nothing is turned half around and put together again for it, nor for the
+backward pass.
+"""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from forge.ml.memory.blocks import wrap_forward
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from forge.ml.memory.blocks import Forward
+
+    Rotate = Callable[..., Any]
+
+__all__ = ["put_rotations"]
+
+_NAME: Final = "apply_rotary_pos_emb"
+"""What `transformers` calls the function that rotates queries and keys, in the code of each model."""
+
+
+def put_rotations(model: nn.Module) -> int:
+    """Let each attention whose rotations are understood rotate in fewer passes; how many they are.
+
+    They are understood where random vectors come out as they do by the model's own function, to the last bit.
+    """
+    found: dict[int, dict[str, Any] | None] = {}
+    count = 0
+    for module in model.modules():
+        forward = getattr(module.forward, "__func__", None)
+        names = getattr(forward, "__globals__", {})
+        if _NAME not in names or _NAME not in forward.__code__.co_names:
+            continue
+        if id(names) not in found:
+            own = names[_NAME]
+            found[id(names)] = {**names, _NAME: _rotating(own)} if _is_understood(own) else None
+        changed = found[id(names)]
+        if changed is not None:
+            wrap_forward(module, _naming(changed))
+            count += 1
+    return count
+
+
+def _naming(names: dict[str, Any]) -> Callable[[Forward], Forward]:
+    """The same code, in which these names mean something else; those of the model's module stay for all others."""
+
+    def renamed(inner: Any) -> Forward:
+        forward = FunctionType(inner.__code__, names, inner.__name__, inner.__defaults__, inner.__closure__)
+        forward.__kwdefaults__ = inner.__kwdefaults__
+        return forward
+
+    return renamed
+
+
+def _rotating(inner: Rotate) -> Rotate:
+    def rotate(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != len(("query", "key", "cos", "sin")):
+            return inner(*args, **kwargs)
+        query, key, cos, sin = args
+        partly = not query.shape[-1] == key.shape[-1] == cos.shape[-1]
+        if partly or cos.requires_grad or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return inner(query, key, cos, sin)
+        turns = cos.unsqueeze(1), sin.unsqueeze(1)
+        return _Rotation.apply(query, *turns), _Rotation.apply(key, *turns)  # type: ignore[no-untyped-call]
+
+    return rotate
+
+
+def _is_understood(inner: Rotate) -> bool:
+    drawn = torch.Generator().manual_seed(0)
+    heads = [torch.randn(2, count, 5, 8, generator=drawn) for count in (4, 2)]
+    turns = [torch.randn(2, 5, 8, generator=drawn) for _ in ("cos", "sin")]
+    for kind in (torch.float32, torch.bfloat16):
+        given = [each.to(kind) for each in (*heads, *turns)]
+        try:
+            both = zip(inner(*given), _rotating(inner)(*given), strict=True)
+            same = all(torch.equal(wanted, found) for wanted, found in both)
+        except (AttributeError, RuntimeError, TypeError, ValueError):
+            return False  # it takes or gives something else
+        if not same:
+            return False
+    return True
+
+
+class _Rotation(torch.autograd.Function):
+    """Pairs of numbers, half a vector apart, turned by the angle of their place."""
+
+    @staticmethod
+    def forward(ctx: Any, heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(cos, sin)
+        ctx.kind = heads.dtype
+        half = heads.shape[-1] // 2
+        turned = heads * cos
+        turned[..., :half] -= heads[..., half:] * sin[..., :half]
+        turned[..., half:] += heads[..., :half] * sin[..., half:]
+        return turned
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[Any, ...]:
+        cos, sin = (turn.to(slope.dtype) for turn in ctx.saved_tensors)
+        half = slope.shape[-1] // 2
+        back = slope * cos
+        back[..., :half].addcmul_(slope[..., half:], sin[..., half:])
+        back[..., half:].addcmul_(slope[..., :half], sin[..., :half], value=-1)
+        return back.to(ctx.kind), None, None
