@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,16 +51,28 @@ class Case(NamedTuple):
         return f"{self.name}, {self.precision}{', compiled' if self.compile else ''}"
 
 
+class Step(NamedTuple):
+    """One step that counts."""
+
+    tokens: int
+    trained: int
+    seconds: float
+
+
 class Result(NamedTuple):
     """What one process reported."""
 
-    tokens_per_second: float
-    trained_per_second: float
+    steps: list[Step]
     peak: int
     above_start: int
     first_loss: float
     last_loss: float
-    seconds_per_step: float
+
+
+def _speed(results: list[Result]) -> tuple[float, float]:
+    """Tokens, and trained tokens, a second: the medians of all steps, for a machine that stands still now and then."""
+    steps = [step for result in results for step in result.steps]
+    return median(step.tokens / step.seconds for step in steps), median(step.trained / step.seconds for step in steps)
 
 
 CASES = (
@@ -116,18 +129,18 @@ def _compare(size: str, case: Case, pythons: dict[str, str], limit: float, optio
                     notes[name] = f"fails: {(error.stderr.strip().splitlines() or ['?'])[-1][:60]}"
                     print(f"{name}: {error.stderr[-2000:]}", file=sys.stderr)
     others = [results for name, results in found.items() if name not in _OURS and results]
-    peers = [median(one.tokens_per_second for one in results) for results in others]
+    peers = [_speed(results)[0] for results in others]
     memory = [median(one.above_start for one in results) for results in others]
     rows = []
     for name in contenders:
         if name in notes or not found[name]:
-            rows.append((name, notes.get(name, NONE), *[NONE] * 7))
+            rows.append((name, notes.get(name, NONE), *[NONE] * 8))
             continue
         rows.append(_row(name, found[name], size, case, limit, max(peers, default=0), min(memory, default=0)))
     text = (
         f"{_number(size)} parameters, batch {case.batch} of at most {case.length} tokens, {case.precision}"
         f"{', torch.compile' if case.compile else ''}. Tokens without padding; memory is the peak above what is there after "
-        f"the imports; the share is of the matrix-multiply limit. Medians of {options.rounds} rounds."
+        f"the imports; the share is of the matrix-multiply limit. Medians of the steps of {options.rounds} rounds."
     )
     head = (
         "who",
@@ -151,7 +164,7 @@ def _contenders(case: Case) -> tuple[str, ...]:
 def _row(
     name: str, results: list[Result], size: str, case: Case, limit: float, best: float, least: float
 ) -> tuple[str, ...]:
-    speed = median(one.tokens_per_second for one in results)
+    speed, trained = _speed(results)
     memory = median(one.above_start for one in results)
     share = 6 * _number(size) * speed / 1e9 / limit
     verdict = NONE, NONE
@@ -162,7 +175,7 @@ def _row(
     return (
         name,
         f"{speed:,.0f}",
-        f"{median(one.trained_per_second for one in results):,.0f}",
+        f"{trained:,.0f}",
         ratio_text(speed / best) if best else NONE,
         f"{memory / 1e6:,.0f}",
         ratio_text(memory / least) if least else NONE,
@@ -200,13 +213,11 @@ def _run(name: str, size: str, case: Case, pythons: dict[str, str], options: arg
         }
         last = _last_line([python, str(_HERE / "peers" / script), json.dumps(task)], scratch)
         return Result(
-            last["tokens"] / last["seconds"],
-            last["trained"] / last["seconds"],
+            [Step(*step) for step in last["steps"]],
             last["peak"],
             last["peak"] - last["before"],
             last["losses"][0],
             last["losses"][-1],
-            last["seconds"] / last["steps"],
         )
 
 
@@ -228,19 +239,16 @@ def _run_forge(
         json.loads(line) for path in scratch.glob("runs/*/metrics.jsonl") for line in path.read_text().splitlines()
     ]
     steps = [line for line in lines if "seconds" in line]
-    counted = steps[options.warm_up :]
-    seconds = sum(sum(line["seconds"].values()) for line in counted)
-    before = steps[options.warm_up - 1]
+    counted = [
+        Step(
+            now["tokens"] - before["tokens"],
+            now["trained_tokens"] - before["trained_tokens"],
+            sum(now["seconds"].values()),
+        )
+        for before, now in pairwise(steps[options.warm_up - 1 :])
+    ]
     peak = steps[-1]["memory"]
-    return Result(
-        (steps[-1]["tokens"] - before["tokens"]) / seconds,
-        (steps[-1]["trained_tokens"] - before["trained_tokens"]) / seconds,
-        peak,
-        peak - _imports(python),
-        steps[0]["loss"],
-        steps[-1]["loss"],
-        seconds / len(counted),
-    )
+    return Result(counted, peak, peak - _imports(python), steps[0]["loss"], steps[-1]["loss"])
 
 
 def _imports(python: str) -> int:

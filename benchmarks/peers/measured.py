@@ -1,4 +1,4 @@
-"""What every peer reports of its training: tokens and seconds of the steps after the first ones, and its peak memory."""
+"""What every peer reports of its training: tokens and seconds of each step after the first ones, and its peak memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import resource
 import sys
 import time
+from itertools import pairwise
 from typing import Any
 
 __all__ = ["Measured", "peak_bytes"]
@@ -38,12 +39,10 @@ class Measured:
     def report(self) -> None:
         """Print everything as the last line."""
         first = self.warm_up
+        seconds = [end - began for began, end in pairwise(self.ends[first - 1 :])]
         counted = self.tokens[first : len(self.ends)]
         result: dict[str, Any] = {
-            "seconds": self.ends[-1] - self.ends[first - 1],
-            "steps": len(self.ends) - first,
-            "tokens": sum(tokens for tokens, _ in counted),
-            "trained": sum(trained for _, trained in counted),
+            "steps": [(*tokens, taken) for tokens, taken in zip(counted, seconds, strict=True)],
             "peak": peak_bytes(),
             "before": self.before,
             "losses": self.losses,

@@ -54,12 +54,17 @@ def put_rotations(model: nn.Module) -> int:
 def _naming(names: dict[str, Any]) -> Callable[[Forward], Forward]:
     """The same code, in which these names mean something else; those of the model's module stay for all others."""
 
-    def renamed(inner: Any) -> Forward:
-        forward = FunctionType(inner.__code__, names, inner.__name__, inner.__defaults__, inner.__closure__)
-        forward.__kwdefaults__ = inner.__kwdefaults__
+    def around(inner: Any) -> Forward:
+        renamed = FunctionType(inner.__code__, names, inner.__name__, inner.__defaults__, inner.__closure__)
+        renamed.__kwdefaults__ = inner.__kwdefaults__
+
+        def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            # torch compiles functions among the names of their own modules only.
+            return (inner if torch.compiler.is_compiling() else renamed)(self, *args, **kwargs)
+
         return forward
 
-    return renamed
+    return around
 
 
 def _rotating(inner: Rotate) -> Rotate:
@@ -68,7 +73,7 @@ def _rotating(inner: Rotate) -> Rotate:
             return inner(*args, **kwargs)
         query, key, cos, sin = args
         partly = not query.shape[-1] == key.shape[-1] == cos.shape[-1]
-        if partly or cos.requires_grad or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if partly or cos.requires_grad or not torch.is_grad_enabled():
             return inner(query, key, cos, sin)
         turns = cos.unsqueeze(1), sin.unsqueeze(1)
         return _Rotation.apply(query, *turns), _Rotation.apply(key, *turns)  # type: ignore[no-untyped-call]

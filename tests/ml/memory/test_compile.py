@@ -22,6 +22,7 @@ pytestmark = [
 torch = pytest.importorskip("torch")
 compiling = pytest.importorskip("forge.ml.memory.compile")
 checkpointing = pytest.importorskip("forge.ml.memory.checkpointing")
+lean = pytest.importorskip("forge.ml.models.lean")
 offload = pytest.importorskip("forge.ml.memory.offload")
 
 LENGTHS = (16, 20, 21, 33, 48, 17, 40, 64, 25, 30)
@@ -49,11 +50,13 @@ def traced() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("traced")
-@pytest.mark.parametrize("how", [False, True, "selective"])
+@pytest.mark.parametrize(("how", "leanly"), [(False, False), (True, False), ("selective", False), (False, True)])
 def test_one_graph_for_all_layers_and_one_more_for_all_lengths(
-    llama: Any, gradients: Any, compiled_graphs: Any, how: Any
+    llama: Any, gradients: Any, compiled_graphs: Any, how: Any, leanly: object
 ) -> None:
     model, plain = llama(), llama()
+    if leanly:
+        lean.put_lean(model)
     checkpointing.checkpoint_blocks(model, how)
     assert compiling.compile_blocks(model) == 4
     counts = []
