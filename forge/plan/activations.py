@@ -165,8 +165,11 @@ def _attention(setup: TrainingSetup) -> float:
     shape, size = setup.shape, setup.compute_size
     found = size * (2 * shape.queries + 2 * shape.keys) + _sums(shape)
     if shape.family.fused and not shape.family.learned_positions:
-        # The values lie in one tensor with what the queries and keys were, and what comes of such values is copied for the next matrix.
-        found += size * (2 * shape.queries + shape.keys)
+        # The values lie in one tensor with what the queries and keys were.
+        found += size * (shape.queries + shape.keys)
+        if not setup.lean or setup.compiled or shape.partly_rotated:
+            # Rotated queries are put together anew, in an order that makes a copy of what comes of them for the next matrix.
+            found += size * shape.queries
     if setup.scores:
         caps = 1 if shape.family.soft_caps else 0
         look = setup.sequence_length

@@ -42,6 +42,7 @@ class ModelShape:
 
     `ffn` is the width of a dense feed-forward network; with `experts` each of them is `expert_ffn` wide and each token goes
     through `experts_per_token`, and `dense_layers` of the layers have none. `window` is how many tokens back attention looks.
+    With `partly_rotated` positions turn a part of each query and key, and the rest is put beside it again.
     """
 
     model_type: str
@@ -64,6 +65,7 @@ class ModelShape:
     output_bias: bool = False
     mlp_bias: bool = False
     dropout: bool = False
+    partly_rotated: bool = False
     family: ModelFamily = LLAMA_FAMILY
 
     def __post_init__(self) -> None:
@@ -228,8 +230,17 @@ def _parts(config: Mapping[str, Any], family: ModelFamily) -> dict[str, Any]:
         "output_bias": _first(config.get("output_bias"), everywhere, output, family.output_bias),
         "mlp_bias": _first(config.get("mlp_bias"), everywhere, family.mlp_bias),
         "dropout": any(_positive(config.get(name)) for name in _DROPOUTS),
+        "partly_rotated": _rotated_part(config, family) < 1,
         "family": family,
     }
+
+
+def _rotated_part(config: Mapping[str, Any], family: ModelFamily) -> float:
+    rope = config.get("rope_parameters")
+    within = rope.get("partial_rotary_factor") if isinstance(rope, dict) else None
+    said = (within, config.get("partial_rotary_factor"), config.get("rotary_pct"))
+    usual = 0.25 if family.fused and not family.gated and not family.learned_positions else 1.0  # as gpt_neox has it
+    return next((part for part in said if isinstance(part, (int, float))), usual)
 
 
 def _first(*values: Any) -> bool:

@@ -63,6 +63,7 @@ SIMULATED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("mistral", {}, {}),
     ("granite", {}, {}),
     ("phi3", {}, {}),
+    ("phi3", {}, {"partial_rotary_factor": 0.5}),
     ("cohere", {}, {}),
     ("gpt2", {}, {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}),
 ]
