@@ -87,7 +87,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, help="threads of a process")
     parser.add_argument(
-        "--only", type=lambda text: text.split(";"), default=list(COMBINATIONS), help="names, by semicolons"
+        "--only", nargs="+", choices=list(COMBINATIONS), default=list(COMBINATIONS), metavar="NAME", help="only these"
     )
     parser.add_argument("--no-time", dest="time", action="store_false", help="measure memory alone")
     parser.add_argument("--python", default=sys.executable, help="the interpreter of the measured processes")
