@@ -101,10 +101,14 @@ class Keeper:
             env=self._watchdog.environment(command),
             stdin=subprocess.DEVNULL if self.leashed else None,
             start_new_session=True,
-            preexec_fn=_end_with_us,  # noqa: PLW1509 - this process has one thread
+            preexec_fn=_end_with_us,  # noqa: PLW1509 - the one other thread there may be waits for its input
         )
         self._root = identity(process.pid)
         self._watchdog.start(self._root)
+        if self.aborted:  # while there was nothing yet that could be ended
+            self._end(self.grace)
+        elif self._asked is not None:
+            self._end_unbegun()
         with obeying_abort(self.folder, lambda: self.aborted):
             code = wait_for(process)
         self._watchdog.stop()
@@ -157,18 +161,25 @@ class Keeper:
         except FileError as error:
             say(f"the run cannot be asked to stop: {error.what}; Ctrl-C again ends it at once")
             return
-        if self._watchdog is not None and self._root is not None and not self._watchdog.begun:
-            # Nobody would hear that: torchrun waits for other nodes, for minutes.
-            self._unbegun = True
-            say("stopping: no rank has begun, so there is nothing to save")
-            end_family(self._root, self.grace)
-            return
-        say("stopping: the run is saved after its step; Ctrl-C again ends it at once")
+        if not self._end_unbegun():
+            say("stopping: the run is saved after its step; Ctrl-C again ends it at once")
+
+    def _end_unbegun(self) -> bool:
+        """End what waits for other nodes, for minutes, and would not hear that it is asked to stop; whether it was ended."""
+        if self._watchdog is None or self._root is None or self._watchdog.begun:
+            return False
+        self._unbegun = True
+        say("stopping: no rank has begun, so there is nothing to save")
+        end_family(self._root, self.grace)
+        return True
 
     def _abort(self) -> None:
         """End the family; asked again meanwhile, without any grace."""
         grace = 0.0 if self.aborted else self.grace
         self.aborted = True
+        self._end(grace)
+
+    def _end(self, grace: float) -> None:
         if self._watchdog is not None:
             self._watchdog.hush()
         if self._root is not None:
@@ -193,6 +204,9 @@ def main(arguments: Sequence[str]) -> int:
     taken = meets.pop("from", None)
     leashed = meets.pop("input", "") == "leash"
     if leashed:
+        signal.signal(
+            signal.SIGHUP, signal.SIG_DFL
+        )  # where it is ignored, a leash that is cut at once would be nothing
         threading.Thread(target=_heed, daemon=True).start()
     again = meets.pop("again", None)
     marks = meets.pop("mark", "") == "requeue" or again is not None

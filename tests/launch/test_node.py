@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -211,6 +213,22 @@ def test_a_leash_that_is_cut_ends_the_run(start: Start, run: Path, until: Until)
     process.stdin.close()
     assert process.wait(timeout=30) == 130
     assert _gone(*_pids(run))
+
+
+# A node whose signal comes when all is ready for the command and it is not started yet.
+EARLY = """
+import os, signal, sys
+from forge.launch import node
+node.adopt_orphans = lambda: os.kill(os.getpid(), signal.Signals[sys.argv[1]])
+sys.exit(node.main([*sys.argv[2:], sys.executable, "-c", "import time; time.sleep(60)"]))
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGHUP", 130), ("SIGTERM", 3)])
+def test_what_comes_before_the_command_is_started_ends_it(run: Path, name: str, code: int) -> None:
+    line = [sys.executable, "-c", EARLY, name, "--input", "leash", "--grace", "0.5", str(run)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.wait(30) == code
 
 
 def test_a_word_on_the_leash_stops_it(start: Start, run: Path, until: Until) -> None:
