@@ -105,9 +105,10 @@ class Keeper:
         )
         self._root = identity(process.pid)
         self._watchdog.start(self._root)
-        if self.aborted:  # while there was nothing yet that could be ended
+        # What was asked while there was nothing yet that could be ended.
+        if self.aborted:
             self._end(self.grace)
-        elif self._asked is not None:
+        elif self._asked is not None and not self._unbegun:
             self._end_unbegun()
         with obeying_abort(self.folder, lambda: self.aborted):
             code = wait_for(process)
@@ -161,12 +162,12 @@ class Keeper:
         except FileError as error:
             say(f"the run cannot be asked to stop: {error.what}; Ctrl-C again ends it at once")
             return
-        if not self._end_unbegun():
+        if self._root is not None and not self._end_unbegun():
             say("stopping: the run is saved after its step; Ctrl-C again ends it at once")
 
     def _end_unbegun(self) -> bool:
         """End what waits for other nodes, for minutes, and would not hear that it is asked to stop; whether it was ended."""
-        if self._watchdog is None or self._root is None or self._watchdog.begun:
+        if self._root is None or self._watchdog is None or self._watchdog.begun:
             return False
         self._unbegun = True
         say("stopping: no rank has begun, so there is nothing to save")
@@ -204,9 +205,8 @@ def main(arguments: Sequence[str]) -> int:
     taken = meets.pop("from", None)
     leashed = meets.pop("input", "") == "leash"
     if leashed:
-        signal.signal(
-            signal.SIGHUP, signal.SIG_DFL
-        )  # where it is ignored, a leash that is cut at once would be nothing
+        # Where it is ignored, a leash that is cut before we listen would be nothing.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         threading.Thread(target=_heed, daemon=True).start()
     again = meets.pop("again", None)
     marks = meets.pop("mark", "") == "requeue" or again is not None

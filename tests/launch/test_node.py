@@ -215,20 +215,33 @@ def test_a_leash_that_is_cut_ends_the_run(start: Start, run: Path, until: Until)
     assert _gone(*_pids(run))
 
 
-# A node whose signal comes when all is ready for the command and it is not started yet.
+# A node that ignores SIGHUP, as nohup lets it, and to which a signal comes when it reaches one of its functions.
 EARLY = """
 import os, signal, sys
 from forge.launch import node
-node.adopt_orphans = lambda: os.kill(os.getpid(), signal.Signals[sys.argv[1]])
-sys.exit(node.main([*sys.argv[2:], sys.executable, "-c", "import time; time.sleep(60)"]))
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+setattr(node, sys.argv[1], lambda *_: os.kill(os.getpid(), signal.Signals[sys.argv[2]]))
+sys.exit(node.main([*sys.argv[3:], sys.executable, "-c", "import time; time.sleep(60)"]))
 """
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGHUP", 130), ("SIGTERM", 3)])
-def test_what_comes_before_the_command_is_started_ends_it(run: Path, name: str, code: int) -> None:
-    line = [sys.executable, "-c", EARLY, name, "--input", "leash", "--grace", "0.5", str(run)]
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+@pytest.mark.parametrize(
+    ("function", "name", "code", "says"),
+    [
+        pytest.param("adopt_orphans", "SIGHUP", 130, "", id="ended, and ready for the command"),
+        pytest.param("adopt_orphans", "SIGTERM", 3, "nothing to save", id="stopped, and ready for the command"),
+        pytest.param("_fit", "SIGHUP", -signal.SIGHUP, "", id="ended before it listens"),
+    ],
+)
+def test_what_comes_before_the_command_is_started_ends_it(
+    run: Path, function: str, name: str, code: int, says: str
+) -> None:
+    line = [sys.executable, "-c", EARLY, function, name, "--input", "leash", "--grace", "0.5", str(run)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.wait(30) == code
+        said = process.stderr.read() if process.stderr else ""
+    assert says in said
+    assert "is saved after its step" not in said
 
 
 def test_a_word_on_the_leash_stops_it(start: Start, run: Path, until: Until) -> None:

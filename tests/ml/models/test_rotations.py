@@ -133,9 +133,8 @@ def test_assembled_decoders_rotate_by_the_same_name(monkeypatch: pytest.MonkeyPa
     assert put_rotations(Attention()) == 1
 
 
-@pytest.mark.filterwarnings(
-    "ignore:The .grad attribute of a Tensor:UserWarning"
-)  # torch hides it only where it is a warning
+# torch's compiler hides the first only where it is a warning.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_compiled_layers_rotate_as_their_own_code_does() -> None:
     plain = made("llama")

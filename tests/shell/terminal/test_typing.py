@@ -122,9 +122,8 @@ def test_the_end_of_an_earlier_line_is_suggested_and_found_again(opened: Open) -
     terminal = opened()
     terminal.run("show --path trainer.title").run("pwd")
     terminal.type("show")
-    terminal.until(
-        lambda seen: seen.text.count("show --path trainer.title") == 2
-    )  # the earlier line, and the suggestion
+    # The earlier line, and the suggestion.
+    terminal.until(lambda seen: seen.text.count("show --path trainer.title") == 2)
     assert {cell.fg for cell in terminal.cells("--path trainer.title")} == {"767676"}
     terminal.send(RIGHT)
     terminal.until(lambda seen: seen.before_cursor.endswith("show --path trainer.title")).send(ctrl("c"))
