@@ -90,7 +90,7 @@ def _kept(setup: TrainingSetup, layer: int) -> Kept:
         same += 2 * (stream if setup.device == "cpu" else shape.hidden)
     whole, again = (
         same + _matrix_inputs(setup, layer, remade=remade) + _network(setup, layer, remade=remade) / layout.tp
-        for remade in (setup.lean and not setup.compiled and not (setup.offload and setup.device == "cuda"), False)
+        for remade in (setup.compiled or (setup.lean and not (setup.offload and setup.device == "cuda")), False)
     )
     products = shape.queries + 2 * shape.keys + shape.queries + _products(shape, layer)
     selective = stream / shared + size * (products / layout.tp + 2 * shape.hidden / shared) + _sums(shape)
@@ -105,8 +105,12 @@ def _stream_size(setup: TrainingSetup) -> int:
 def _norms(setup: TrainingSetup) -> float:
     shape = setup.shape
     found = shape.family.norms * _norm(setup)
+    if setup.compiled:
+        # Sums are made again: beside the input of the layer there is what a matrix made for a sum, or for a norm behind it.
+        made = shape.family.norms // 2 * setup.compute_size * shape.hidden
+        found = _stream_size(setup) * shape.hidden + made + shape.family.norms * _statistics(setup)
     if shape.family.qk_norm != "none":
-        own = setup.compute_size if _lean_norms(setup) else _FULL + _own_copy(setup)
+        own = setup.compute_size if setup.compiled or _lean_norms(setup) else _FULL + _own_copy(setup)
         found += own * (shape.queries + shape.keys) + 4 * (shape.heads + shape.kv_heads)
     return found
 
@@ -115,13 +119,18 @@ def _norm(setup: TrainingSetup) -> float:
     """What one norm keeps: what it saw, in float32, and what it made of that before it scales it."""
     hidden, size = setup.shape.hidden, _stream_size(setup)
     family = setup.shape.family
-    if setup.compiled or _lean_norms(setup):
-        return size * hidden + 4
+    if _lean_norms(setup):
+        return size * hidden + _statistics(setup)
     if family.plain_norm and family.norm_bias:
-        return size * hidden + 8
+        return size * hidden + _statistics(setup)
     own = 0 if setup.adapter_rank is not None else _own_copy(setup)
     more = 2 * _FULL if family.plain_norm else _FULL  # one that subtracts the mean keeps the difference too
     return (more + own) * hidden + 4
+
+
+def _statistics(setup: TrainingSetup) -> int:
+    """The numbers that a norm found of each vector: its size, and its mean where that is subtracted."""
+    return 2 * _FULL if setup.shape.family.plain_norm else _FULL
 
 
 def _lean_norms(setup: TrainingSetup) -> bool:
@@ -136,14 +145,18 @@ def _own_copy(setup: TrainingSetup) -> int:
 def _matrix_inputs(setup: TrainingSetup, layer: int, *, remade: bool) -> float:
     """What goes into the first matrices of the attention and of the network; a cast makes a copy for each of them.
 
-    With ``remade`` what a lean norm has made is made again, but where pieces of it were gathered, or cast for pieces of a matrix.
+    With ``remade`` what a norm has made is made again by a lean one, but where pieces of it were gathered, or cast for pieces
+    of a matrix, and in a compiled layer by any, but where pieces were gathered.
     """
     shape = setup.shape
     into_attention = 1 if shape.family.fused else _ATTENTION_INPUTS
     into_network = 1 if shape.family.fused or not shape.family.gated else 2
     copies = into_attention + into_network if setup.cast else (1 if shape.family.norms == 1 else 2)
     found = float(setup.compute_size * shape.hidden * copies)
-    other = setup.layout.tp > 1 and (setup.layout.sequence_parallel or setup.cast)
+    gathered = setup.layout.tp > 1 and setup.layout.sequence_parallel
+    other = gathered or (setup.layout.tp > 1 and setup.cast)
+    if remade and not gathered and setup.compiled:
+        return _FULL * (setup.adapter_rank or 0) * (into_attention + into_network + 2)
     if remade and _lean_norms(setup) and not other:
         found = 0.0
     if setup.adapter_rank is not None:
@@ -167,13 +180,14 @@ def _attention(setup: TrainingSetup) -> float:
     if shape.family.fused and not shape.family.learned_positions:
         # The values lie in one tensor with what the queries and keys were.
         found += size * (shape.queries + shape.keys)
-        if not setup.lean or setup.compiled or shape.partly_rotated:
+        if shape.partly_rotated or not (setup.lean or setup.compiled):
             # Rotated queries are put together anew, in an order that makes a copy of what comes of them for the next matrix.
             found += size * shape.queries
     if setup.scores:
         caps = 1 if shape.family.soft_caps else 0
         look = setup.sequence_length
-        found += shape.heads * look * (_FULL + (size if size != _FULL else 0) + caps * size)
+        again = size if setup.compiled else _FULL + (size if size != _FULL else 0) + caps * size
+        found += shape.heads * look * again
     return found
 
 
@@ -185,12 +199,12 @@ def _network(setup: TrainingSetup, layer: int, *, remade: bool) -> float:
     shape, size = setup.shape, setup.compute_size
     inner = _inner_width(shape, layer)
     if _has_experts(shape, layer):
-        # What goes to each expert, and what comes back before it is weighed.
-        routed = 2 * shape.experts_per_token * shape.hidden * size + 2 * _FULL * shape.experts
-        return routed + 4 * inner * size
+        # What goes to each expert (in a compiled layer it is gathered again), and what comes back before it is weighed.
+        ways, widths = (1, 2) if setup.compiled else (2, 4)
+        return (ways * shape.experts_per_token * shape.hidden + widths * inner) * size + 2 * _FULL * shape.experts
     if shape.family.gated:
         return (2 if remade else 3 if setup.compiled or setup.lean else 4) * inner * size
-    return (2 if setup.compiled else 1 + _WRITTEN_OUT) * inner * size
+    return (1 if setup.compiled else 1 + _WRITTEN_OUT) * inner * size
 
 
 def _products(shape: ModelShape, layer: int) -> int:

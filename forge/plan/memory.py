@@ -274,14 +274,19 @@ class _Rank:
         return found
 
     def casts(self) -> float:
-        """Autocast keeps each weight that it cast until the forward pass is over, and the backward pass needs it too."""
+        """Autocast keeps each weight that it cast until the forward pass is over, and the backward pass needs it too.
+
+        A compiled layer casts its own, and casts them again.
+        """
         setup = self.setup
+        if setup.compiled or not setup.cast:
+            return 0.0
         stored = [
             numbers(layer_matrices(setup, layer)) * count
             for layer, count in self.kinds.items()
             if self.share == 1 or not setup.gathers_cast(layer)
         ]
-        return float(sum(stored) * setup.compute_size) if setup.cast else 0.0
+        return float(sum(stored) * setup.compute_size)
 
     def backward(self, waiting: float, gradients: float, *, stays: bool) -> float:
         """The most beside weights and state while gradients come and activations go, layer by layer from the end."""

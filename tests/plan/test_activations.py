@@ -10,7 +10,7 @@ from forge.plan.activations import checkpointed_layers, layer_bytes, layer_input
 from forge.plan.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from forge.plan.setup import TrainingSetup
 
@@ -110,3 +110,101 @@ def test_a_forward_pass_keeps_what_is_counted(
     if setup.cast and not setup.checkpointing:
         counted += 2 * 8 * (4 * 512 * 512 + 3 * 512 * 1408)  # weights as they were cast
     assert counted == pytest.approx(simulated.activations, rel=0.05)
+
+
+COMPILED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("llama", {"weights": "bfloat16"}, {}),
+    ("llama", {"precision": "bf16"}, {}),
+    ("qwen3", {"precision": "bf16"}, {"head_dim": 64}),
+    ("gemma2", {"precision": "bf16", "scores": True}, {"head_dim": 64}),
+    ("gemma3_text", {}, {"head_dim": 64}),
+    ("phi3", {}, {}),
+    ("phi3", {}, {"partial_rotary_factor": 0.5}),
+    ("cohere", {}, {}),
+    ("qwen3_moe", {}, {"head_dim": 64, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 256}),
+    ("gpt2", {"precision": "bf16"}, {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}),
+]
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    """What a compiled layer keeps is chosen, and no code is made of it."""
+    torch = pytest.importorskip("torch")
+    before = torch.compiler.get_default_backend()
+    torch._dynamo.reset()
+    torch.compiler.set_default_backend("aot_eager_decomp_partition")
+    with torch._dynamo.config.patch(recompile_limit=torch._dynamo.config.recompile_limit):
+        yield
+    torch.compiler.set_default_backend(before)
+    torch._dynamo.reset()
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("traced")
+# The compiler of torch uses what torch itself has deprecated, and hides a warning of its own only where it is a warning.
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:The .grad attribute of a Tensor:UserWarning")
+@pytest.mark.parametrize("lean", [False, True])
+@pytest.mark.parametrize(("model_type", "run", "more"), COMPILED)
+def test_a_compiled_layer_keeps_what_is_counted(
+    setup_for: Callable[..., TrainingSetup], model_type: str, run: dict[str, Any], more: dict[str, Any], *, lean: bool
+) -> None:
+    import torch
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    from forge.ml.memory.blocks import blocks
+    from forge.ml.memory.compile import compile_blocks
+    from forge.ml.memory.precision import choose_precision
+    from forge.ml.models.lean import put_lean
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 512,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 8,
+        "intermediate_size": 1408,
+        "vocab_size": 64,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        **more,
+    }
+    sizes |= {"n_inner": 1408} if model_type == "gpt2" else {"num_key_value_heads": 8}
+    config = CONFIG_MAPPING[model_type](**sizes)
+    attention = "eager" if run.get("scores") else "sdpa"
+    kind = getattr(torch, run.get("weights", "float32"))
+    model = AutoModelForCausalLM.from_config(config, dtype=kind, attn_implementation=attention).train()
+    if lean:
+        put_lean(model)
+    compile_blocks(model)
+    seen = {parameter.data_ptr(): 0 for parameter in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, dict[int, int]] = {}
+    watching = []
+
+    def note(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in seen:
+            seen[storage.data_ptr()] = 1
+            kept[len(watching)][storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def begin(*_: Any) -> None:
+        watching.append(torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor))
+        kept[len(watching)] = {}
+        watching[-1].__enter__()
+
+    for layer in blocks(model):
+        layer.register_forward_pre_hook(begin)
+        layer.register_forward_hook(lambda *_: watching[-1].__exit__())
+    tokens = torch.randint(3, 64, (2, 128))
+    with choose_precision(run.get("precision", "no"), "cpu").autocast():
+        logits = model(input_ids=tokens, use_cache=False).logits
+    setup = setup_for(
+        model={**config.to_dict(), "model_type": model_type},
+        batch_size=2,
+        sequence_length=128,
+        lean=lean,
+        compiled=True,
+        **run,
+    )
+    # What layers share (turns, masks of two kinds) was met in the first two.
+    assert sum(kept[3].values()) == pytest.approx(layer_bytes(setup, 2, checkpointed=False), rel=0.01)
+    assert logits.requires_grad

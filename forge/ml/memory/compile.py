@@ -41,13 +41,15 @@ def compile_blocks(model: nn.Module, mode: str | None = None) -> int:
 
     Put checkpoints on first: what is compiled here is the checkpointed layer. The first length of a batch is compiled
     for itself, the second for every other. Results differ from those of uncompiled layers in the last bits, because sums
-    are taken in another order.
+    are taken in another order. For the backward pass a compiled layer keeps what matrices and attention made, and makes all
+    else again.
     """
     layers = blocks(model)
     _require_compiler(next(layers[0].parameters()).device)
     # Counted for the function that all layers share, over all of them.
     limit = torch._dynamo.config.recompile_limit  # noqa: SLF001 - its public place
     torch._dynamo.config.recompile_limit = max(limit, 2 * _KINDS)  # noqa: SLF001
+    _make_again_what_is_cheap()
     for layer in layers:
         wrap_forward(layer, partial(_compiled, mode))
     return len(layers)
@@ -81,6 +83,16 @@ def seconds_saved(device: torch.device | str, *, steps: int, parameters: int, to
     """About how many seconds compiled layers save of a run, from the arithmetic it consists of."""
     speed = _CPU_CORE_FLOPS * torch.get_num_threads() if torch.device(device).type == "cpu" else _DEVICE_FLOPS
     return _SAVED * steps * _FLOPS_OF_A_WEIGHT * parameters * tokens / speed
+
+
+def _make_again_what_is_cheap() -> None:
+    """Let the compiler's choice of what to keep forgo the rules by which it spares passes over memory at the price of room."""
+    # Its public place; nobody needs it who does not compile.
+    from torch._functorch import config as keeping
+
+    keeping.ban_recompute_used_far_apart = False
+    keeping.ban_recompute_long_fusible_chains = False
+    keeping.ban_recompute_materialized_backward = False
 
 
 def _compiled(mode: str | None, inner: Forward) -> Forward:
