@@ -73,6 +73,9 @@ CASES: dict[str, tuple[int, int, dict[str, Any], dict[str, Any]]] = {
     "bf16 autocast": (2, 512, _LLAMA, {"precision": "bf16"}),
     "bf16 autocast, kernels=none": (2, 512, _LLAMA, {"precision": "bf16", "lean": False}),
     "bf16 autocast, checkpointing": (4, 512, _LLAMA, {"precision": "bf16", "checkpointing": True}),
+    "compiled": (2, 512, _LLAMA, {"compiled": True}),
+    "bf16 autocast, compiled": (2, 512, _LLAMA, {"precision": "bf16", "compiled": True}),
+    "gpt2, compiled": (2, 512, _GPT2, {"compiled": True}),
     "bf16 weights, rounded by chance": (2, 512, _LLAMA, _LOW),
     "bf16 weights, Adafactor, fused, checkpointing": (
         *(2, 512, _LLAMA),

@@ -19,6 +19,7 @@ import transformers
 from forge.ml.data.batch import Batch
 from forge.ml.loss import CausalLoss
 from forge.ml.memory.checkpointing import checkpoint_blocks
+from forge.ml.memory.compile import compile_blocks
 from forge.ml.memory.fused import FusedBackward
 from forge.ml.memory.precision import choose_precision
 from forge.ml.models.lean import put_lean
@@ -41,6 +42,8 @@ class TrainedModel:
         self.case = case
         self.model = _model(case, sizes).train()
         checkpoint_blocks(self.model, case.get("checkpointing", False))
+        if case.get("compiled"):
+            compile_blocks(self.model)
         self.optimizer = _optimizer(case)(parameter_groups(self.model))
         if case.get("fused"):
             FusedBackward(self.optimizer)
