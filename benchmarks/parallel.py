@@ -121,15 +121,18 @@ def main() -> None:
 
 def _beside(pythons: dict[str, str], options: argparse.Namespace) -> Table:
     """Each contender alone and on two processes; what the second process costs is compared, not the training itself."""
+    chosen = [layout for layout in _BESIDE if not options.layouts or layout.name in options.layouts]
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _ in range(options.rounds):
-        for layout in _BESIDE:
+        for layout in chosen:
             ours = [_forge(pythons[FORGE], options, count, layout.on(count), layout.model) for count in (1, 2)]
             bare = [_bare(pythons[FORGE], options, layout, count) for count in (1, 2)]
+            print(f"{layout.name}: forge {_shown(ours)}, {layout.torch} {_shown(bare)}", file=sys.stderr, flush=True)
             found.setdefault(("forge", layout.name), []).append((ours[0], ours[1]))
             found.setdefault((layout.torch, layout.name), []).append((bare[0], bare[1]))
-        peer = [_transformers(pythons[TRL], options, count) for count in (1, 2)]
-        found.setdefault(("transformers", "ddp"), []).append((peer[0], peer[1]))
+        if any(layout.name == "ddp" for layout in chosen):
+            peer = [_transformers(pythons[TRL], options, count) for count in (1, 2)]
+            found.setdefault(("transformers", "ddp"), []).append((peer[0], peer[1]))
     same = {layout.name for layout in _BESIDE if layout.same_rows}
     torches = {layout.name: layout.torch for layout in _BESIDE}
     rows = []
@@ -148,6 +151,10 @@ def _beside(pythons: dict[str, str], options: argparse.Namespace) -> Table:
     )
     head = ("layout: who", "tokens/s, 1 process", "2 processes", "times as many", "overhead")
     return Table("Layouts beside torch's own", text, head, rows)
+
+
+def _shown(seconds: list[float]) -> str:
+    return " and ".join(f"{each:.3f} s" for each in seconds)
 
 
 def _pipelines(pythons: dict[str, str], options: argparse.Namespace) -> Table:
@@ -344,8 +351,12 @@ def _transformers(python: str, options: argparse.Namespace, processes: int) -> f
         lines = _lines(
             [python, *_several(processes), str(_HERE / "peers" / "transformers_trainer.py"), json.dumps(task)]
         )
-        speed = sum(line["tokens"] / line["seconds"] for line in lines)
-        return processes * _BATCH * _LENGTH / speed
+        return processes * _BATCH * _LENGTH / peers_speed(lines)
+
+
+def peers_speed(lines: list[dict[str, Any]]) -> float:
+    """The tokens a second of all processes of a peer, each the median of its steps."""
+    return sum(median(tokens / seconds for tokens, _, seconds in line["steps"]) for line in lines)
 
 
 def _several(processes: int) -> list[str]:
@@ -372,6 +383,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=int, default=4)
     parser.add_argument(
         "--only", default="", help="only tables whose name holds this: beside, pipeline, schedules, scaling"
+    )
+    parser.add_argument(
+        "--layouts", nargs="*", choices=[layout.name for layout in _BESIDE], help="beside torch's own, only these"
     )
     parser.add_argument("--write", help="the page to write the tables into")
     return parser.parse_args()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TextIO
 
 from forge.base.errors import FileError
+from forge.base.harmless import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,8 +39,6 @@ _COLOURS: Final = {
 }
 _RED: Final = "\x1b[31m"
 _PLAIN: Final = "\x1b[0m"
-# What a terminal would act on, in place of showing it; the sequences that only change colours may stay.
-_CONTROL: Final = re.compile(r"(?!\x1b\[[\d;]*m)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LONGEST: Final = 1000
 _HEAD: Final = 700
 _TAIL: Final = 200
@@ -59,7 +57,7 @@ class Output:
         """Print a text, ended by one newline; the suffix of a file it could stand in says how to colour it."""
         text = text if text.endswith("\n") else text + "\n"
         if self.stream.isatty():  # a pipe gets the text as it is
-            text = _harmless(text)
+            text = harmless(text)
         try:
             self.stream.write(_coloured(text, suffix) if self.colour and suffix in _LEXERS else text)
         except BrokenPipeError:
@@ -83,7 +81,7 @@ class Output:
     def note(self, text: str) -> None:
         """Tell the user something that is not part of the result; where nobody can be told, nothing happens."""
         try:
-            self.errors.write(_harmless(text) + "\n")
+            self.errors.write(harmless(text) + "\n")
             self.errors.flush()
         except OSError:
             drop_stream(self.errors)
@@ -115,10 +113,6 @@ def drop_stream(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, number)
         os.close(nowhere)
-
-
-def _harmless(text: str) -> str:
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def _shortened(line: str) -> str:

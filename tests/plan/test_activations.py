@@ -142,7 +142,9 @@ def traced() -> Iterator[None]:
 @pytest.mark.torch
 @pytest.mark.usefixtures("traced")
 # The compiler of torch uses what torch itself has deprecated, and hides a warning of its own only where it is a warning.
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:The .grad attribute of a Tensor:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit:DeprecationWarning", "ignore:The .grad attribute of a Tensor:UserWarning"
+)
 @pytest.mark.parametrize("lean", [False, True])
 @pytest.mark.parametrize(("model_type", "run", "more"), COMPILED)
 def test_a_compiled_layer_keeps_what_is_counted(

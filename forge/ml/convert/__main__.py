@@ -186,10 +186,11 @@ def _download(options: argparse.Namespace) -> int:
 @contextmanager
 def _bar() -> Iterator[Callable[[int], Callable[[int], None]]]:
     """A bar in a terminal, and nothing elsewhere; it begins when the number of bytes is known."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    console = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
+    from forge.ml.line_console import LineConsole
+
+    console = LineConsole()
     columns = (TextColumn("writing"), BarColumn(bar_width=30), DownloadColumn(), TransferSpeedColumn())
     bar = Progress(*columns, TimeRemainingColumn(compact=True), console=console, disable=not console.is_terminal)
 

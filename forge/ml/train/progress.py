@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+from forge.ml.line_console import LineConsole
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from rich.console import Console
     from typing_extensions import Self
 
 __all__ = ["Progress"]
@@ -24,7 +25,7 @@ class Progress:
     """Shows how far a run is, its loss and its speed."""
 
     def __init__(self, total_steps: int, logging_steps: int, step: int = 0, console: Console | None = None) -> None:
-        self.console = console or Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
+        self.console = console or LineConsole()
         self.logging_steps = logging_steps
         self._total = total_steps
         self._bar = Bar(

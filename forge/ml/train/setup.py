@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from forge.base.errors import RunError
 from forge.build.frozen import thaw
@@ -19,6 +17,7 @@ from forge.graph.stored import to_json
 from forge.ml.checkpoint.saver import Saver
 from forge.ml.checkpoint.state import read_state
 from forge.ml.checkpoint.store import Store
+from forge.ml.line_console import LineConsole
 from forge.ml.memory.fused import FusedBackward
 from forge.ml.memory.precision import choose_precision
 from forge.ml.models.attention import DOCUMENTS, choose_attention
@@ -46,6 +45,8 @@ from forge.ml.train.trainer import Trainer
 from forge.plan.read import read_run
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from forge.build.frozen import Frozen
     from forge.ml.loss import CausalLoss
     from forge.ml.memory.precision import Precision
@@ -73,11 +74,8 @@ def set_up(folder: str, stopping: Stopping) -> Run:
     frozen = thaw(folder)
     settings = build_settings(frozen)
     world = join(settings.parallel, choose_device())
-    # What is printed are names of files and sentences: nothing in them is markup. The first process speaks for all.
-    console = Console(
-        file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=not world.first
-    )
-    return make_run(settings, frozen, stopping, console, world)
+    # The first process speaks for all.
+    return make_run(settings, frozen, stopping, LineConsole(quiet=not world.first), world)
 
 
 def build_settings(frozen: Frozen) -> Trainer:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
+from forge.ml.line_console import LineConsole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,11 +17,11 @@ __all__ = ["SpokenConsole"]
 _PAUSE: Final = 0.1  # seconds between two things that are told
 
 
-class SpokenConsole(Console):
+class SpokenConsole(LineConsole):
     """Prints lines as a run does, and hands each status on as a text."""
 
     def __init__(self, progress: Callable[[str], None]) -> None:
-        super().__init__(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        super().__init__()
         self._progress = progress
 
     def status(self, status: Any, **_: Any) -> Any:

@@ -1,0 +1,37 @@
+"""The benchmark of layouts: it reads what a peer reports."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("parallel"), importlib.import_module("peers.measured")
+
+
+def test_the_speed_of_a_peer_is_read_from_what_it_reports(
+    modules: tuple[ModuleType, ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parallel, measured = modules
+    for quick in (1, 2):
+        made = measured.Measured(warm_up=1)
+        made.ends = [0.0, 9.0, 9.0 + 1 / quick, 9.0 + 2 / quick, 90.0]
+        for _ in made.ends:
+            made.batch(100, 50)
+        made.report()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line]
+    assert [len(line["steps"]) for line in lines] == [4, 4]
+    # One step of each took 9 s and one about 80: the machine stood still.
+    assert parallel.peers_speed(lines) == pytest.approx((100 + 100 / 9) / 2 + (200 + 100 / 9) / 2)
