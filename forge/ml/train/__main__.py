@@ -19,6 +19,7 @@ from forge.base.origin import shown_path
 from forge.control.aborting import obeying_abort
 from forge.control.heartbeat import HEARTBEATS, own_heart
 from forge.control.requests import ENDING_FILE
+from forge.ml.kept_memory import choose_kept_memory
 from forge.ml.train.stopping import StoppedEarly, Stopping, among_others
 from forge.ml.train.unheard import speak_unheard
 
@@ -169,11 +170,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    # Before torch is imported, whose mkldnn layer keeps what it has prepared for a matrix product, with the scratch memory, for
-    # 1,024 shapes. One is as quick, and a model of 10M parameters in bf16 takes about 120 MB less.
-    os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
-    # The library below keeps its own, also of 1,024 shapes: documents of many lengths make many, and the memory rose with each step.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    choose_kept_memory()
     speak_unheard()
     code = main(sys.argv[1:])
     with contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 
+from forge.ml.kept_memory import choose_kept_memory
 from forge.ml.workbench.answer import ENDED_BY_CTRL_C, Outcome, answer_to
 from forge.ml.workbench.channel import Channel
 
@@ -17,9 +18,7 @@ __all__ = ["main"]
 def main() -> int:
     """Answer every request, one after the other."""
     faulthandler.enable()
-    # As `forge.ml.train` has it, so that a step takes the memory that it takes there; torch reads it when it is imported.
-    os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    choose_kept_memory()  # as `forge.ml.train` has it, so that a step takes the memory that it takes there
     channel = Channel()
     sys.stdout.reconfigure(line_buffering=True, errors="replace")
     for request in channel.requests():
