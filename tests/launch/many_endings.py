@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from test_node import free_port
 
+from forge.ml.kept_memory import choose_kept_memory
 from forge.ml.train.__main__ import main
 
 TRAIN = ("finish", "loop", "setup")  # what each run would import
@@ -47,8 +48,7 @@ def endings(ranks: int, folders: list[str]) -> list[list[int]]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("LRU_CACHE_CAPACITY", "1")  # as a run has it
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    choose_kept_memory()  # as a run has it
     for name in (*(f"forge.ml.train.{module}" for module in TRAIN), "forge.ml.parallel.spread"):
         import_module(name)
     sys.stdout.write(json.dumps(endings(int(sys.argv[1]), sys.argv[2:])))

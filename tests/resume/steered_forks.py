@@ -25,6 +25,7 @@ from forge.control.door import DOOR_FILE, Door
 from forge.control.jobs import save_now
 from forge.control.known import job_of_run
 from forge.control.progress import RunProgress, progress_of, write_progress
+from forge.ml.kept_memory import choose_kept_memory
 from forge.ml.train.__main__ import main
 from forge.report.status import status_data
 
@@ -128,8 +129,7 @@ def statuses_in_a_collective(project: Path, count: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("LRU_CACHE_CAPACITY", "1")  # as a run has it
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    choose_kept_memory()  # as a run has it
     for name in ("finish", "loop", "setup"):
         import_module(f"forge.ml.train.{name}")
     made = make_project(Path(sys.argv[1]))
