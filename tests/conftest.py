@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import signal
@@ -102,6 +103,27 @@ class Editor(NamedTuple):
     def names(self) -> list[str]:
         """The files, in the order they were given."""
         return self.named.read_text().splitlines()
+
+
+STDERR = pytest.StashKey[int]()
+SPARE = 60  # seconds that pytest-timeout has to end a test, and the test to take down what it has set up
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep where errors go: what a test prints is caught, also of C."""
+    config.stash[STDERR] = os.dup(2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A test that waits in C never sees what pytest-timeout raises: it prints where each thread stands and ends its process."""
+    marker = item.get_closest_marker("timeout")
+    limit = marker.args[0] if marker else float(item.config.getini("timeout"))
+    faulthandler.dump_traceback_later(limit + SPARE, file=item.config.stash[STDERR], exit=True)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_collection_finish() -> None:
