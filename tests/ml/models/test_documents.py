@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 pytestmark = pytest.mark.torch
@@ -24,3 +26,26 @@ def test_the_operator_is_registered_as_torch_wants_it() -> None:
     bounds = torch.tensor([0, 5, 12])
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     torch.library.opcheck(attend_documents, (q, k, v, bounds, 0, 0.3), test_utils=checks)
+
+
+@pytest.mark.parametrize("window", [0, 40])
+def test_in_bfloat16_gradients_are_those_of_float32_but_for_rounding(window: int) -> None:
+    torch.manual_seed(0)
+    lengths = [1, 70, 256, 300, 33]  # some are differentiated in float32, and the one of 300 in bfloat16
+    bounds = torch.tensor([0, *lengths]).cumsum(0)
+    rounded = [torch.randn(sum(lengths), heads, 16).bfloat16() for heads in (4, 2, 2, 4)]
+
+    def gradients(kind: torch.dtype) -> tuple[torch.Tensor, ...]:
+        *given, slope = (each.to(kind) for each in rounded)
+        for each in given:
+            each.requires_grad_()
+        answers, _ = attend_documents(*given, bounds, window, 0.25)
+        found = torch.autograd.grad(answers, given, slope)
+        assert all(each.dtype == kind for each in found)
+        return found
+
+    for mine, exact in zip(gradients(torch.bfloat16), gradients(torch.float32), strict=True):
+        # One document by one, for one that got none would hide among the others.
+        for first, last in pairwise(bounds.tolist()):
+            near = exact[first:last]
+            assert (mine[first:last].float() - near).norm() <= 0.01 * near.norm() + 1e-4
