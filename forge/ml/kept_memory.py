@@ -20,7 +20,7 @@ _CAPACITIES: Final = {
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _CHOSEN: Final = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 _KEPT: Final = 1 << 30
-# The most that mallopt promises to take: glibc before 2.35 refuses more, and would hand every tensor back.
+# The most that the manual of mallopt promises to take. Where more is refused every tensor would be handed back.
 _LARGE: Final = 32 << 20
 
 
