@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
+    After: TypeAlias = Callable[[str, Callable[[], None]], None]
     Begin: TypeAlias = Callable[..., Path]
     Past: TypeAlias = Callable[..., str]
     Until: TypeAlias = Callable[[Callable[[], object]], None]
@@ -73,6 +75,24 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def until() -> Until:
     """Waits until something is so."""
     return _until
+
+
+@pytest.fixture
+def after(monkeypatch: pytest.MonkeyPatch) -> After:
+    """Does something as soon as a verb has called a function: what it had to find before, it has found."""
+
+    def do(function: str, action: Callable[[], None]) -> None:
+        module, _, name = function.rpartition(".")
+        original = getattr(import_module(module), name)
+
+        def called(*arguments: object) -> object:
+            result = original(*arguments)
+            action()
+            return result
+
+        monkeypatch.setattr(function, called)
+
+    return do
 
 
 @pytest.fixture

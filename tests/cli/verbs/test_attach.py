@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from conftest import Run
 
+    After = Callable[[str, Callable[[], None]], None]
     Begin = Callable[..., Path]
     Until = Callable[[Callable[[], object]], None]
 
@@ -55,9 +56,9 @@ def test_ctrl_c_leaves_the_job_alone(begin: Begin, until: Until, environment: di
     assert words[0] == "stop" or find_job().running
 
 
-def test_attach_ends_with_the_job_and_its_code(run: Run, begin: Begin) -> None:
+def test_attach_ends_with_the_job_and_its_code(run: Run, begin: Begin, after: After) -> None:
     folder = begin()
-    (folder / "GO").touch()
+    after("forge.control.follow.last_lines", (folder / "GO").touch)
     done = run("attach")
     assert done.code == 0
     assert done.out.splitlines()[1] == "bye"

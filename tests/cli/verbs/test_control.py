@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from conftest import Forge, Run
 
+    After = Callable[[str, Callable[[], None]], None]
     Begin = Callable[..., Path]
     Past = Callable[..., str]
     Until = Callable[[Callable[[], object]], None]
@@ -147,7 +148,7 @@ def test_save_stop_saves_before_it_stops(run: Run, begin: Begin) -> None:
     assert find_job("tiny-1").state == "stopped"
 
 
-def test_watch_shows_one_picture_also_of_the_past(run: Run, begin: Begin) -> None:
+def test_watch_shows_one_picture_also_of_the_past(run: Run, begin: Begin, after: After) -> None:
     folder = begin()
     lines = [
         {"step": step, "loss": 3 / step, "tokens_per_second": 9.0, "seconds": {"forward": 1.0}} for step in (1, 2, 3)
@@ -157,25 +158,22 @@ def test_watch_shows_one_picture_also_of_the_past(run: Run, begin: Begin) -> Non
     assert done.code == 0
     assert "tiny-1  tiny  running" in done.out
     assert "loss 1.0000 (least 1.0000 at 3)" in done.out
-    (folder / "STOP").touch()
+    after("forge.report.figures.LoggedFigures", (folder / "STOP").touch)
     assert run("control", "watch").code == 0  # where there is no terminal, lines until it ends
     text = run("control", "watch", "tiny-1").out
     assert "stopped" in text
     assert "1 │" in text.replace("3 │", "1 │")
 
 
-def test_watch_prints_a_line_for_what_has_happened(run: Run, begin: Begin, until: Until) -> None:
+def test_watch_prints_a_line_for_what_has_happened(run: Run, begin: Begin, after: After) -> None:
     folder = begin()
 
     def go_on() -> None:
-        until(lambda: find_job("tiny-1").running)
         write_progress(str(folder), RunProgress(6, 300, 2.25, 9.0))
         (folder / "GO").touch()
 
-    thread = threading.Thread(target=go_on)
-    thread.start()
+    after("forge.report.figures.LoggedFigures", go_on)
     done = run("control", "watch", "--interval", "0.1")
-    thread.join()
     lines = done.out.splitlines()
     assert lines[-1] == "tiny-1 finished  step 6/300  loss 2.2500  9 tokens/s"
     assert len(lines) <= 3

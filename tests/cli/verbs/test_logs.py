@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from conftest import Run
 
+    After = Callable[[str, Callable[[], None]], None]
     Begin = Callable[..., Path]
     Past = Callable[..., str]
 
@@ -17,14 +18,14 @@ def test_without_a_job(run: Run) -> None:
     assert (done.code, done.errors.splitlines()[0]) == (2, "error: no job is running")
 
 
-def test_the_log(run: Run, begin: Begin, past: Past, project: Path) -> None:
+def test_the_log(run: Run, begin: Begin, past: Past, after: After, project: Path) -> None:
     folder = begin()
     (folder / "logs" / "console.log").write_text("one\ntwo\nthree\n")
     assert run("logs") == (0, "one\ntwo\nthree\n", "")
     assert run("logs", "tiny-1", "-n", "1").out == "three\n"
     assert run("logs", "-n", "0").out == ""
     assert run("logs", "-n", "-1").code == 2
-    (folder / "GO").touch()
+    after("forge.control.follow.last_lines", (folder / "GO").touch)
     done = run("logs", "-f", "-n", "1")
     assert (done.code, done.out) == (0, "three\nbye\n")
     assert done.errors.startswith("tiny-1 finished after 0:0")
