@@ -20,10 +20,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from own_venv import ROOT
 from report import NONE, Table, Verdict, machine, ratio_text, with_section
+from seats import Contender, take_turns
 from train_venvs import FORGE, TRL, ensure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
+
+    _Pairs: TypeAlias = list[tuple[float, float]]  # the seconds of a step alone, and of one on two processes
 
 _HERE = Path(__file__).resolve().parent
 _WORK = _HERE / ".train"
@@ -122,39 +126,78 @@ def main() -> None:
 def _beside(pythons: dict[str, str], options: argparse.Namespace) -> Table:
     """Each contender alone and on two processes; what the second process costs is compared, not the training itself."""
     chosen = [layout for layout in _BESIDE if not options.layouts or layout.name in options.layouts]
-    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    rounds: dict[tuple[str, str], list[_Pairs]] = {}
     for _ in range(options.rounds):
         for layout in chosen:
-            ours = [_forge(pythons[FORGE], options, count, layout.on(count), layout.model) for count in (1, 2)]
-            bare = [_bare(pythons[FORGE], options, layout, count) for count in (1, 2)]
-            print(f"{layout.name}: forge {_shown(ours)}, {layout.torch} {_shown(bare)}", file=sys.stderr, flush=True)
-            found.setdefault(("forge", layout.name), []).append((ours[0], ours[1]))
-            found.setdefault((layout.torch, layout.name), []).append((bare[0], bare[1]))
+            turns = _in_turn(pythons[FORGE], options, layout)
+            for who in ("forge", layout.torch):
+                pairs = [*zip(turns[f"{who} on 1"], turns[f"{who} on 2"], strict=True)][options.warm_up :]
+                rounds.setdefault((who, layout.name), []).append(pairs)
+                print(f"{layout.name}: {who} {_shown(pairs)}", file=sys.stderr, flush=True)
         if any(layout.name == "ddp" for layout in chosen):
-            peer = [_transformers(pythons[TRL], options, count) for count in (1, 2)]
-            found.setdefault(("transformers", "ddp"), []).append((peer[0], peer[1]))
-    same = {layout.name for layout in _BESIDE if layout.same_rows}
+            one, two = (_transformers(pythons[TRL], options, count) for count in (1, 2))
+            rounds.setdefault(("transformers", "ddp"), []).append([(one, two)])
     torches = {layout.name: layout.torch for layout in _BESIDE}
     rows = []
-    for (who, layout), times in sorted(found.items(), key=lambda item: [*torches].index(item[0][1])):
-        pairs = zip(times, found[torches[layout], layout], strict=True)
-        overhead = median((two / one) / (bare_two / bare_one) for (one, two), (bare_one, bare_two) in pairs) - 1
+    for (who, name), own in sorted(rounds.items(), key=lambda item: [*torches].index(item[0][1])):
+        overhead, *each = _overheads(own, rounds[torches[name], name])
         verdict = Verdict(f"≤ {_OVERHEAD:.0%}", overhead <= _OVERHEAD).cells if who == "forge" else (NONE, NONE)
-        many = 1 if layout in same else 2
-        speed = [median(_BATCH * _LENGTH * more / each[at] for each in times) for at, more in ((0, 1), (1, many))]
-        shown = f"{overhead:+.1%}" if who != torches[layout] else NONE
-        figures = (*(f"{each:,.0f}" for each in speed), ratio_text(speed[1] / speed[0]), shown)
-        rows.append((f"{layout}: {who}", *figures, *verdict))
+        many = 1 if any(layout.same_rows for layout in chosen if layout.name == name) else 2
+        all_pairs = [pair for pairs in own for pair in pairs]
+        speed = [median(_BATCH * _LENGTH * more / pair[at] for pair in all_pairs) for at, more in ((0, 1), (1, many))]
+        compared = (
+            (f"{overhead:+.1%}", f"{min(each):+.1%} to {max(each):+.1%}") if who != torches[name] else (NONE, NONE)
+        )
+        figures = (*(f"{each:,.0f}" for each in speed), ratio_text(speed[1] / speed[0]), *compared)
+        rows.append((f"{name}: {who}", *figures, *verdict))
     text = (
         "Each process reads rows of its own; those of `tp` and `pp` learn from the same. The overhead is what the second process costs "
-        f"beyond what it costs in torch's own way to have the layout, written bare. Medians of {options.rounds} rounds, taken in turn."
+        "beyond what it costs in torch's own way to have the layout, written bare. All four runs of a layout are there at once and take "
+        f"single steps in turn, {options.steps - options.warm_up} that count; medians of {options.rounds} rounds with new "
+        "processes, and beside the overhead the least and most of a round. transformers has the machine for itself."
     )
-    head = ("layout: who", "tokens/s, 1 process", "2 processes", "times as many", "overhead")
+    head = ("layout: who", "tokens/s, 1 process", "2 processes", "times as many", "overhead", "of each round")
     return Table("Layouts beside torch's own", text, head, rows)
 
 
-def _shown(seconds: list[float]) -> str:
-    return " and ".join(f"{each:.3f} s" for each in seconds)
+def _overheads(own: list[_Pairs], bare: list[_Pairs]) -> list[float]:
+    """What a step on two processes takes of one alone, held against the same of a bare loop: of all rounds, then of each."""
+
+    def longer(pairs: _Pairs) -> float:
+        return median(two / one for one, two in pairs)
+
+    taken = [([pair for pairs in own for pair in pairs], [pair for pairs in bare for pair in pairs])]
+    return [longer(ours) / longer(theirs) - 1 for ours, theirs in [*taken, *zip(own, bare, strict=True)]]
+
+
+def _in_turn(python: str, options: argparse.Namespace, layout: Beside) -> dict[str, list[float]]:
+    """The seconds of each step of forge and of a bare loop, alone and on two processes."""
+    sys.path.insert(0, str(ROOT))
+    import forge
+
+    task = {"model": str(_WORK / layout.model), "layout": layout.name, "batch": _BATCH, "length": _LENGTH}
+    bare = (str(_HERE / "parallel_worker.py"), json.dumps({**task, "steps": options.steps}))
+    project = forge.open(ROOT / "projects" / "pydoc")
+    contenders = {}
+    with tempfile.TemporaryDirectory(dir=_WORK) as scratch:
+        for count in (1, 2):
+            run = str(Path(scratch, f"run-{count}"))
+            changes = [
+                f"trainer.output_dir={run}-out",
+                f"trainer.max_steps={options.steps}",
+                "trainer.save_strategy=no",
+            ]
+            changes += [f"model.path={_WORK / layout.model}", *_settings(), *layout.on(count)]
+            project.config("chat/full", *changes).freeze(run)
+            ours = (str(_HERE / "layout_worker.py"), run)
+            contenders[f"forge on {count}"] = Contender([python, *_several(count), *ours], count)
+            contenders[f"{layout.torch} on {count}"] = Contender([python, *_several(count), *bare], count)
+        return take_turns(contenders, options.steps, Path(scratch), _environment(scratch))
+
+
+def _shown(pairs: _Pairs) -> str:
+    one, two = (median(each) for each in zip(*pairs, strict=True))
+    return f"{one:.3f} s and {two:.3f} s"
 
 
 def _pipelines(pythons: dict[str, str], options: argparse.Namespace) -> Table:
@@ -321,15 +364,6 @@ def _settings() -> list[str]:
     ]
 
 
-def _bare(python: str, options: argparse.Namespace, layout: Beside, processes: int) -> float:
-    task = {"model": str(_WORK / layout.model), "layout": layout.name, "batch": _BATCH, "length": _LENGTH}
-    script = [
-        str(_HERE / "parallel_worker.py"),
-        json.dumps({**task, "steps": options.steps, "warm_up": options.warm_up}),
-    ]
-    return float(_lines([python, *_several(processes), *script])[0]["seconds"])
-
-
 def _transformers(python: str, options: argparse.Namespace, processes: int) -> float:
     """The seconds of a step of the Trainer, for as many tokens as the others have."""
     with tempfile.TemporaryDirectory(dir=_WORK) as scratch:
@@ -371,9 +405,13 @@ def _lines(command: list[str], **more: str) -> list[dict[str, Any]]:
 
 
 def _output(command: list[str], scratch: str, **more: str) -> str:
-    environment = {**os.environ, **more, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": scratch}
-    environment["FORGE_CACHE_HOME"] = str(_WORK / "cache")  # the data is the same in all runs
+    environment = {**_environment(scratch), **more}
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=scratch).stdout
+
+
+def _environment(scratch: str) -> dict[str, str]:
+    settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": scratch}
+    return {**os.environ, **settings, "FORGE_CACHE_HOME": str(_WORK / "cache")}  # the data is the same in all runs
 
 
 def _options() -> argparse.Namespace:

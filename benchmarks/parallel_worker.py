@@ -1,7 +1,7 @@
 """A layout written bare, without forge: one of the processes that ``benchmarks/parallel.py`` starts, with its task as JSON.
 
-The same model, rows as long, the same optimizer; torch's own way to divide it over processes around them and nothing else. The first
-process prints the median of the seconds of a step.
+The same model, rows as long, the same optimizer; torch's own way to divide it over processes around them and nothing else. Its steps
+are taken in turn with those of others.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+from seats import Seat
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -131,17 +130,15 @@ optimizer = optimizer_of(model)
 learn = learner(model)
 # Places of a pipeline and parts of a tensor learn from the same rows.
 generator = torch.Generator().manual_seed(0 if layout in ("tp", "pp") else rank)
-seconds = []
+seat = Seat()
 for _ in range(task["steps"]):
+    seat.wait()
     ids = torch.randint(vocabulary, (task["batch"], task["length"]), generator=generator)
-    began = time.perf_counter()
     learn(ids)
     clip(model)
     optimizer.step()
     optimizer.zero_grad()
-    seconds.append(time.perf_counter() - began)
-if rank == 0:
-    print(json.dumps({"seconds": median(seconds[task["warm_up"] :])}))
+    seat.had()
 if size > 1:
     dist.barrier()
     dist.destroy_process_group()
