@@ -61,15 +61,14 @@ def take_turns(
                 subprocess.Popen(contender.command, env={**environment, **more}, stdout=log, stderr=log, cwd=folder)
             )
             table.callback(running[name].terminate)
-        seats = _seated(door, contenders, running, table)
+        seats, missing = _seated(door, contenders, running, table)
+        if missing:
+            raise RuntimeError("; ".join(f"{name} did not come: {_last_words(folder, name)}" for name in missing))
         for _ in range(turns):
             for name, sitting in seats.items():
                 began = time.perf_counter()
-                for seat in sitting:
-                    seat.sendall(b".")
-                for seat in sitting:
-                    if not seat.recv(1):
-                        raise RuntimeError(f"{name} ended before its turns did: {folder / name}.log")
+                if not _turn(sitting):
+                    raise RuntimeError(f"{name} left before its turns were over: {_last_words(folder, name)}")
                 seconds[name].append(time.perf_counter() - began)
         for sitting in seats.values():
             for seat in sitting:
@@ -84,19 +83,33 @@ def _seated(
     contenders: Mapping[str, Contender],
     running: Mapping[str, subprocess.Popen[bytes]],
     table: ExitStack,
-) -> dict[str, list[socket.socket]]:
-    """The seats of all contenders, when everybody is there."""
+) -> tuple[dict[str, list[socket.socket]], list[str]]:
+    """The seats of all contenders, and who did not come."""
     seats: dict[str, list[socket.socket]] = {name: [] for name in contenders}
     door.settimeout(1.0)
     latest = time.monotonic() + _ARRIVAL
     while missing := [name for name, one in contenders.items() if len(seats[name]) < one.processes]:
         ended = [name for name in missing if running[name].poll() is not None]
         if ended or time.monotonic() > latest:
-            raise RuntimeError(f"{', '.join(ended or missing)} did not come: see the logs")
+            return seats, ended or missing
         try:
             seat = table.enter_context(door.accept()[0])
         except TimeoutError:
             continue
         seat.settimeout(_TURN)
         seats[seat.makefile().readline().strip()].append(seat)
-    return seats
+    return seats, []
+
+
+def _turn(sitting: Sequence[socket.socket]) -> bool:
+    """Let all processes of a contender have their turn; whether they had it."""
+    try:
+        for seat in sitting:
+            seat.sendall(b".")
+        return all(seat.recv(1) for seat in sitting)
+    except ConnectionError:
+        return False
+
+
+def _last_words(folder: Path, name: str) -> str:
+    return Path(folder, f"{name}.log").read_text(errors="replace")[-2000:].strip()

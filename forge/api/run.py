@@ -20,30 +20,28 @@ __all__ = ["PastRun", "PlannedRun"]
 
 
 class PlannedRun(NamedTuple):
-    """A run that can begin: its config, the folder it writes below, its own folder there, and what starts it."""
+    """A run that can begin: its config, the folder it writes below, its own folder there, and what starts it.
+
+    ``beside`` are files, by name and text, that what starts it wants in that folder.
+    """
 
     config: ConfigHandle
     output: str
     folder: str
     launch: LocalLaunch
+    beside: tuple[tuple[str, str], ...] = ()
 
     def prepare(self) -> None:
         """Write the run folder, and start nothing; FileError where another run has taken it, which may begin in the same second."""
-        from forge.base.errors import FileError
-        from forge.base.origin import shown_path
-        from forge.build.frozen import GRAPH
-        from forge.launch.run_folder import describe_run
+        from forge.base.files import write_atomic
+        from forge.launch.run_folder import describe_run, take_folder
 
-        if os.path.exists(os.path.join(self.folder, GRAPH)):
-            raise FileError(f"another run has just begun in {shown_path(self.folder)}", hint="start this one again")
         config = self.config
+        take_folder(self.folder, config.show(resolve=True))
         config.freeze(self.folder)
-        describe_run(
-            self.folder,
-            config=config.show(resolve=True),
-            launch=self.launch,
-            project_folder=config.project.folder,
-        )
+        describe_run(self.folder, launch=self.launch, project_folder=config.project.folder)
+        for name, text in self.beside:
+            write_atomic(os.path.join(self.folder, name), text)
 
     def start(self) -> int:
         """Freeze the config into the run folder, run it on this terminal, and return the exit code."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HandingOver", "begun_again", "built_topology", "hand_over", "is_ready", "prepare_run", "start_run"]
 
+_JOB: Final = "job.sbatch"
 _LARGEST: Final = 1 << 20  # what a cluster takes as one config
 
 
@@ -89,6 +90,10 @@ def start_run(output: Output, planned: PlannedRun, *, detach: bool) -> int:
 def prepare_run(output: Output, planned: PlannedRun) -> int:
     """Write the run folder of a run that somebody else starts, and say how."""
     planned.prepare()
+    return _tell_prepared(output, planned)
+
+
+def _tell_prepared(output: Output, planned: PlannedRun) -> int:
     output.write(f"run folder {shown_path(planned.folder)} is made, what starts it is\n  {planned.launch}")
     return 0
 
@@ -96,14 +101,15 @@ def prepare_run(output: Output, planned: PlannedRun) -> int:
 def _on_hosts(output: Output, planned: PlannedRun, topology: Topology, how: HandingOver) -> int:
     """On machines that are reached by ssh."""
     from forge.cli.pasted import as_comment, preparing
-    from forge.launch.hosts import host_commands, write_hosts
+    from forge.launch.hosts import host_commands, hosts_file
     from forge.launch.local import LocalLaunch
     from forge.launch.process import module_command
-    from forge.launch.run_folder import write_topology
+    from forge.launch.run_folder import topology_file
 
     folder = os.path.abspath(planned.folder)
     commands = host_commands(topology, folder, os.getcwd())
-    planned = planned._replace(launch=LocalLaunch(tuple(module_command("forge.launch.hosts", [folder]))))
+    launch = LocalLaunch(tuple(module_command("forge.launch.hosts", [folder])))
+    planned = planned._replace(launch=launch, beside=(topology_file(topology), hosts_file(commands)))
     if how.dry_run:
         each = [as_comment(shlex.join(command)) for command in commands]
         lines = [*preparing(planned, topology.hosts), str(planned.launch), as_comment("which starts"), *each]
@@ -111,8 +117,6 @@ def _on_hosts(output: Output, planned: PlannedRun, topology: Topology, how: Hand
     ready = is_ready(output, planned, topology=topology, dry_run=how.dry_run)
     if how.dry_run or not ready:
         return 0 if how.dry_run else 2
-    write_topology(folder, topology)
-    write_hosts(folder, commands)
     if how.prepares:
         return prepare_run(output, planned)
     output.flush()
@@ -121,27 +125,26 @@ def _on_hosts(output: Output, planned: PlannedRun, topology: Topology, how: Hand
 
 def _by_slurm(output: Output, planned: PlannedRun, topology: Topology, how: HandingOver) -> int:
     """As a job of Slurm."""
-    from forge.base.files import make_folder, write_atomic
+    from forge.base.files import make_folder
     from forge.cli.pasted import job_lines, preparing
     from forge.launch.local import LocalLaunch
-    from forge.launch.run_folder import write_topology
+    from forge.launch.run_folder import topology_file
     from forge.launch.slurm import job_log, sbatch_script
     from forge.launch.slurm_jobs import follow_job, submit
 
     folder = os.path.abspath(planned.folder)
-    script, path = sbatch_script(topology, folder), os.path.join(folder, "job.sbatch")
-    planned = planned._replace(launch=LocalLaunch(("sbatch", "--parsable", path)))
+    script, path = sbatch_script(topology, folder), os.path.join(folder, _JOB)
+    launch = LocalLaunch(("sbatch", "--parsable", path))
+    planned = planned._replace(launch=launch, beside=(topology_file(topology), (_JOB, script)))
     if how.dry_run:
         output.write("\n".join([*preparing(planned), *job_lines(script)]))
     ready = is_ready(output, planned, topology=topology, dry_run=how.dry_run)
     if how.dry_run or not ready:
         return 0 if how.dry_run else 2
-    write_topology(folder, topology)
-    write_atomic(path, script)
+    planned.prepare()
     make_folder(os.path.dirname(job_log(topology, folder)))
     if how.prepares:
-        return prepare_run(output, planned)
-    planned.prepare()
+        return _tell_prepared(output, planned)
     job = submit(path, folder=os.getcwd())
     log = job_log(topology, folder, job)
     known = planned.handed_over({"kind": "slurm", "job": job}, log)
@@ -201,14 +204,14 @@ def _on_kubernetes(
 def _frozen(config: ConfigHandle, topology: Topology) -> dict[str, str]:
     """The files of a frozen config, for a run folder that is somewhere else."""
     from forge.base.files import read_bounded, remove_tree, write_temporary
-    from forge.launch.run_folder import write_topology
+    from forge.launch.run_folder import topology_file
 
     folder = os.path.dirname(write_temporary("config.yaml", config.show(resolve=True)))
     try:
         config.freeze(folder)
-        write_topology(folder, topology)
-        names = sorted(os.listdir(folder))
-        return {name: read_bounded(os.path.join(folder, name), _LARGEST).decode() for name in names}
+        names = os.listdir(folder)
+        written = {name: read_bounded(os.path.join(folder, name), _LARGEST).decode() for name in names}
+        return dict(sorted({**written, **dict([topology_file(topology)])}.items()))
     finally:
         remove_tree(folder)
 

@@ -77,10 +77,15 @@ class Context:
         return self.config_with(None, self.items)
 
     @property
+    def in_no_project(self) -> bool:
+        """Whether none was chosen and none is around the current folder, so that the project is the one that is part of forge."""
+        here = os.path.join(current_folder(), "")
+        return self.session.project is None and not here.startswith(os.path.join(self.project.folder, ""))
+
+    @property
     def own_project(self) -> ProjectHandle:
         """The project to write into: looking falls back to the one that is part of forge, writing takes one that was meant."""
-        here = os.path.join(current_folder(), "")
-        if self.session.project is None and not here.startswith(os.path.join(self.project.folder, "")):
+        if self.in_no_project:
             raise UsageError(
                 "there is no project here", hint="forge new project NAME makes one, -p PROJECT chooses one"
             )

@@ -16,7 +16,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.files import make_folder, write_atomic
 from forge.base.json_file import read_json
 from forge.launch.address import endpoint_of
 from forge.launch.node import GRACE
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from forge.launch.topology import Topology
 
-__all__ = ["SSH", "HostsKeeper", "host_commands", "main", "write_hosts"]
+__all__ = ["SSH", "HostsKeeper", "host_commands", "hosts_file", "main"]
 
 _FILE: Final = "hosts.json"
 _LONGEST: Final = 1 << 20
@@ -81,10 +80,9 @@ def _remote(topology: Topology, folder: str, command: Sequence[str]) -> str:
     return " && ".join([*steps, f"exec env {shlex.join([*named, *command])}"])
 
 
-def write_hosts(run_folder: str, commands: Sequence[Sequence[str]]) -> None:
-    """Put what the hosts run into the run folder."""
-    make_folder(run_folder)
-    write_atomic(os.path.join(run_folder, _FILE), json.dumps([list(command) for command in commands], indent=1))
+def hosts_file(commands: Sequence[Sequence[str]]) -> tuple[str, str]:
+    """The file of a run folder that says what the hosts run: its name and text."""
+    return _FILE, json.dumps([list(command) for command in commands], indent=1)
 
 
 class HostsKeeper:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from forge.base.errors import FileError
 from forge.base.files import make_folder, write_atomic
 from forge.base.json_file import read_json
+from forge.base.new_file import NewFile
 from forge.base.origin import shown_path
 
 if TYPE_CHECKING:
@@ -30,10 +31,12 @@ __all__ = [
     "new_run_folder",
     "read_asked",
     "read_topology",
-    "write_topology",
+    "take_folder",
+    "topology_file",
 ]
 
 RUNS: Final = "runs"
+_CONFIG: Final = "config.yaml"
 _LAUNCH: Final = "launch.json"
 _TOPOLOGY: Final = "topology.json"
 _LONGEST: Final = 1 << 20
@@ -65,10 +68,24 @@ def last_run_folder(output: str, holds: str) -> str | None:
     return None if newest is None else os.path.join(runs, newest)
 
 
-def describe_run(folder: str, *, config: str, launch: LocalLaunch, project_folder: str) -> None:
-    """Write into a run folder what a person wants to know of it: the config, the command, and what it runs on."""
+def take_folder(folder: str, config: str) -> None:
+    """Make the folder of a run that begins, with the text of its config in it; FileError where another run has taken it.
+
+    Runs that are planned in the same second have planned the same folder, and who writes the config has it.
+    """
     make_folder(folder)
-    write_atomic(os.path.join(folder, "config.yaml"), config)
+    try:
+        with NewFile(os.path.join(folder, _CONFIG), hashed=False) as file:
+            file.write(config.encode())
+    except FileError as error:
+        if not isinstance(error.__cause__, FileExistsError):
+            raise
+        what = f"another run has just begun in {shown_path(folder)}"
+        raise FileError(what, hint="start this one again") from error
+
+
+def describe_run(folder: str, *, launch: LocalLaunch, project_folder: str) -> None:
+    """Write into a run folder what a person wants to know of it: the command, and what it runs on."""
     told = {**asdict(launch), "asked": launch.asked._asdict(), "folder": os.getcwd()}
     write_atomic(os.path.join(folder, _LAUNCH), json.dumps(told, indent=1))
     write_atomic(os.path.join(folder, "env.json"), json.dumps(_environment(project_folder), indent=1))
@@ -89,10 +106,9 @@ def read_asked(folder: str) -> tuple[AskedHere, str]:
         raise FileError(what, hint="start the run anew: forge train") from error
 
 
-def write_topology(folder: str, topology: Topology) -> None:
-    """Keep in a run folder where the run was handed to."""
-    make_folder(folder)
-    write_atomic(os.path.join(folder, _TOPOLOGY), json.dumps(asdict(topology), indent=1))
+def topology_file(topology: Topology) -> tuple[str, str]:
+    """The file that keeps in a run folder where the run was handed to: its name and text."""
+    return _TOPOLOGY, json.dumps(asdict(topology), indent=1)
 
 
 def read_topology(folder: str) -> Topology | None:

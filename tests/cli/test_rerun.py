@@ -16,7 +16,7 @@ from forge.control.processes import identity
 from forge.control.record import change_record, remove_records
 from forge.control.register import register
 from forge.launch.local import AskedHere, LocalLaunch
-from forge.launch.run_folder import describe_run, write_topology
+from forge.launch.run_folder import describe_run, topology_file
 from forge.launch.slurm_jobs import JobState
 from forge.launch.topology import Topology
 
@@ -43,12 +43,17 @@ def made(project: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyP
         launch = LocalLaunch(
             ("/opt/evil", "-m", "forge.ml.train", str(folder)), {"LD_PRELOAD": "x"}, asked or AskedHere()
         )
-        describe_run(str(folder), config="", launch=launch, project_folder=str(project))
+        describe_run(str(folder), launch=launch, project_folder=str(project))
         overrides = [change if isinstance(change, str) else change[1] for change in config.overrides]
         register(config="tiny", project="demo", overrides=overrides, run_folder=str(folder)).ended(0)
         return job_of_run(str(folder))
 
     return make
+
+
+def _handed_over(job: KnownJob, topology: Topology) -> None:
+    name, text = topology_file(topology)
+    Path(job.record.run, name).write_text(text)
 
 
 def test_flags_that_were_typed_are_overrides_again(made: Make) -> None:
@@ -81,7 +86,7 @@ def test_what_the_files_now_say_otherwise_is_told(made: Make, project: Path) -> 
 def test_a_run_on_several_machines_goes_there_again(made: Make) -> None:
     job = made()
     hosts = Topology(kind="ssh", hosts=("a:2", "b"), nodes=2)
-    write_topology(job.record.run, hosts)
+    _handed_over(job, hosts)
     again = rerun(job, ["trainer.max_steps=5"], resumes=True)
     assert again.topology == replace(hosts, hosts=("a:2", "b"))
     assert again.line.endswith("resume_from_checkpoint=auto trainer.max_steps=5 --hosts a:2,b")
@@ -95,9 +100,9 @@ def test_a_run_on_several_machines_goes_there_again(made: Make) -> None:
 
 def test_a_folder_says_on_which_hosts_and_nothing_else(made: Make) -> None:
     job = made()
-    write_topology(job.record.run, Topology(kind="ssh", hosts=("a",), nodes=1, setup=("evil",), python="/opt/evil"))
+    _handed_over(job, Topology(kind="ssh", hosts=("a",), nodes=1, setup=("evil",), python="/opt/evil"))
     assert rerun(job, [], resumes=False).topology == Topology(kind="ssh", hosts=("a",), nodes=1)
-    write_topology(job.record.run, Topology(kind="slurm", setup=("evil",)))
+    _handed_over(job, Topology(kind="slurm", setup=("evil",)))
     assert rerun(job, [], resumes=False).topology == Topology()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forge.control.processes import identity
-from forge.launch.hosts import host_commands, write_hosts
+from forge.launch.hosts import host_commands, hosts_file
 from forge.launch.topology import Topology
 
 if TYPE_CHECKING:
@@ -87,7 +86,8 @@ def begin(run: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[
             commands.append([str(ssh), "host", f"exec env {shlex.join([*variables, *node])}"])
         if unreached:
             commands[1][-1] = "exit 255"
-        write_hosts(str(run), commands)
+        name, text = hosts_file(commands)
+        (run / name).write_text(text)
         process = subprocess.Popen(
             [sys.executable, "-m", "forge.launch.hosts", str(run)],
             stderr=subprocess.PIPE,
@@ -163,7 +163,6 @@ def test_a_host_that_is_not_reached_is_named(begin: Callable[..., Any], monkeypa
     assert process.returncode == 255
 
 
-def test_the_folder_says_what_runs(run: Path) -> None:
-    write_hosts(str(run / "new"), [("ssh", "a", "b")])
-    assert json.loads((run / "new" / "hosts.json").read_text()) == [["ssh", "a", "b"]]
-    assert os.listdir(run / "new") == ["hosts.json"]
+def test_the_folder_says_what_runs() -> None:
+    name, text = hosts_file([("ssh", "a", "b")])
+    assert (name, json.loads(text)) == ("hosts.json", [["ssh", "a", "b"]])

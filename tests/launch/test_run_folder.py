@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +17,8 @@ from forge.launch.run_folder import (
     new_run_folder,
     read_asked,
     read_topology,
-    write_topology,
+    take_folder,
+    topology_file,
 )
 from forge.launch.topology import Mount, Topology
 
@@ -30,7 +33,8 @@ def test_where_a_run_was_handed_to_is_read_as_it_was_written(tmp_path: Path) -> 
         Topology(kind="ssh", hosts=("a:4", "b"), nodes=2, setup=("module load x",)),
         Topology(kind="k8s_job", image="x", mounts=mounts, env={"A": "1"}),
     ):
-        write_topology(str(tmp_path), topology)
+        name, text = topology_file(topology)
+        (tmp_path / name).write_text(text)
         assert read_topology(str(tmp_path)) == topology
     for text in ("[]", '{"kind": "moon", "mounts": []}'):
         (tmp_path / "topology.json").write_text(text)
@@ -46,6 +50,33 @@ def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
         names.add(name)
     assert len(names) == 3
     assert all("-exp-a" in name for name in names)
+
+
+def test_of_many_that_take_a_folder_at_once_one_has_it(tmp_path: Path) -> None:
+    many, folder = 8, str(tmp_path / "runs" / "new")
+    together = threading.Barrier(many)
+
+    def take(number: int) -> int | str:
+        together.wait()
+        try:
+            take_folder(folder, f"number: {number}\n")
+        except FileError as error:
+            return str(error)
+        return number
+
+    with ThreadPoolExecutor(many) as pool:
+        found = list(pool.map(take, range(many)))
+    (winner,) = [each for each in found if isinstance(each, int)]
+    assert (tmp_path / "runs" / "new" / "config.yaml").read_text() == f"number: {winner}\n"
+    lost = [each for each in found if isinstance(each, str)]
+    assert all(each.startswith("another run has just begun in ") for each in lost)
+
+
+def test_a_folder_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    with pytest.raises(FileError, match=r"runs") as caught:
+        take_folder(str(tmp_path / "runs" / "new"), "")
+    assert "another run" not in str(caught.value)
 
 
 def test_the_newest_run_is_the_one_that_began_last(tmp_path: Path) -> None:
@@ -64,7 +95,8 @@ def test_the_newest_run_is_the_one_that_began_last(tmp_path: Path) -> None:
 
 def _describe(folder: Path, project: Path) -> dict[str, Any]:
     launch = LocalLaunch(("x",), {"A": "1"}, AskedHere("cpu", 2, ("--max-restarts", "1")))
-    describe_run(str(folder), config="size: 5\n", launch=launch, project_folder=str(project))
+    take_folder(str(folder), "size: 5\n")
+    describe_run(str(folder), launch=launch, project_folder=str(project))
     return dict(json.loads((folder / "env.json").read_text()))
 
 

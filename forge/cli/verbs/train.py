@@ -29,6 +29,11 @@ def _run(context: Context) -> int:
         flag = "--keep-going" if context.options.keep_going else "--sweep-jobs"
         raise UsageError(f"{flag} is for a sweep", hint="name what is varied: train --sweep lr=1e-4,3e-4")
     config = _with_hosts(context)
+    if context.in_no_project:
+        context.output.note(
+            f"there is no project here: this is {config.name} of {config.project.name}, which is part of forge"
+            " (forge new project NAME makes one of yours)"
+        )
     planned = config.plan_run()
     if context.options.prepare:
         planned = planned._replace(folder=_new_folder(context.options.prepare))

@@ -11,7 +11,7 @@ import forge
 from forge.control.progress import RunProgress, write_progress
 from forge.control.register import register
 from forge.launch.local import LocalLaunch
-from forge.launch.run_folder import describe_run, write_topology
+from forge.launch.run_folder import describe_run, topology_file
 from forge.launch.topology import Topology
 from forge.ml.checkpoint.store import Store
 
@@ -36,7 +36,7 @@ def made(project: Path, environment: dict[str, str]) -> Make:
         line = {"step": 3, "loss": 2.5, "lr": 1e-3, "tokens": 30, "tokens_per_second": 9.0, "seconds": {}}
         (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
         launch = LocalLaunch(("python", "-m", "forge.ml.train", os.path.relpath(folder, project)))
-        describe_run(str(folder), config="", launch=launch, project_folder=str(project))
+        describe_run(str(folder), launch=launch, project_folder=str(project))
         write_progress(str(folder), RunProgress(3, 3, 2.5, 9.0))
         job = register(config="tiny", project="demo", overrides=overrides, run_folder=str(folder))
         job.ended(code)
@@ -116,7 +116,8 @@ def test_a_run_starts_again(run: Run, made: Make) -> None:
 def test_a_run_of_slurm_is_shown_as_it_would_be_handed_over_again(run: Run, made: Make, project: Path) -> None:
     slurm = "+launch={_target_: forge.launch.topology.Topology, kind: slurm, nodes: 2, partition: gpu}"
     folder = made("++trainer.output_dir=output", slurm)
-    write_topology(str(project / folder), Topology(kind="slurm", setup=("evil",)))
+    name, text = topology_file(Topology(kind="slurm", setup=("evil",)))
+    (project / folder / name).write_text(text)
     done = run("runs", "resume", folder, "--dry-run")
     assert "\n#!/bin/bash\n#SBATCH" in done.out
     assert "#SBATCH --partition=gpu\n" in done.out

@@ -36,6 +36,14 @@ def test_a_dry_run_shows_what_would_run_and_leaves_nothing(run: Run, project: Pa
     assert not (project / "output").exists()
 
 
+def test_where_there_is_no_project_it_says_what_it_trains(run: Run, empty: Path, project: Path) -> None:
+    done = run("train", "--dry-run", cwd=empty)
+    assert done.code == 0
+    first = done.errors.splitlines()[0]
+    assert first.startswith("there is no project here: this is pretrain/tiny of pydoc, which is part of forge")
+    assert run("-p", str(project), "train", "--dry-run", cwd=empty).errors == ""
+
+
 def test_the_device_is_part_of_the_command(run: Run) -> None:
     shown = run("train", "--dry-run", "-d", "1", "+trainer.output_dir=out").out
     assert " CUDA_VISIBLE_DEVICES=1 " in shown
