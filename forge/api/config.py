@@ -233,12 +233,6 @@ class ConfigHandle:
 
         trainer = self.data(resolve=True, path=self.main)
         output = trainer.get("output_dir") if isinstance(trainer, dict) else None
-        if output == "":  # as of a variable of the shell that is not set
-            raise UsageError(
-                "it names no folder",
-                key=f"{self.main}.output_dir",
-                hint=f"name one, or leave it out: {os.path.join('output', self.project.name, self.name)}",
-            )
         if output is not None:
             return self, str(output)
         output = os.path.join("output", self.project.name, self.name)

@@ -72,6 +72,8 @@ class Argument:
             return None
         if isinstance(value, bool) != (self.type == "bool") or not isinstance(value, _accepted(self.type)):
             return f"{value!r} is not {_NAMED[self.type]}"
+        if self.type == "path" and not value:
+            return "an empty text is not a path"
         if self.choices and value not in self.choices:
             return f"{value!r} is not one of {', '.join(map(str, self.choices))}"
         if isinstance(value, (int, float)):
@@ -98,6 +100,8 @@ def arguments_of(tree: ConfigMap) -> tuple[Argument, ...]:
 
 def flag_override(argument: Argument, flag: str, text: str, groups: Container[str] = ()) -> tuple[str, str]:
     """The override that a flag stands for, and the flag as typed; UsageError when the text does not fit its type."""
+    if not text:  # as of a variable of the shell that is not set
+        raise UsageError(f"{flag} needs {_NAMED[argument.type]}, not an empty text", hint=argument.help or None)
     value = _convert(argument, flag, text)
     problem = argument.problem(value)
     if problem:

@@ -27,12 +27,6 @@ def test_a_config_without_a_trainer_plans_no_run(project: ProjectHandle) -> None
         project.config("plain").plan_run()
 
 
-def test_an_output_folder_without_a_name_is_refused(project: ProjectHandle) -> None:
-    config = project.config("tiny", "+trainer.output_dir=''")
-    with pytest.raises(UsageError, match=r"trainer\.output_dir: it names no folder\n.*output/demo/tiny"):
-        config.plan_run()
-
-
 def test_of_two_runs_that_were_planned_in_the_same_second_one_gets_the_folder(
     project: ProjectHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,13 @@ def said(output: Output) -> str:
 
 def test_hosts_keep_where_they_are(planned: PlannedRun, output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
-    monkeypatch.setattr(handing_over, "start_run", lambda _, run, **how: started.append((run.launch.command, how)) or 3)
+
+    def start(_: Output, run: PlannedRun, **how: bool) -> int:
+        run.prepare()
+        started.append((run.launch.command, how))
+        return 3
+
+    monkeypatch.setattr(handing_over, "start_run", start)
     assert hand_over(output, planned, HOSTS, HandingOver(dry_run=True)) == 0
     lines = said(output).splitlines()
     assert lines[2].endswith(f"--hosts a:2,b --prepare {planned.folder}")
