@@ -137,19 +137,10 @@ def _beside(pythons: dict[str, str], options: argparse.Namespace) -> Table:
         if any(layout.name == "ddp" for layout in chosen):
             one, two = (_transformers(pythons[TRL], options, count) for count in (1, 2))
             rounds.setdefault(("transformers", "ddp"), []).append([(one, two)])
-    torches = {layout.name: layout.torch for layout in _BESIDE}
     rows = []
-    for (who, name), own in sorted(rounds.items(), key=lambda item: [*torches].index(item[0][1])):
-        overhead, *each = _overheads(own, rounds[torches[name], name])
-        verdict = Verdict(f"≤ {_OVERHEAD:.0%}", overhead <= _OVERHEAD).cells if who == "forge" else (NONE, NONE)
-        many = 1 if any(layout.same_rows for layout in chosen if layout.name == name) else 2
-        all_pairs = [pair for pairs in own for pair in pairs]
-        speed = [median(_BATCH * _LENGTH * more / pair[at] for pair in all_pairs) for at, more in ((0, 1), (1, many))]
-        compared = (
-            (f"{overhead:+.1%}", f"{min(each):+.1%} to {max(each):+.1%}") if who != torches[name] else (NONE, NONE)
-        )
-        figures = (*(f"{each:,.0f}" for each in speed), ratio_text(speed[1] / speed[0]), *compared)
-        rows.append((f"{name}: {who}", *figures, *verdict))
+    for layout in chosen:
+        bare = rounds[layout.torch, layout.name]
+        rows += [_beside_row(layout, who, own, bare) for (who, name), own in rounds.items() if name == layout.name]
     text = (
         "Each process reads rows of its own; those of `tp` and `pp` learn from the same. The overhead is what the second process costs "
         "beyond what it costs in torch's own way to have the layout, written bare. All four runs of a layout are there at once and take "
@@ -158,6 +149,20 @@ def _beside(pythons: dict[str, str], options: argparse.Namespace) -> Table:
     )
     head = ("layout: who", "tokens/s, 1 process", "2 processes", "times as many", "overhead", "of each round")
     return Table("Layouts beside torch's own", text, head, rows)
+
+
+def _beside_row(layout: Beside, who: str, own: list[_Pairs], bare: list[_Pairs]) -> tuple[str, ...]:
+    rows_read = _BATCH * (1 if layout.same_rows else 2)
+    one, two = (median(each) for each in zip(*(pair for pairs in own for pair in pairs), strict=True))
+    speed = (_BATCH * _LENGTH / one, rows_read * _LENGTH / two)
+    figures = (*(f"{each:,.0f}" for each in speed), ratio_text(speed[1] / speed[0]))
+    compared, verdict = (NONE, NONE), (NONE, NONE)
+    if who != layout.torch:
+        overhead, *each = _overheads(own, bare)
+        compared = (f"{overhead:+.1%}", f"{min(each):+.1%} to {max(each):+.1%}")
+        if who == "forge":
+            verdict = Verdict(f"≤ {_OVERHEAD:.0%}", overhead <= _OVERHEAD).cells
+    return (f"{layout.name}: {who}", *figures, *compared, *verdict)
 
 
 def _overheads(own: list[_Pairs], bare: list[_Pairs]) -> list[float]:

@@ -35,3 +35,15 @@ def test_the_speed_of_a_peer_is_read_from_what_it_reports(
     assert [len(line["steps"]) for line in lines] == [4, 4]
     # One step of each took 9 s and one about 80: the machine stood still.
     assert parallel.peers_speed(lines) == pytest.approx((100 + 100 / 9) / 2 + (200 + 100 / 9) / 2)
+
+
+def test_what_a_second_process_costs_is_held_against_what_it_costs_a_bare_loop(
+    modules: tuple[ModuleType, ModuleType],
+) -> None:
+    parallel, _ = modules
+    # The machine became half as fast between two steps; forge takes 1.2 times as long on two processes, the bare loop 1.25 times.
+    ours, bare = [[(1.0, 1.2), (2.0, 2.4)]], [[(2.0, 2.5), (4.0, 5.0)]]
+    row = parallel._beside_row(parallel._BESIDE[0], "forge", ours, bare)
+    assert row == ("ddp: forge", "683", "1,138", "1.67", "-4.0%", "-4.0% to -4.0%", "≤ 3%", "yes")
+    row = parallel._beside_row(parallel._BESIDE[0], "DistributedDataParallel", bare, bare)
+    assert row[-4:] == ("-", "-", "-", "-")
