@@ -211,7 +211,8 @@ def _frozen(config: ConfigHandle, topology: Topology) -> dict[str, str]:
         config.freeze(folder)
         names = os.listdir(folder)
         written = {name: read_bounded(os.path.join(folder, name), _LARGEST).decode() for name in names}
-        return dict(sorted({**written, **dict([topology_file(topology)])}.items()))
+        written.update([topology_file(topology)])
+        return dict(sorted(written.items()))
     finally:
         remove_tree(folder)
 
