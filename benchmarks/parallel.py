@@ -53,10 +53,13 @@ _KEPT = ("trainer.gradient_checkpointing=false",)
 
 
 class Beside(NamedTuple):
-    """A layout, what torch calls its own way to have it, and the changes of a config for it on two processes, on one and on both."""
+    """A layout, what torch calls its own ways to have it, and the changes of a config for it on two processes, on one and on both.
+
+    The first way is the one that forge is made of, and what it costs is what is allowed; others stand beside it.
+    """
 
     name: str
-    torch: str
+    torch: tuple[str, ...]
     two: tuple[str, ...]
     one: tuple[str, ...] = ()
     both: tuple[str, ...] = ()
@@ -69,14 +72,14 @@ class Beside(NamedTuple):
 
 
 _BESIDE = (
-    Beside("ddp", "DistributedDataParallel", ("parallel=ddp",)),
-    Beside("zero1", "ZeroRedundancyOptimizer", ("parallel=zero1",)),
-    Beside("zero2", "fully_shard, kept", ("parallel=zero2",)),
-    Beside("fsdp", "fully_shard", ("parallel=fsdp",)),
+    Beside("ddp", ("DistributedDataParallel",), ("parallel=ddp",)),
+    Beside("zero1", ("fully_shard, kept", "ZeroRedundancyOptimizer"), ("parallel=zero1",)),
+    Beside("zero2", ("fully_shard, kept",), ("parallel=zero2",)),
+    Beside("fsdp", ("fully_shard",), ("parallel=fsdp",)),
     # torch does not clip the gradients of a model of which some parameters are divided and some are not.
     Beside(
         "tp",
-        "parallelize_module",
+        ("parallelize_module",),
         ("parallel=tp",),
         both=("trainer.max_grad_norm=null",),
         same_rows=True,
@@ -84,7 +87,7 @@ _BESIDE = (
     ),
     Beside(
         "pp",
-        "Schedule1F1B",
+        ("Schedule1F1B",),
         ("parallel=pp_1f1b", f"parallel.microbatches={_BATCH}"),
         one=("trainer.per_device_train_batch_size=1", f"trainer.gradient_accumulation_steps={_BATCH}"),
         same_rows=True,
@@ -130,7 +133,7 @@ def _beside(pythons: dict[str, str], options: argparse.Namespace) -> Table:
     for _ in range(options.rounds):
         for layout in chosen:
             turns = _in_turn(pythons[FORGE], options, layout)
-            for who in ("forge", layout.torch):
+            for who in ("forge", *layout.torch):
                 pairs = [*zip(turns[f"{who} on 1"], turns[f"{who} on 2"], strict=True)][options.warm_up :]
                 rounds.setdefault((who, layout.name), []).append(pairs)
                 print(f"{layout.name}: {who} {_shown(pairs)}", file=sys.stderr, flush=True)
@@ -139,11 +142,11 @@ def _beside(pythons: dict[str, str], options: argparse.Namespace) -> Table:
             rounds.setdefault(("transformers", "ddp"), []).append([(one, two)])
     rows = []
     for layout in chosen:
-        bare = rounds[layout.torch, layout.name]
+        bare = rounds[layout.torch[0], layout.name]
         rows += [_beside_row(layout, who, own, bare) for (who, name), own in rounds.items() if name == layout.name]
     text = (
         "Each process reads rows of its own; those of `tp` and `pp` learn from the same. The overhead is what the second process costs "
-        "beyond what it costs in torch's own way to have the layout, written bare. All four runs of a layout are there at once and take "
+        "beyond what it costs in torch's own way to have the layout, written bare. All runs of a layout are there at once and take "
         f"single steps in turn, {options.steps - options.warm_up} that count; medians of {options.rounds} rounds with new "
         "processes, and beside the overhead the least and most of a round. transformers has the machine for itself."
     )
@@ -157,7 +160,7 @@ def _beside_row(layout: Beside, who: str, own: list[_Pairs], bare: list[_Pairs])
     speed = (_BATCH * _LENGTH / one, rows_read * _LENGTH / two)
     figures = (*(f"{each:,.0f}" for each in speed), ratio_text(speed[1] / speed[0]))
     compared, verdict = (NONE, NONE), (NONE, NONE)
-    if who != layout.torch:
+    if who != layout.torch[0]:
         overhead, *each = _overheads(own, bare)
         compared = (f"{overhead:+.1%}", f"{min(each):+.1%} to {max(each):+.1%}")
         if who == "forge":
@@ -180,8 +183,7 @@ def _in_turn(python: str, options: argparse.Namespace, layout: Beside) -> dict[s
     sys.path.insert(0, str(ROOT))
     import forge
 
-    task = {"model": str(_WORK / layout.model), "layout": layout.name, "batch": _BATCH, "length": _LENGTH}
-    bare = (str(_HERE / "parallel_worker.py"), json.dumps({**task, "steps": options.steps}))
+    task = {"model": str(_WORK / layout.model), "batch": _BATCH, "length": _LENGTH, "steps": options.steps}
     project = forge.open(ROOT / "projects" / "pydoc")
     contenders = {}
     with tempfile.TemporaryDirectory(dir=_WORK) as scratch:
@@ -196,7 +198,9 @@ def _in_turn(python: str, options: argparse.Namespace, layout: Beside) -> dict[s
             project.config("chat/full", *changes).freeze(run)
             ours = (str(_HERE / "layout_worker.py"), run)
             contenders[f"forge on {count}"] = Contender([python, *_several(count), *ours], count)
-            contenders[f"{layout.torch} on {count}"] = Contender([python, *_several(count), *bare], count)
+            for way in layout.torch:
+                bare = (str(_HERE / "parallel_worker.py"), json.dumps({**task, "layout": way}))
+                contenders[f"{way} on {count}"] = Contender([python, *_several(count), *bare], count)
         return take_turns(contenders, options.steps, Path(scratch), _environment(scratch))
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 task = json.loads(sys.argv[1])
 size = int(os.environ.get("WORLD_SIZE", "1"))
 rank = int(os.environ.get("RANK", "0"))
-layout = task["layout"] if size > 1 else "single"
+layout = task["layout"] if size > 1 else ""  # as torch calls it
 
 
 class Half(nn.Module):
@@ -55,17 +55,17 @@ def mean_loss(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 
 def divided(model: Any) -> Any:
     """The model as the layout has it on this process."""
-    if layout in ("ddp", "zero1"):
+    if layout in ("DistributedDataParallel", "ZeroRedundancyOptimizer"):
         from torch.nn.parallel import DistributedDataParallel
 
         return DistributedDataParallel(model)
-    if layout in ("fsdp", "zero2"):
+    if layout in ("fully_shard", "fully_shard, kept"):
         from torch.distributed.fsdp import fully_shard
 
         for layer in model.model.layers:
-            fully_shard(layer, reshard_after_forward=layout == "fsdp")
-        return fully_shard(model, reshard_after_forward=layout == "fsdp")
-    if layout == "tp":
+            fully_shard(layer, reshard_after_forward=layout == "fully_shard")
+        return fully_shard(model, reshard_after_forward=layout == "fully_shard")
+    if layout == "parallelize_module":
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.tensor import Replicate
         from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
@@ -76,12 +76,12 @@ def divided(model: Any) -> Any:
         plan |= {f"model.layers.*.{name}": RowwiseParallel() for name in rows}
         plan["lm_head"] = ColwiseParallel(output_layouts=Replicate())
         return parallelize_module(model, init_device_mesh("cpu", (size,)), plan)
-    return Half(model, rank) if layout == "pp" else model
+    return Half(model, rank) if layout == "Schedule1F1B" else model
 
 
 def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
     """AdamW; its states divided where the layout says so."""
-    if layout == "zero1":
+    if layout == "ZeroRedundancyOptimizer":
         from torch.distributed.optim import ZeroRedundancyOptimizer
 
         return ZeroRedundancyOptimizer(model.parameters(), torch.optim.AdamW, lr=1e-3, fused=True)
@@ -93,7 +93,7 @@ def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
 
 def learner(model: Any) -> Callable[[torch.Tensor], None]:
     """What makes the gradients of a batch: at once, or of the microbatches of a pipeline one after another."""
-    if task["layout"] != "pp":
+    if task["layout"] != "Schedule1F1B":
         return lambda ids: model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
     if size == 1:
 
@@ -111,12 +111,12 @@ def learner(model: Any) -> Callable[[torch.Tensor], None]:
 
 def clip(model: nn.Module) -> None:
     """By the norm of all gradients; torch has none for a pipeline, and does not clip where some parameters are divided and some are not."""
-    if layout == "pp":
+    if layout == "Schedule1F1B":
         parameters = [one for one in model.parameters() if one.grad is not None]
         norm = torch.nn.utils.get_total_norm([one.grad for one in parameters]).square()
         dist.all_reduce(norm)
         torch.nn.utils.clip_grads_with_norm_(parameters, 1.0, norm.sqrt())
-    elif task["layout"] != "tp":
+    elif task["layout"] != "parallelize_module":
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
 
 
@@ -129,7 +129,7 @@ model = divided(whole)
 optimizer = optimizer_of(model)
 learn = learner(model)
 # Places of a pipeline and parts of a tensor learn from the same rows.
-generator = torch.Generator().manual_seed(0 if layout in ("tp", "pp") else rank)
+generator = torch.Generator().manual_seed(0 if layout in ("parallelize_module", "Schedule1F1B") else rank)
 seat = Seat()
 for _ in range(task["steps"]):
     seat.wait()

@@ -47,3 +47,14 @@ def test_what_a_second_process_costs_is_held_against_what_it_costs_a_bare_loop(
     assert row == ("ddp: forge", "683", "1,138", "1.67", "-4.0%", "-4.0% to -4.0%", "≤ 3%", "yes")
     row = parallel._beside_row(parallel._BESIDE[0], "DistributedDataParallel", bare, bare)
     assert row[-4:] == ("-", "-", "-", "-")
+
+
+def test_a_second_way_of_torchs_is_shown_beside_the_first_and_has_no_budget(
+    modules: tuple[ModuleType, ModuleType],
+) -> None:
+    parallel, _ = modules
+    (zero1,) = (layout for layout in parallel._BESIDE if layout.name == "zero1")
+    first, second = zero1.torch
+    bare, other = [[(1.0, 1.5)]], [[(1.0, 1.2)]]
+    assert parallel._beside_row(zero1, first, bare, bare)[-4:] == ("-", "-", "-", "-")
+    assert parallel._beside_row(zero1, second, other, bare)[-4:] == ("-20.0%", "-20.0% to -20.0%", "-", "-")
