@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FULL = os.environ.get("FORGE_FULL") == "1"
+LAYERS = 4
 STEPS, SAVED, ROWS, EXAMPLES = 4, 2, 12, 15  # an epoch ends within the second step, the next within the third
 # Each with its processes and how many of them read data of their own.
 PLACES: dict[str, tuple[int, int, tuple[str, ...]]] = {
@@ -49,6 +50,9 @@ MOVES = (
     else [("fsdp 4", "one"), ("fsdp 4", "fsdp 3"), ("fsdp 4", "tp 2"), ("tp 2", "pp 2, named"), ("pp 2, named", "pp 2")]
 )
 
+ADAPTER = "+model.adapter={_target_: peft.LoraConfig, r: 4, lora_dropout: 0.0, target_modules: all-linear}"
+ADAPTED_MOVES = MOVES if FULL else [("pp 2", "one"), ("tp 2", "pp 2, named")]
+
 
 def case_at(place: str, *changes: str) -> Case:
     _, readers, layout = PLACES[place]
@@ -63,17 +67,17 @@ def case_at(place: str, *changes: str) -> Case:
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path, Outcome]]:
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Path, Outcome]]:
     """The folder of all, the checkpoint that a layout has saved on its way, and what it has shown."""
     folder = tmp_path_factory.mktemp("moving")
-    known: dict[str, tuple[Path, Path, Outcome]] = {}
+    known: dict[tuple[str, ...], tuple[Path, Path, Outcome]] = {}
 
-    def made(place: str) -> tuple[Path, Path, Outcome]:
-        if place not in known:
+    def made(place: str, *changes: str) -> tuple[Path, Path, Outcome]:
+        if (place, *changes) not in known:
             processes = PLACES[place][0]
             case = case_at(
                 *(place, "trainer.save_strategy=steps", f"trainer.save_steps={SAVED}"),
-                *("trainer.save_total_limit=3", f"trainer.save_processes={processes}"),
+                *("trainer.save_total_limit=3", f"trainer.save_processes={processes}", *changes),
             )
             outcome = carried_out(folder, [case], processes)[case]
             stored = {
@@ -81,13 +85,13 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Pat
                 for one in Store(folder / f"{processes}-{case.name}" / "out" / "checkpoints").list(quick=False)
             }
             assert stored[SAVED].valid, stored[SAVED].reason
-            known[place] = folder, Path(stored[SAVED].path), outcome
-        return known[place]
+            known[place, *changes] = folder, Path(stored[SAVED].path), outcome
+        return known[place, *changes]
 
     return made
 
 
-def test_each_example_is_read_once_an_epoch(saved: Callable[[str], tuple[Path, Path, Outcome]]) -> None:
+def test_each_example_is_read_once_an_epoch(saved: Callable[..., tuple[Path, Path, Outcome]]) -> None:
     read = [*chain.from_iterable(saved("one")[2].examples())]
     assert len(read) == STEPS * ROWS
     for epoch in range(2):
@@ -96,19 +100,38 @@ def test_each_example_is_read_once_an_epoch(saved: Callable[[str], tuple[Path, P
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("before", "after"), MOVES)
-def test_a_run_moves(saved: Callable[[str], tuple[Path, Path, Outcome]], before: str, after: str) -> None:
-    folder, checkpoint, first = saved(before)
-    alone = saved("one")[2]
-    case = case_at(after, f"trainer.resume_from_checkpoint={checkpoint}", "trainer.save_strategy=no")
-    found = carried_out(folder, [case], PLACES[after][0])[case]
-    # To the bit, whoever has cut it up.
-    stored = {name: one for file in checkpoint.glob("*.safetensors") for name, one in load_file(file).items()}
-    loaded = {name: one for name, one in found.began.items() if name in stored}
+def test_a_run_moves(saved: Callable[..., tuple[Path, Path, Outcome]], before: str, after: str) -> None:
+    stored, began = moved(saved, before, after)
+    loaded = {name: one for name, one in began.items() if name in stored}
     assert loaded.keys() == stored.keys() - {"lm_head.weight"}
     assert all(torch.equal(stored[name], one) for name, one in loaded.items())
-    # What one process reads without a stop: nothing twice, nothing left out, in the same order.
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("before", "after"), ADAPTED_MOVES)
+def test_an_adapter_moves(saved: Callable[..., tuple[Path, Path, Outcome]], before: str, after: str) -> None:
+    stored, began = moved(saved, before, after, ADAPTER)
+    loaded = {name.replace(".default.", "."): one for name, one in began.items() if "lora_" in name}
+    assert loaded.keys() == stored.keys()
+    assert len({name.partition("layers.")[2].partition(".")[0] for name in loaded}) == LAYERS
+    assert all(torch.equal(stored[name], one) for name, one in loaded.items())
+
+
+def moved(
+    saved: Callable[..., tuple[Path, Path, Outcome]], before: str, after: str, *changes: str
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """What one layout has saved, and what another began with that went on from there as one process does without a stop."""
+    folder, checkpoint, first = saved(before, *changes)
+    alone = saved("one", *changes)[2]
+    case = case_at(after, f"trainer.resume_from_checkpoint={checkpoint}", "trainer.save_strategy=no", *changes)
+    found = carried_out(folder, [case], PLACES[after][0])[case]
+    # Nothing is read twice, nothing is left out, in the same order.
     assert [*first.examples()[:SAVED], *found.examples()] == alone.examples()
     compare(case, found._replace(gradients={}), last_of(alone))
+    # To the bit, whoever has cut it up.
+    return {
+        name: one for file in checkpoint.glob("*.safetensors") for name, one in load_file(file).items()
+    }, found.began
 
 
 def last_of(outcome: Outcome) -> Outcome:

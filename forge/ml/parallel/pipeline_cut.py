@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from forge.ml.loss.head import Head
     from forge.plan.layout import Layout
 
-__all__ = ["Anatomy", "Cut", "dissect", "stages_of"]
+__all__ = ["Anatomy", "Cut", "dissect", "in_its_place", "stages_of"]
 
 _FOLDED = ("zbv", "dualpipev")
 _TOKENS = 4
@@ -191,17 +191,18 @@ class Cut:
     def _substituted(self, stage: int) -> list[tuple[_Place, nn.Module]]:
         """What stands in the place of everything that is not in a stage."""
         anatomy, bounds = self.anatomy, self.bounds[stage]
+        # What the layers have made is taken where they end: a norm without weights, or a factor, may come before the head.
+        instead = {bounds.start - 1: self._arrived, len(anatomy.layers) - 1: self._reach}
         found: list[tuple[_Place, nn.Module]] = []
         for number, layer in enumerate(anatomy.layers):
             if number not in bounds:
-                arrives = number == bounds.start - 1
-                found.append((layer, _Passed(layer.module, self._arrived if arrives else _same, anatomy.answer)))
+                found.append((layer, _Passed(layer.module, instead.get(number, _same), anatomy.answer)))
         if stage > 0:
             found += [(part, _Zeros(part.module, part.width)) for part in anatomy.before]
         if stage < self.count - 1:
             for part in anatomy.after:
                 is_head = part.module is anatomy.head.module
-                found.append((part, _Passed(part.module, self._reach if is_head else _same, _same)))
+                found.append((part, _Passed(part.module, _nothing if is_head else _same, _same)))
         return found
 
     def _arrived(self, _: torch.Tensor) -> torch.Tensor:
@@ -211,7 +212,29 @@ class Cut:
 
     def _reach(self, hidden: torch.Tensor) -> torch.Tensor:
         self._reached.append(hidden)
-        return hidden.new_zeros(1, 1, 1)
+        return hidden.detach()
+
+
+def _nothing(hidden: torch.Tensor) -> torch.Tensor:
+    return hidden.new_zeros(1, 1, 1)
+
+
+@contextmanager
+def in_its_place(model: nn.Module) -> Iterator[None]:
+    """Inside, a model has also what other processes of the pipeline have, without weights: for those who look at what it consists of."""
+    places = [
+        _Place(module, name, child)
+        for module in model.modules()
+        for name, child in module.named_children()
+        if isinstance(child, _Elsewhere)
+    ]
+    for place in places:
+        place.put(place.module.__dict__["instead_of"])
+    try:
+        yield
+    finally:
+        for place in places:
+            place.put(place.module)
 
 
 def _same(hidden: torch.Tensor) -> torch.Tensor:
@@ -350,5 +373,14 @@ def _sizes(anatomy: Anatomy, layout: Layout, length: int) -> Sequence[int]:
         )
     if given is not None:
         return given
-    first, last = layer_costs(ModelShape.from_config(anatomy.head.model.config.to_dict()), length)
+    first, last = _costs_of_the_ends(anatomy, length)
     return split_layers(layers, stages, first_cost=first, last_cost=last)
+
+
+def _costs_of_the_ends(anatomy: Anatomy, length: int) -> tuple[float, float]:
+    """What comes before and after the layers, in layers; nothing where the config of a model does not tell."""
+    try:
+        shape = ModelShape.from_config(anatomy.head.model.config.to_dict())
+    except ValueError:
+        return 0.0, 0.0
+    return layer_costs(shape, length)

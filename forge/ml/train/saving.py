@@ -10,7 +10,7 @@ from forge.ml.parallel.pieces import wholes
 from forge.ml.train.restore import collect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from forge.ml.checkpoint.saver import Saver
     from forge.ml.train.run import Run
@@ -40,7 +40,7 @@ def _files(run: Run) -> Iterator[tuple[str, Any]]:
     """The files of the model that this process writes."""
     if run.shares is None or hasattr(run.model, "peft_config"):  # of an adapter there is little
         held = None if run.world.alone else _whole_weights(run)
-        yield from model_files(run.model, held=held) if run.world.first else ()
+        yield from _whole_model(run, held) if run.world.first else ()
     else:
         from forge.ml.parallel.shares import own_weights
 
@@ -50,6 +50,16 @@ def _files(run: Run) -> Iterator[tuple[str, Any]]:
     if run.world.first:
         yield from run.fixed.items()
         yield _GRAPH, run.graph.encode()
+
+
+def _whole_model(run: Run, held: dict[str, Any] | None) -> Iterable[tuple[str, Any]]:
+    """The files of a model that is written by one process, which may have a part of it only."""
+    if run.world.layout.pp == 1:
+        return model_files(run.model, held=held)
+    from forge.ml.parallel.pipeline_cut import in_its_place
+
+    with in_its_place(run.model):  # peft looks through the model for what an adapter consists of
+        return list(model_files(run.model, held=held))
 
 
 def _of_others(run: Run, weights: dict[str, Any]) -> set[str]:

@@ -40,6 +40,7 @@ def take_step(run: Run) -> dict[str, Any]:
     with run.clock.part("data"):
         run.batch = [sequence_piece(batch, run.world) for batch in run.loader.next()]
     run.tell("before_step")
+    torch.manual_seed(run.world.seed(run.settings.seed, run.step))
     measured = optimizer_step(run, run.batch)
     run.counts.step += 1
     run.counts.tokens += measured.tokens

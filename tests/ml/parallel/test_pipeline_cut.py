@@ -20,8 +20,18 @@ from forge.ml.parallel.pipeline_cut import Cut, dissect, stages_of  # noqa: E402
 from forge.plan.layout import Layout  # noqa: E402 - as above
 
 
+GPTJ = {"n_embd": 32, "n_layer": 4, "n_head": 4, "vocab_size": 128, "n_positions": 64}
+# What lies between the last layer and the head has no weights; and the config does not say how wide a network is.
+FURTHER: dict[str, dict[str, Any]] = {
+    "olmo": {**FAMILIES["llama"], "_target_": "transformers.OlmoConfig"},
+    "gptj": {"_target_": "transformers.GPTJConfig", **GPTJ, "rotary_dim": 4},
+}
+for name in ("mlp_bias", "rms_norm_eps"):
+    FURTHER["olmo"].pop(name, None)
+
+
 def made(family: str) -> Any:
-    settings = dict(FAMILIES[family])
+    settings = dict({**FAMILIES, **FURTHER}[family])
     kind = getattr(transformers, settings.pop("_target_").rpartition(".")[2])
     return causal_lm(kind(**settings), attn_implementation="auto")
 
@@ -54,7 +64,7 @@ def passed_through(family: str, stages: int) -> Any:
     raise AssertionError
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *FURTHER])
 def test_stages_one_after_another_are_the_model(family: str) -> None:
     torch.testing.assert_close(passed_through(family, 3), CausalLoss(made(family)).total(batch()), rtol=1e-6, atol=0)
 

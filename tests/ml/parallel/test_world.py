@@ -56,6 +56,16 @@ def test_the_places_of_the_processes(pretend: Pretend, rank: int) -> None:
         assert torch.distributed.get_process_group_ranks(joined.groups["cp"]) == [rank - rank % 2, rank - rank % 2 + 1]
 
 
+def test_who_sees_other_rows_or_layers_draws_otherwise() -> None:
+    layout = Layout(pp=2, dp_replicate=2, cp=2, tp=2, pp_schedule="1f1b", microbatches=2)
+    processes = [world.World(CPU, layout, rank, 16) for rank in range(16)]
+    drawn = [one.seed(42, 3) for one in processes]
+    assert len(set(drawn)) == 8
+    assert drawn[::2] == drawn[1::2], "those of tp see the same rows and layers"
+    assert not set(drawn) & {one.seed(42, 4) for one in processes}
+    assert not set(drawn) & {one.seed(43, 3) for one in processes}
+
+
 def test_copies_have_one_dimension_with_the_pieces_of_sequences(pretend: Pretend) -> None:
     with pretend(0, 8, dp_replicate=2, cp=2, tp=2) as joined:
         assert tuple(joined.mesh.shape) == (1, 4, 1, 2)

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from forge.ml.data.batch import IGNORED, Batch  # noqa: E402 - torch may be missing
 from forge.ml.optim.schedule import cosine_factor  # noqa: E402 - as above
 from forge.ml.train.callback import Callback  # noqa: E402 - as above
-from forge.ml.train.step import optimizer_step  # noqa: E402 - as above
+from forge.ml.train.step import optimizer_step, take_step  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +106,21 @@ def test_a_mean_of_means_would_be_seen(made: Make) -> None:
     whole, _ = stepped(run, rows(3, 1), wanted=False)
     means = [stepped(run, rows(number), wanted=False)[0].loss for number in (3, 1)]
     assert abs(sum(means) / 2 - whole.loss) > 1e-3
+
+
+def test_what_is_dropped_depends_on_the_seed_the_step_and_the_process_alone(made: Make) -> None:
+    def gradients(rank: int, before: int) -> dict[str, Any]:
+        run = made("trainer.save_strategy=no")  # with dropout
+        run.world = replace(run.world, rank=rank)
+        torch.manual_seed(before)
+        watch = Watch()
+        run.callbacks = [watch]
+        take_step(run)
+        return watch.gradients
+
+    first = gradients(0, before=1)
+    assert same(first, gradients(0, before=2))
+    assert not same(first, gradients(1, before=1))
 
 
 def test_the_gradients_are_those_of_the_library_on_padded_rows(made: Make) -> None:
