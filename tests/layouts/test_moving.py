@@ -85,8 +85,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path,
                 for one in Store(folder / f"{processes}-{case.name}" / "out" / "checkpoints").list(quick=False)
             }
             assert stored[SAVED].valid, stored[SAVED].reason
-            known[place, *changes] = folder, Path(stored[SAVED].path), outcome
-        return known[place, *changes]
+            known[(place, *changes)] = folder, Path(stored[SAVED].path), outcome
+        return known[(place, *changes)]
 
     return made
 

@@ -363,9 +363,10 @@ def _guessed(lost: Checkpoint, known: list[Checkpoint]) -> float:
 
 
 def _best(valid: list[Checkpoint], step: int | None) -> Checkpoint | None:
-    if step is not None:
-        return next((one for one in reversed(valid) if one.step == step), None)
-    best: Checkpoint | None = None
+    """The newest of the best step; where nothing was saved then, that with the best score."""
+    best = next((one for one in reversed(valid) if one.step == step), None)
+    if best is not None:
+        return best
     for one in valid:
         if one.score is None:
             continue

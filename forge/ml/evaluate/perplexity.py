@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from forge.ml.memory.precision import Precision
     from forge.ml.parallel.world import World
 
-__all__ = ["evaluate"]
+__all__ = ["MEASURED", "evaluate"]
+
+MEASURED: Final = ("eval_loss", "perplexity")
+"""What an evaluation measures, the lower the better."""
 
 
 def evaluate(

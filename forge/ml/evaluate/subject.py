@@ -11,6 +11,7 @@ from forge.base.errors import DataError, RunError
 from forge.base.spelling import did_you_mean
 from forge.build.frozen import thaw
 from forge.ml.checkpoint.manifest import MANIFEST
+from forge.ml.checkpoint.state import STATE_FILE, read_state
 from forge.ml.checkpoint.store import Store, open_checkpoint
 from forge.ml.data.loader import evaluation_batches
 from forge.ml.data.prepare import prepare
@@ -23,6 +24,7 @@ from forge.ml.models.attention import DOCUMENTS, check_documents, choose_attenti
 from forge.ml.models.causal import deferred_weights, materialise
 from forge.ml.models.vocabulary import check_vocabulary
 from forge.ml.models.weights import load_weights
+from forge.ml.train.base_weights import base_weights, check_base_weights
 from forge.ml.train.feed import padding_token
 from forge.ml.train.place import check_length, choose_device
 from forge.ml.train.trainer import Trainer
@@ -104,8 +106,17 @@ def _weights(settings: Trainer, checkpoint: str, say: Callable[[str], None]) -> 
 def _model(settings: Trainer, weights: _Weights, device: torch.device) -> Any:
     model = materialise(settings.model, device)
     if weights.folder is not None:
+        _check_base(model, weights.folder)
         load_weights(model, weights.folder)
     return model.eval()
+
+
+def _check_base(model: Any, folder: str) -> None:
+    """An adapter that a run has saved stands on the weights that it was trained on, and is worth nothing on others."""
+    if hasattr(model, "peft_config") and os.path.exists(os.path.join(folder, STATE_FILE)):
+        path = getattr(model.config, "name_or_path", None) or None
+        saved = read_state(folder, checked=True).get("base", {})
+        check_base_weights(saved, base_weights(path), path, hint="name the model that it was trained on with -M")
 
 
 def _held_out(

@@ -18,6 +18,7 @@ __all__ = ["base_weights", "check_base_weights"]
 
 # The first kind that is there is the one that is read.
 _KINDS: Final = ("model*.safetensors", "pytorch_model*.bin", "consolidated*.pth")
+_NEW_RUN: Final = "put them back, or begin a new run in another --output-dir"
 _PIECES: Final = 64
 _PIECE: Final = 64 << 10
 
@@ -30,14 +31,16 @@ def base_weights(folder: str | None) -> dict[str, str]:
     return {os.path.basename(path): _fingerprint(path) for path in next(filter(None, found), [])}
 
 
-def check_base_weights(saved: Mapping[str, str], found: Mapping[str, str], folder: str | None) -> None:
-    """ResumeError where an adapter would go on upon other weights than it was trained on."""
+def check_base_weights(
+    saved: Mapping[str, str], found: Mapping[str, str], folder: str | None, hint: str = _NEW_RUN
+) -> None:
+    """ResumeError where an adapter would stand upon other weights than it was trained on."""
     changed = sorted(name for name in saved.keys() | found.keys() if saved.get(name) != found.get(name))
     if changed:
         raise ResumeError(
             f"the weights in {shown_path(folder or '')} are not those that the adapter was trained on; "
             f"changed: {', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''}",  # noqa: PLR2004 - some are enough
-            hint="put them back, or begin a new run in another --output-dir",
+            hint=hint,
         )
 
 

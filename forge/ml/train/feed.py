@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from forge.ml.data.batch import Batch
     from forge.ml.data.prepare import Prepared
     from forge.ml.data.report import Report
+    from forge.ml.train.start import Start
     from forge.ml.train.trainer import Trainer
 
 __all__ = ["RunData", "feed", "padding_token"]
@@ -49,10 +50,11 @@ def feed(
     console: Console,
     world: World | None = None,
     heed: Callable[[], None] | None = None,
+    start: Start | None = None,
 ) -> RunData:
     """Prepare the data of a run; rows that cannot be used are told, data that cannot be learned from is an error.
 
-    ``heed`` is called again and again meanwhile, and ends it by what it raises.
+    ``heed`` is called again and again meanwhile, and ends it by what it raises. ``start`` is the checkpoint that the run goes on from.
     """
     world = world or World(torch.device("cpu"))
     with console.status("preparing the data") as status, world.first_goes_first():
@@ -95,7 +97,7 @@ def feed(
     return RunData(
         loader,
         evaluations,
-        _total_steps(settings, loader),
+        _total_steps(settings, loader, start),
         _step_tokens(settings, prepared, loader),
         lambda: prepared.report,
     )
@@ -122,13 +124,16 @@ def _summary(prepared: Prepared) -> list[str]:
     return [f"data: {count}, {report.tokens:,} tokens of which {report.trained:,} are trained"]
 
 
-def _total_steps(settings: Trainer, loader: Loader) -> int:
+def _total_steps(settings: Trainer, loader: Loader, start: Start | None) -> int:
+    """With those that a checkpoint has behind it, in which a step may have had another number of examples."""
     if settings.max_steps > 0:
         return settings.max_steps
-    steps = loader.steps(settings.num_train_epochs)
+    behind, epochs = (0, 0.0) if start is None else (start.step, start.epoch)
+    left = settings.num_train_epochs - epochs
+    steps = loader.steps(left) if left > 0 else 0
     if steps is None:
         raise DataError("a stream has no known end, so a run cannot go by epochs", hint="set trainer.max_steps")
-    return steps
+    return behind + steps
 
 
 def _step_tokens(settings: Trainer, prepared: Prepared, loader: Loader) -> int:

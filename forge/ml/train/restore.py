@@ -62,13 +62,20 @@ def restore(run: Run, state: dict[str, Any]) -> None:
     if run.precision.scaler is not None and state["scaler"] is not None:
         run.precision.scaler.load_state_dict(state["scaler"])
     run.loader.load(state["loader"])
-    for callback in run.callbacks:
-        kept = next((one["state"] for one in state["callbacks"] if one["kind"] == _kind(callback)), None)
-        if kept is not None:
-            callback.load(kept)
+    _load_callbacks(run, state["callbacks"])
     if "changes" in state:
         run.changes.load(run, state["changes"])
     set_random_state(state["random"])
+
+
+def _load_callbacks(run: Run, saved: list[dict[str, Any]]) -> None:
+    """Each gets what one of its kind has left; of several of a kind the first that of the first, and so on."""
+    left: dict[str, list[Any]] = {}
+    for one in saved:
+        left.setdefault(one["kind"], []).append(one["state"])
+    for callback in run.callbacks:
+        if kept := left.get(_kind(callback)):
+            callback.load(kept.pop(0))
 
 
 def _load_optimizer(run: Run, state: dict[str, Any]) -> None:
@@ -77,7 +84,9 @@ def _load_optimizer(run: Run, state: dict[str, Any]) -> None:
         {name: value for name, value in group.items() if name != "params"} for group in run.optimizer.param_groups
     ]
     try:
-        run.optimizer.load_state_dict(_of_these_parameters(run, state))
+        found = _of_these_parameters(run, state)
+        _check_remembered(run, found["state"])
+        run.optimizer.load_state_dict(found)
     except (ValueError, KeyError) as error:
         raise ResumeError(
             f"the state of the optimizer does not fit: {error}",
@@ -85,6 +94,34 @@ def _load_optimizer(run: Run, state: dict[str, Any]) -> None:
         ) from error
     for group, own in zip(run.optimizer.param_groups, options, strict=True):
         group.update(own)
+
+
+def _check_remembered(run: Run, state: dict[int, dict[str, Any]]) -> None:
+    """ValueError where the optimizer, as it is set now, would look for what the saved one has not remembered.
+
+    A few numbers in the place of each parameter tell what it looks for.
+    """
+    if type(run.optimizer).__module__.startswith("torchao"):
+        return  # it would be compiled for them
+    probe = run.settings.optimizer([_with_stand_ins(group) for group in run.optimizer.param_groups])
+    probe.step()
+    wanted = probe.state_dict()["state"]
+    for number, kept in state.items():
+        if missing := sorted(wanted.get(number, {}).keys() - kept.keys()):
+            raise ValueError(f"as it is set now it looks for {', '.join(missing)}, which was not saved")
+
+
+def _with_stand_ins(group: dict[str, Any]) -> dict[str, Any]:
+    options = {key: value for key, value in group.items() if key not in {"params", "param_names"}}
+    tiny = [_stand_in(one) for one in group["params"]]
+    return {**options, "params": [*zip(group["param_names"], tiny, strict=True)] if "param_names" in group else tiny}
+
+
+def _stand_in(parameter: torch.Tensor) -> torch.nn.Parameter:
+    """A tiny parameter with a gradient, of as many dimensions and the same type."""
+    made = torch.nn.Parameter(torch.zeros((2,) * parameter.ndim, dtype=parameter.dtype, device=parameter.device))
+    made.grad = torch.zeros_like(made)
+    return made
 
 
 def _of_these_parameters(run: Run, state: dict[str, Any]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _make(
     # Of several processes none leaves by itself: the others would wait for it.
     heed = stopping.leave_early if world.alone else _nothing
     heed()
-    data = feed(settings, flat=attention in FLAT, console=console, world=world, heed=heed)
+    data = feed(settings, flat=attention in FLAT, console=console, world=world, heed=heed, start=start)
     undo.callback(data.loader.close)
     model, loss = put_in_place(settings, attention, precision, world, data, start, console)
     heed()
@@ -173,7 +173,7 @@ def _common_start(settings: Trainer, frozen: Frozen, store: Store, console: Cons
     """The first process looks for the checkpoint to continue from, and the others take what it has found."""
     own = _own_store(settings, frozen, store)  # a run that was begun again, in its own folder
     found = choose_start(settings, frozen.graph, store, console, own) if world.first else None
-    told = world.tell(found and [found.path, found.step])
+    told = world.tell(found and [found.path, found.step, found.epoch])
     return found if world.first else told and Start(*told)
 
 

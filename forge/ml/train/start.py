@@ -39,6 +39,7 @@ class Start:
 
     path: str
     step: int
+    epoch: float
 
 
 def choose_start(
@@ -57,7 +58,7 @@ def choose_start(
     if found is None:
         console.print(f"there is no checkpoint in {store.folder} yet: beginning from nothing")
         return None
-    start = Start(found.path, found.step)
+    start = Start(found.path, found.step, found.manifest.facts.get("epoch", 0.0) if found.manifest else 0.0)
     _refuse_mixing(settings, store, start, console)
     console.print(f"continuing from {start.path}")
     _compare(start.path, graph, console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from forge.plan.layout import Layout
@@ -104,9 +105,9 @@ class Trainer:
                 raise ValueError(f"{name} is at least 1, not {value}")
         for name in _ABOVE_ZERO:
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < inf:
                 off = "" if name == "num_train_epochs" else _OFF.get(name, ", or null for no clipping")
-                raise ValueError(f"{name} is above 0{off}, not {value}")
+                raise ValueError(f"{name} is a number above 0{off}, not {value}")
         if self.max_steps < 1 and self.max_steps != -1:
             raise ValueError(f"max_steps is at least 1, or -1 to go by num_train_epochs, not {self.max_steps}")
 

@@ -157,6 +157,15 @@ def test_what_is_linked_told_to_be_best_or_not_whole_is_not_removed(store: Store
     assert [found.step for found in store.list()] == [2, 3, 4, 6, 7]
 
 
+def test_where_nothing_was_saved_at_the_best_step_the_best_of_those_saved_stays(
+    store: Store, add: Callable[..., str]
+) -> None:
+    for step, score in ((2, 3.0), (4, 1.0), (6, 2.0), (8, 2.5)):
+        add(step, score=score)
+    store.prune(2, best=5)
+    assert [(found.step, found.best) for found in store.list(best=5)] == [(4, True), (6, False), (8, False)]
+
+
 def test_of_one_that_lies_elsewhere_only_the_link_is_removed(
     store: Store, add: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -19,7 +19,6 @@ from forge.ml.models.causal import causal_lm  # noqa: E402 - as above
 from forge.ml.parallel.pipeline_cut import Cut, dissect, stages_of  # noqa: E402 - as above
 from forge.plan.layout import Layout  # noqa: E402 - as above
 
-
 GPTJ = {"n_embd": 32, "n_layer": 4, "n_head": 4, "vocab_size": 128, "n_positions": 64}
 # What lies between the last layer and the head has no weights; and the config does not say how wide a network is.
 FURTHER: dict[str, dict[str, Any]] = {

@@ -177,6 +177,54 @@ def test_callbacks_find_their_own_state_again(carried: Carried, freeze: Callable
     assert again.seen == counting.seen == 4
 
 
+def test_each_of_two_callbacks_of_a_kind_finds_its_own_state_again(made: Callable[..., Run]) -> None:
+    run = made("trainer.save_strategy=no")
+    run.callbacks = [Counting(), Counting(), Counting()]
+    for number, callback in enumerate(run.callbacks[:2], 1):
+        callback.load({"seen": number})
+    state = collect(run)
+    state["callbacks"].pop()
+    run.callbacks = [Counting(), Counting(), Counting()]
+    restore(run, state)
+    assert [callback.seen for callback in run.callbacks] == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "missing"),
+    [
+        ((), ("+optimizer.amsgrad=true",), "max_exp_avg_sq"),
+        (
+            ("optimizer=muon",),
+            ("optimizer=muon", "optimizer.adamw_names=[wte,wpe,lm_head,c_attn]"),
+            "exp_avg, exp_avg_sq, step",
+        ),
+    ],
+)
+def test_an_optimizer_that_looks_for_what_was_not_saved_is_refused(
+    made: Callable[..., Run], carried: Carried, before: tuple[str, ...], after: tuple[str, ...], missing: str
+) -> None:
+    carried(*before, callbacks=(Interrupt(2, "after"),))
+    with pytest.raises(ResumeError, match=f"as it is set now it looks for {missing}, which was not saved"):
+        made(AGAIN, *after)
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [
+        ("trainer.seed=42", 15),  # none: 57 sequences, of which 8 were taken in two steps, four in a step
+        ("trainer.per_device_train_batch_size=4", 2 + 7),
+        ("trainer.gradient_accumulation_steps=1", 2 + 25),
+        ("trainer.num_train_epochs=2", 29),
+        ("trainer.num_train_epochs=0.1", 2),
+    ],
+)
+def test_a_run_that_goes_by_epochs_ends_where_they_end(
+    made: Callable[..., Run], carried: Carried, change: str, steps: int
+) -> None:
+    carried("trainer.max_steps=-1", callbacks=(Interrupt(2, "after"),))
+    assert made(AGAIN, "trainer.max_steps=-1", change).total_steps == steps
+
+
 def test_a_state_of_other_parameters_is_refused(made: Callable[..., Run]) -> None:
     run = made()
     state = collect(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -41,7 +42,8 @@ def test_nothing_is_bound_when_a_trainer_is_made() -> None:
             {"resume_from_checkpoint": ""},
             "resume_from_checkpoint is auto or the path of a checkpoint, not an empty text",
         ),
-        ({"num_train_epochs": 0}, "num_train_epochs is above 0"),
+        ({"num_train_epochs": math.inf}, "num_train_epochs is a number above 0, not inf"),
+        ({"num_train_epochs": 0}, "num_train_epochs is a number above 0"),
         ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is at least 1"),
         ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is at least 1"),
         ({"save_total_limit": 0}, "save_total_limit is at least 1"),
@@ -52,9 +54,9 @@ def test_nothing_is_bound_when_a_trainer_is_made() -> None:
         ({"mixed_precision": "int8"}, "auto, no, bf16 or fp16"),
         ({"torch_compile": "yes"}, "torch_compile is auto, True or False"),
         ({"on_save_error": "ignore"}, "on_save_error is fail or warn"),
-        ({"max_grad_value": 0.0}, "max_grad_value is above 0"),
-        ({"hang_seconds": 0.0}, "hang_seconds is above 0, or null to wait for ever"),
-        ({"first_step_seconds": -1.0}, "first_step_seconds is above 0, or null to wait for ever"),
+        ({"max_grad_value": 0.0}, "max_grad_value is a number above 0"),
+        ({"hang_seconds": 0.0}, "hang_seconds is a number above 0, or null to wait for ever"),
+        ({"first_step_seconds": -1.0}, "first_step_seconds is a number above 0, or null to wait for ever"),
         ({"fuse_optim_with_backward": True}, "set max_grad_norm to null"),
         (
             {"fuse_optim_with_backward": True, "max_grad_norm": None, "gradient_accumulation_steps": 2},

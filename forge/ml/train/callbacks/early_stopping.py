@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from forge.base.errors import RunError
+from forge.ml.evaluate.perplexity import MEASURED
 from forge.ml.train.callback import Callback
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ class EarlyStopping(Callback):
                 "early stopping needs evaluations, and this run makes none",
                 hint="set eval_strategy to steps or epoch, and hold data out, or leave early_stopping out of callback",
             )
+        if self.metric not in MEASURED:
+            raise RunError(
+                f"early stopping looks at {self.metric!r}, which an evaluation does not measure",
+                hint=f"it measures: {', '.join(MEASURED)}",
+            )
         if self.dataset is not None and self.dataset not in run.evaluations:
             raise RunError(
                 f"early stopping looks at the held-out set {self.dataset!r}, which this run does not have",
@@ -47,21 +54,16 @@ class EarlyStopping(Callback):
     def after_evaluation(self, run: Run, records: list[dict[str, Any]]) -> None:
         """Hold the new figure against the best one."""
         figure = self._figure(records)
-        if self.best is None or figure < self.best - self.min_delta:  # what is not a number is never better
+        if not isnan(figure) and (self.best is None or figure < self.best - self.min_delta):
             self.best, self.waited = figure, 0
             return
         self.waited += 1
         if self.waited >= self.patience:
-            run.stop(f"early stopping: {self.metric} has not fallen below {self.best:.4g} in {self.waited} evaluations")
+            what = "been a number" if self.best is None else f"fallen below {self.best:.4g}"
+            run.stop(f"early stopping: {self.metric} has not {what} in {self.waited} evaluations")
 
     def _figure(self, records: list[dict[str, Any]]) -> float:
         chosen = [record for record in records if self.dataset in (None, record["dataset"])]
-        unknown = [record for record in chosen if self.metric not in record]
-        if unknown:
-            raise RunError(
-                f"early stopping looks at {self.metric!r}, which an evaluation does not measure",
-                hint=f"it measures: {', '.join(unknown[0])}",
-            )
         tokens = sum(record["tokens"] for record in chosen)
         return float(sum(record[self.metric] * record["tokens"] for record in chosen) / tokens)
 

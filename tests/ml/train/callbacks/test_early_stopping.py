@@ -47,6 +47,8 @@ def stopped_after(callback: EarlyStopping, losses: list[float]) -> int | None:
         ({"patience": 2, "min_delta": 0.5}, [3, 2.8, 2.6, 1], 3),
         ({"patience": 2, "min_delta": 0.5}, [3, 2.8, 2.4, 2.3, 1], None),
         ({"patience": 2}, [3, math.nan, math.nan], 3),
+        ({"patience": 2}, [math.nan, 3, 2, 1], None),
+        ({"patience": 2}, [math.nan, math.nan], 2),
     ],
 )
 def test_a_run_is_ended_when_nothing_gets_better(
@@ -101,6 +103,6 @@ def test_a_run_without_evaluations_is_refused_before_it_starts() -> None:
 def test_a_metric_that_nobody_measures_is_named() -> None:
     run: Any = Run()
     with pytest.raises(RunError) as caught:
-        EarlyStopping(metric="bleu").after_evaluation(run, [evaluated(1.0)])
+        EarlyStopping(metric="bleu").begin(run)
     assert "'bleu'" in str(caught.value)
     assert "eval_loss, perplexity" in str(caught.value)
