@@ -1,7 +1,7 @@
 """Rows of the known formats, as conversations: which format a row has, and which of its columns and tags mean what.
 
     text               text
-    prompt_completion  prompt, completion                         two texts, or two lists of messages; system, tools
+    prompt_completion  prompt, completion                         two texts; or two lists of messages, and system, tools
     alpaca             instruction, output                        input, system, history
     sharegpt           conversations of {from, value}             system, tools
     messages           messages of {role, content, tool_calls}    tools
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from forge.base.spelling import did_you_mean
 from forge.ml.chat.conversation import Conversation, RowError
-from forge.ml.chat.messages import Reader, tool_list
+from forge.ml.chat.messages import Reader, tool_list, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -122,12 +122,7 @@ def _listed(names: Iterable[str]) -> str:
 
 def _dialog(row: Mapping[str, Any], row_format: RowFormat, part: str) -> Conversation:
     column = row_format.column(part)
-    reader = row_format.reader
-    messages, marks = reader.messages(_cell(row, column), column)
-    system = _optional_text(row, row_format, "system")
-    if system and (not messages or messages[0]["role"] != "system"):
-        messages.insert(0, {"role": "system", "content": system})
-        marks = (None, *marks) if marks else marks
+    messages, marks = row_format.reader.messages(_cell(row, column), column)
     return _conversation(row, row_format, messages, marks)
 
 
@@ -145,6 +140,7 @@ def _from_prompt_completion(row: Mapping[str, Any], row_format: RowFormat) -> Co
     if isinstance(prompt, str) and isinstance(completion, str):
         if not completion:
             raise RowError("empty completion", f"column {completion_column}")
+        _refuse_beside_plain_text(row, row_format)
         turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
         return Conversation(turns, plain=True)
     if isinstance(prompt, str) or isinstance(completion, str):
@@ -159,6 +155,22 @@ def _from_prompt_completion(row: Mapping[str, Any], row_format: RowFormat) -> Co
     before = [bool(mark) for mark in asked_marks or [None] * len(asked)]
     marks = (*before, *(answered_marks or [None] * len(answered)))
     return _conversation(row, row_format, [*asked, *answered], marks)
+
+
+def _refuse_beside_plain_text(row: Mapping[str, Any], row_format: RowFormat) -> None:
+    """Only a template could place these, and texts pass none: they would be missing without a word."""
+    given = {
+        "system": _optional_text(row, row_format, "system"),
+        "tools": _tools(row, row_format),
+        "chat_template_kwargs": _variables(row, row_format),
+    }
+    for part, value in given.items():
+        if value:
+            raise RowError(
+                f"{part} beside a prompt in plain text",
+                f"it passes no template that could place the column {row_format.column(part)}: "
+                "write prompt and completion as lists of messages, or leave that column empty",
+            )
 
 
 def _from_alpaca(row: Mapping[str, Any], row_format: RowFormat) -> Conversation:
@@ -182,8 +194,8 @@ def _from_alpaca(row: Mapping[str, Any], row_format: RowFormat) -> Conversation:
 
 
 def _history(row: Mapping[str, Any], row_format: RowFormat) -> list[Any]:
-    found = row.get(row_format.column("history"))
-    if found is None:
+    found = unwrapped(row.get(row_format.column("history")))
+    if found is None or found == "":  # a csv file has no other way to hold nothing
         return []
     if not isinstance(found, (list, tuple)):
         raise RowError("history is not pairs of texts", f"it is {_kind(found)}")
@@ -193,12 +205,23 @@ def _history(row: Mapping[str, Any], row_format: RowFormat) -> list[Any]:
 def _conversation(
     row: Mapping[str, Any], row_format: RowFormat, messages: list[dict[str, Any]], marks: tuple[bool | None, ...]
 ) -> Conversation:
-    tools = tool_list(row.get(row_format.column("tools")))
-    variables = row.get(row_format.column("chat_template_kwargs")) or {}
+    system = _optional_text(row, row_format, "system")
+    if system and messages[0]["role"] != "system":
+        messages = [{"role": "system", "content": system}, *messages]
+        marks = (None, *marks) if marks else marks
+    return Conversation(messages, _tools(row, row_format), marks, variables=_variables(row, row_format))
+
+
+def _tools(row: Mapping[str, Any], row_format: RowFormat) -> list[dict[str, Any]] | None:
+    return tool_list(row.get(row_format.column("tools")))
+
+
+def _variables(row: Mapping[str, Any], row_format: RowFormat) -> dict[str, Any]:
+    """The row's own values for its template."""
+    variables = unwrapped(row.get(row_format.column("chat_template_kwargs"))) or {}
     if not isinstance(variables, dict):
         raise RowError("chat_template_kwargs is not a mapping", f"it is {_kind(variables)}")
-    given = {key: value for key, value in variables.items() if value is not None}
-    return Conversation(messages, tools, marks, variables=given)
+    return {key: value for key, value in variables.items() if value is not None}
 
 
 def _cell(row: Mapping[str, Any], column: str) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from forge.base.spelling import did_you_mean
 from forge.ml.chat.conversation import RowError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["ROLES", "Reader", "tool_list"]
+__all__ = ["ROLES", "Reader", "tool_list", "unwrapped"]
 
 ROLES: Final[dict[str, tuple[str, ...]]] = {
     "system": ("system", "developer"),
@@ -35,14 +36,16 @@ class Reader:
         self.content_keys = _keys(tags.pop("content_key", _CONTENT_KEYS))
         self.roles = {word: role for role, words in ROLES.items() for word in words}
         for role, words in tags.items():
-            self.roles |= dict.fromkeys(_keys(words), role)
+            own = _keys(words)
+            _check_role(role, own)
+            self.roles |= dict.fromkeys(own, role)
 
     def messages(self, found: Any, column: str) -> tuple[list[dict[str, Any]], tuple[bool | None, ...]]:
         """The messages of a cell, and what they say about being learned (nothing at all: an empty tuple).
 
         They may be JSON text: a csv file has no other way to hold a list.
         """
-        found = _unwrapped(found)
+        found = unwrapped(found)
         if not isinstance(found, (list, tuple)):
             raise RowError(f"column {column} is not a list of messages", f"it is {type(found).__name__}")
         if not found:
@@ -102,7 +105,7 @@ def tool_list(found: Any) -> list[dict[str, Any]] | None:
     return [_tool(tool, number) for number, tool in enumerate(tools, start=1)] or None
 
 
-def _unwrapped(found: Any) -> Any:
+def unwrapped(found: Any) -> Any:
     """What a cell of JSON text holds; anything else is as it is."""
     if not isinstance(found, str):
         return found
@@ -122,6 +125,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     raise RowError("a value that is not plain data", f"a {kind.__name__} among the messages")
+
+
+def _check_role(role: Any, words: tuple[str, ...]) -> None:
+    """ValueError unless templates may know the role: it is one of `ROLES`, or is kept as it is, like ``developer``."""
+    if role in ROLES or role in words:
+        return
+    known = ("role_key", "content_key", *ROLES)
+    guess = did_you_mean(str(role), known)
+    raise ValueError(
+        f"tags has no key {role!r}{f' ({guess})' if guess else ''}; it knows {', '.join(known)}; "
+        "a role of another name has this name among its words"
+    )
 
 
 def _keys(found: str | Iterable[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from forge.ml.data.corpus import ChatCorpus, Corpus, HeldOut
     from forge.ml.data.tokens import Tokens
 
-__all__ = ["HELD_OUT", "Prepared", "Sequences", "job_for", "prepare"]
+__all__ = ["HELD_OUT", "Prepared", "Sequences", "held_out_sets", "job_for", "prepare"]
 
 Sequences = Split | Stream | Mixed
 """What a loader can load from."""
@@ -132,7 +132,7 @@ class _Preparation:
         """The held-out sets by their names."""
         return {
             name: self._split(rows, f"the {_held_out_called(name)}")
-            for name, rows in _named(self.corpus.held_out, self.name)
+            for name, rows in held_out_sets(self.corpus.held_out, self.name)
         }
 
     def _called(self, what: str) -> str:
@@ -145,6 +145,7 @@ class _Preparation:
         tokens, report, content = self._encoded(rows, what)
         facts = {**_facts(self.job), "rows": content}
         split = split_of(tokens, report, facts=facts, source=self.source, **self._shape())
+        split.report.locate(partial(place_of, rows))
         if not split.report.trained:
             reasons = split.report.lines()
             raise DataError(
@@ -162,7 +163,7 @@ class _Preparation:
             return *found, content
         report = Report()
         examples = self.pool.examples(self._watched(rows, what), report)
-        tokens = kept(key, self._checked(_placed(examples, rows, report), rows, content, what), report)
+        tokens = kept(key, self._checked(examples, rows, content, what), report)
         return tokens, report, content
 
     def _checked(self, examples: Iterator[Any], rows: Iterable[Any], content: str, what: str) -> Iterator[Any]:
@@ -176,6 +177,17 @@ class _Preparation:
             yield row
             if self.progress is not None and number % 100 == 0:
                 self.progress(what, number)
+
+
+def held_out_sets(held_out: HeldOut, name: str) -> list[tuple[str, Iterable[Any]]]:
+    """The held-out sets of a dataset and what a run calls them; none when there are no rows and no names."""
+    if held_out is None:
+        return []
+    if isinstance(held_out, Mapping):
+        return [(f"{name}/{own}" if name else str(own), rows) for own, rows in held_out.items()]
+    if not isinstance(held_out, RowSource) and next(iter(held_out), None) is None:
+        return []
+    return [(name or HELD_OUT, held_out)]
 
 
 def job_for(corpus: Corpus, tokenizer: Any) -> Job:
@@ -225,26 +237,6 @@ def _columns(row_format: Any) -> tuple[str, ...]:
 
 def _held_out_called(name: str) -> str:
     return f"held-out set {name}"
-
-
-def _named(held_out: HeldOut, name: str) -> list[tuple[str, Iterable[Any]]]:
-    """The held-out sets with their names; none when there are no rows and no names."""
-    if held_out is None:
-        return []
-    if isinstance(held_out, Mapping):
-        return [(f"{name}/{own}" if name else str(own), rows) for own, rows in held_out.items()]
-    if not isinstance(held_out, RowSource) and next(iter(held_out), None) is None:
-        return []
-    return [(name or HELD_OUT, held_out)]
-
-
-def _placed(examples: Iterator[Any], rows: Iterable[Any], report: Report) -> Iterator[Any]:
-    """Pass the examples on, and then say in the report where the rows stand that it names."""
-    yield from examples
-    for loss in report.dropped.values():
-        loss.first = [
-            (row, ": ".join(part for part in (place_of(rows, row), detail) if part)) for row, detail in loss.first
-        ]
 
 
 def _facts(job: Job) -> dict[str, Any]:

@@ -44,6 +44,9 @@ _KINDS: Final[dict[str, FileKind]] = {
 }
 _CHUNK: Final = 1 << 22
 _ROWS_AT_ONCE: Final = 1024
+_HASHED_AT_ONCE: Final = 8
+# Characters. The limit of csv itself is less than a long document has; without any, a quote that nothing closes takes all memory.
+_LONGEST_CELL: Final = 1 << 28
 
 
 def text_files(paths: str | Sequence[str], *, encoding: str = "utf-8", streaming: bool = False) -> FileRows:
@@ -54,7 +57,7 @@ def text_files(paths: str | Sequence[str], *, encoding: str = "utf-8", streaming
 def file_rows(
     paths: str | Sequence[str], *, kind: FileKind | None = None, encoding: str = "utf-8", streaming: bool = False
 ) -> FileRows:
-    """The rows of json, jsonl, csv, parquet, arrow and text files; a path may be a pattern such as ``data/*.jsonl``.
+    """The rows of json, jsonl, csv, parquet, arrow and text files; a path may be a pattern such as ``~/data/*.jsonl``.
 
     The kind of a file is told by its name (``.jsonl.gz`` is read too) unless it is given. A json file is a list of objects or, as
     in jsonl, one object a line. Each line of a text file is a row with the column ``text``.
@@ -81,6 +84,9 @@ class FileRows:
     documents: bool = False  # each file is one row, and that row is its text
     streaming: bool = False
 
+    def __post_init__(self) -> None:
+        _check_encoding(self.encoding, self.files)
+
     def __iter__(self) -> Iterator[Any]:
         return self.rows_from(0)
 
@@ -90,8 +96,7 @@ class FileRows:
 
     def fingerprint(self) -> str:
         """A hash of the bytes of all files and of how they are read."""
-        with ThreadPoolExecutor(min(len(self.files), 8)) as threads:
-            hashes = list(threads.map(_file_hash, [path for path, _ in self.files]))
+        hashes = _file_hashes([path for path, _ in self.files])
         kinds = [(kind, _separator(path) if kind == "csv" else "") for path, kind in self.files]
         described = json.dumps([hashes, kinds, self.encoding, self.documents])
         return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
@@ -172,8 +177,9 @@ class HubRows:
 
     def _version(self) -> Any:
         if os.path.isdir(self.name):
-            found = sorted(path for path in _all_files(self.name))
-            return [(os.path.relpath(path, self.name), os.path.getsize(path)) for path in found]
+            found = sorted(_all_files(self.name))
+            names = [os.path.relpath(path, self.name) for path in found]
+            return list(zip(names, _file_hashes(found), strict=True))
         from huggingface_hub import HfApi
 
         try:
@@ -192,14 +198,21 @@ def _kind_of(path: str) -> FileKind:
 
 def _matching(paths: str | Sequence[str]) -> list[str]:
     found: list[str] = []
-    for path in [paths] if isinstance(paths, str) else paths:
-        matches = [match for match in sorted(glob.glob(path, recursive=True)) if os.path.isfile(match)]
+    for written in [paths] if isinstance(paths, str) else paths:
+        path = os.path.expanduser(written)
+        matches = _files_of(path)
         if not matches:
             raise FileNotFoundError(f"no file matches {path}: {_why_none(path)}")
         found.extend(matches)
     if not found:
         raise ValueError("paths is empty: name at least one file")
     return found
+
+
+def _files_of(path: str) -> list[str]:
+    if os.path.isfile(path):  # whatever its name has in it that a pattern has too
+        return [path]
+    return [match for match in sorted(glob.glob(path, recursive=True)) if os.path.isfile(match)]
 
 
 def _why_none(path: str) -> str:
@@ -211,6 +224,22 @@ def _why_none(path: str) -> str:
             folder = os.path.dirname(folder)
         return "there is none of that name" if os.path.isdir(folder) else f"there is no folder {folder}"
     return f"it is looked for in {os.getcwd()}"
+
+
+def _check_encoding(encoding: str, files: Sequence[tuple[str, FileKind]]) -> None:
+    """ValueError where the files cannot be read in this encoding, whatever is in them."""
+    try:
+        newline = b"\n".decode(encoding, "replace")
+    except LookupError:
+        raise ValueError(
+            f"there is no encoding {encoding!r} of texts: write utf-8, latin-1, cp1252 or the like"
+        ) from None
+    by_lines = [path for path, kind in files if kind in ("json", "jsonl")]
+    if by_lines and newline != "\n":
+        raise ValueError(
+            f"{shown_path(by_lines[0])} is read line by line, and the end of a line of {encoding} "
+            "is not the one byte that is looked for: convert it to utf-8"
+        )
 
 
 def _placed_rows(path: str, kind: FileKind, encoding: str) -> Iterator[tuple[Origin, Any]]:
@@ -266,10 +295,12 @@ def _json_document(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
 
 def _csv(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
     with _opened(path) as binary, io.TextIOWrapper(binary, encoding=_codec(encoding), newline="") as file:
+        csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))  # one for the process: it is only ever raised
         rows = csv.reader(file, delimiter=_separator(path), strict=True)
         header = next(rows, None)
         if header is None:
             return
+        _check_header(path, header)
         line = rows.line_num + 1  # where the next row begins; one with line breaks in it takes several
         for row in rows:
             if row and len(row) != len(header):
@@ -277,6 +308,17 @@ def _csv(path: str, encoding: str) -> Iterator[tuple[int, Any]]:
             if row:
                 yield line, dict(zip(header, row, strict=True))
             line = rows.line_num + 1
+
+
+def _check_header(path: str, header: list[str]) -> None:
+    """A column without a name may come again, as spreadsheets write it: nobody can ask for it."""
+    for name in filter(None, header):
+        if header.count(name) > 1:
+            raise DataError(
+                f"the header names two columns {name!r}",
+                hint="give each column its own name, or take one of them out",
+                origin=Origin(os.path.abspath(path), 1),
+            )
 
 
 def _separator(path: str) -> str:
@@ -342,6 +384,11 @@ def _text_of(path: str, encoding: str) -> str:
         raise DataError(f"this file is not {encoding}: {error.reason}", origin=Origin(os.path.abspath(path))) from error
     except OSError as error:
         raise DataError(f"cannot read {shown_path(path)}: {_first_line(error)}") from error
+
+
+def _file_hashes(paths: Sequence[str]) -> list[str]:
+    with ThreadPoolExecutor(_HASHED_AT_ONCE) as threads:
+        return list(threads.map(_file_hash, paths))
 
 
 def _file_hash(path: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Loss", "Report", "hint_for"]
 
@@ -28,10 +31,15 @@ def hint_for(reason: str) -> str:
 
 @dataclass(slots=True)
 class Loss:
-    """Rows that were lost for one reason: their number, and the first of them with what was wrong there."""
+    """Rows that were lost for one reason: their number, and the first of them with what was wrong there.
+
+    ``place`` is where the very first of them stands, once that has been looked up; it is no part of what is kept of prepared rows,
+    because the same rows may stand in another file by then.
+    """
 
     count: int = 0
     first: list[tuple[int, str]] = field(default_factory=list)
+    place: str = ""
 
     def add(self, row: int, detail: str = "") -> None:
         """Count one more row."""
@@ -60,6 +68,11 @@ class Report:
         """Count a row that is used in part."""
         self.shortened.setdefault(reason, Loss()).add(row, detail)
 
+    def locate(self, place_of: Callable[[int], str]) -> None:
+        """Look up where the first row of each reason stands, unless that is known."""
+        for loss in (*self.dropped.values(), *self.shortened.values()):
+            loss.place = loss.place or place_of(loss.first[0][0])
+
     def copy(self) -> Report:
         """The same figures, to be counted on from."""
         return Report.from_json(self.to_json())
@@ -70,7 +83,7 @@ class Report:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for kind in ("dropped", "shortened"):
             for reason, loss in getattr(other, kind).items():
-                ours = getattr(self, kind).setdefault(reason, Loss())
+                ours = getattr(self, kind).setdefault(reason, Loss(place=loss.place))
                 ours.count += loss.count
                 ours.first = [*ours.first, *loss.first][:_NAMED]
 
@@ -95,7 +108,8 @@ class Report:
         for what, losses in (("not used", self.dropped), ("used in part", self.shortened)):
             for reason, loss in sorted(losses.items(), key=lambda item: -item[1].count):
                 row, detail = loss.first[0]
-                shown = f" ({detail})" if detail else ""
+                about = ": ".join(filter(None, (loss.place, detail)))
+                shown = f" ({about})" if about else ""
                 found.append(f"{loss.count:,} of {self.rows:,} rows {what}: {reason}; the first is row {row}{shown}")
         return found
 
@@ -108,7 +122,7 @@ class Report:
         """The report that `to_json` made plain."""
         losses = {
             kind: {
-                reason: Loss(loss["count"], [(row, detail) for row, detail in loss["first"]])
+                reason: Loss(loss["count"], [(row, detail) for row, detail in loss["first"]], loss["place"])
                 for reason, loss in found[kind].items()
             }
             for kind in ("dropped", "shortened")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from forge.base.errors import UsageError
 from forge.base.spelling import did_you_mean
 from forge.ml.data.corpus import ChatCorpus, Mixture
-from forge.ml.data.prepare import HELD_OUT, prepare
-from forge.ml.data.source import is_streaming
+from forge.ml.data.prepare import HELD_OUT, held_out_sets, prepare
+from forge.ml.data.source import fingerprint, is_streaming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from forge.ml.data.corpus import Corpus
+    from forge.ml.data.source import RowSource
     from forge.ml.data.split import Split
 
 __all__ = ["TRAIN", "RowSet", "chosen_sets", "prepared_sets", "remarks"]
@@ -28,7 +28,10 @@ _LOOKED_AT: Final = 1000
 
 @dataclass(frozen=True, eq=False)
 class RowSet:
-    """Rows by their name, the corpus they belong to, and the sequences made of them. ``part`` of a longer stream."""
+    """Rows by their name, the corpus they belong to, and the sequences made of them. ``part`` of a longer stream.
+
+    A name begins with the kind of the rows, and goes on with what a run calls them: ``held_out/talk/easy``.
+    """
 
     name: str
     rows: Iterable[Any]
@@ -52,11 +55,11 @@ def prepared_sets(
 
 
 def chosen_sets(sets: list[RowSet], wanted: str | None) -> list[RowSet]:
-    """The sets of one name, or of one kind: ``train`` or ``held_out``; all without a name."""
+    """The sets of one kind, ``train`` or ``held_out``, or of one name, as a run says it or in part; all without a name."""
     if wanted is None:
         return sets
-    found = [each for each in sets if wanted in (each.name, each.name.split("/")[-1])]
-    found = found or [each for each in sets if wanted == (HELD_OUT if each.held_out else TRAIN)]
+    found = [each for each in sets if wanted == (HELD_OUT if each.held_out else TRAIN)]
+    found = found or [each for each in sets if f"/{each.name}".endswith(f"/{wanted}")]
     if found:
         return found
     names = list(dict.fromkeys([TRAIN, *(each.name for each in sets)]))
@@ -98,11 +101,34 @@ def _unended(found: RowSet, tokenizer: Any, count: int) -> int:
 def _sets_of(name: str, corpus: Corpus, tokenizer: Any, progress: Callable[[str, int], None] | None) -> list[RowSet]:
     streaming = is_streaming(corpus.train)
     if streaming:
-        corpus = replace(corpus, train=tuple(islice(iter(corpus.train), _OF_A_STREAM)))
+        corpus = replace(corpus, train=_Beginning(corpus.train))  # type: ignore[arg-type]
     prepared = prepare(corpus, tokenizer, progress=progress)
     training = f"{TRAIN}/{name}" if name else TRAIN
     sets = [RowSet(training, corpus.train, corpus, prepared.train, part=streaming)]  # type: ignore[arg-type]
-    for own, split in prepared.held_out.items():
-        rows = corpus.held_out[own] if isinstance(corpus.held_out, Mapping) else corpus.held_out
-        sets.append(RowSet(f"{HELD_OUT}/{name}" if name else own, rows, corpus, split))
+    named = held_out_sets(corpus.held_out, name)
+    for (called, rows), split in zip(named, prepared.held_out.values(), strict=True):
+        sets.append(RowSet(called if called == HELD_OUT else f"{HELD_OUT}/{called}", rows, corpus, split))
     return sets
+
+
+class _Beginning:
+    """The first rows of a stream, read once, which know where they stand in it."""
+
+    streaming = False
+
+    def __init__(self, stream: RowSource) -> None:
+        self.stream = stream
+        self.name = stream.name
+        self.rows = tuple(islice(stream, _OF_A_STREAM))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+    def rows_from(self, first: int) -> Iterator[Any]:
+        return iter(self.rows[first:])
+
+    def fingerprint(self) -> str:
+        return fingerprint(self.rows)
+
+    def place(self, row: int) -> str:
+        return self.stream.place(row)

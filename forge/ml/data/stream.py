@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ from forge.base.errors import DataError
 from forge.ml.data.order import permuted
 from forge.ml.data.pool import Pool
 from forge.ml.data.report import Report, hint_for
-from forge.ml.data.source import rows_from
+from forge.ml.data.source import place_of, rows_from
 from forge.ml.data.split import Split, split_of
 from forge.ml.data.tokens import Gathering
 
@@ -164,6 +165,7 @@ class StreamFeed:
         if first >= self._counted:
             total = stream.report.copy()
             total.add(split.report)
+            total.locate(partial(place_of, stream.rows))
             stream._reports[0] = total  # noqa: SLF001 - of this module; at once: other threads look at it
             self._counted = first + len(rows)
         return split

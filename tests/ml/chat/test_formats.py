@@ -84,8 +84,36 @@ def test_alpaca_has_a_system_text_a_history_and_an_input() -> None:
     assert _convert(row).messages == [BRIEF, HELLO, WORLD, asked, {"role": "assistant", "content": "3"}]
 
 
+def test_a_history_may_be_json_text_and_nothing_at_all() -> None:
+    row = {"instruction": "hello", "output": "world"}
+    assert _convert({**row, "history": '[["hello", "world"]]'}).messages == [HELLO, WORLD, HELLO, WORLD]
+    for absent in ("", None, "null", "[]"):
+        assert _convert({**row, "history": absent}).messages == [HELLO, WORLD]
+
+
 def test_a_prompt_in_text_is_left_to_no_template() -> None:
-    assert _convert({"prompt": "hello", "completion": "world"}) == Conversation([HELLO, WORLD], plain=True)
+    plain = Conversation([HELLO, WORLD], plain=True)
+    row = {"prompt": "hello", "completion": "world"}
+    assert _convert(row) == plain
+    for absent in ({"system": "", "tools": "", "chat_template_kwargs": {}}, {"system": None, "tools": "[]"}):
+        assert _convert({**row, **absent}) == plain
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("system", "Be brief."), ("tools", [TOOL]), ("chat_template_kwargs", {"enable_thinking": 1})]
+)
+def test_a_prompt_in_text_with_what_only_a_template_could_place_is_refused(column: str, value: Any) -> None:
+    with pytest.raises(RowError, match=f"{column} beside a prompt in plain text: it passes no template") as caught:
+        _convert({"prompt": "hello", "completion": "world", "other": value}, renamed={column: "other"})
+    assert "column other" in caught.value.detail
+
+
+def test_a_prompt_of_messages_has_the_system_text_of_its_row() -> None:
+    found = _convert({"prompt": [HELLO], "completion": [WORLD], "system": "Be brief."})
+    assert found.messages == [BRIEF, HELLO, WORLD]
+    assert found.marks == (None, False, None)
+    own = _convert({"prompt": [BRIEF, HELLO], "completion": [WORLD], "system": "Be long."})
+    assert own.messages == [BRIEF, HELLO, WORLD]
 
 
 def test_the_assistants_turns_in_a_prompt_are_not_learned() -> None:
@@ -97,6 +125,10 @@ def test_the_assistants_turns_in_a_prompt_are_not_learned() -> None:
 def test_a_row_may_have_values_for_its_template() -> None:
     row = {"messages": [HELLO, WORLD], "chat_template_kwargs": {"enable_thinking": False, "absent": None}}
     assert _convert(row).variables == {"enable_thinking": False}
+    assert _convert({**row, "chat_template_kwargs": '{"enable_thinking": false}'}).variables == {
+        "enable_thinking": False
+    }
+    assert _convert({**row, "chat_template_kwargs": ""}).variables == {}
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,24 @@ def test_other_keys_and_roles_are_named_by_tags() -> None:
     ]
     assert _refused(entry, role_key="speaker", content_key="said").startswith("unknown role: message 1: 'client'")
     assert _read({"role": "developer", "content": "x"}, developer="developer")[0]["role"] == "developer"
+    assert _read({"role": "critic", "content": "x"}, critic=["judge", "critic"])[0]["role"] == "critic"
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        (
+            {"usr": ["client"]},
+            r"tags has no key 'usr' \(did you mean 'user'\?\); it knows role_key, content_key, .*user",
+        ),
+        ({"role_kee": "x"}, r"tags has no key 'role_kee' \(did you mean 'role_key'\?\)"),
+        ({"human": ["client"]}, r"tags has no key 'human'; .* a role of another name has this name among its words"),
+        ({1: ["client"]}, "tags has no key 1; "),
+    ],
+)
+def test_a_tag_that_means_nothing_is_refused(tags: dict[Any, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Reader(tags)
 
 
 def test_messages_may_be_json_text() -> None:

@@ -234,11 +234,35 @@ def test_rows_that_are_not_used_are_named_with_their_place(byte_tokenizer: Calla
     report = prepare(ChatCorpus(file_rows([str(path)])), byte_tokenizer()).report
     assert report.rows == 3
     assert report.examples == 1
-    named = {reason: loss.first for reason, loss in report.dropped.items()}
-    assert named == {
-        "no messages": [(1, f"{path}:2: column messages is empty")],
-        "nothing to learn": [(2, f"{path}:3: no assistant turn")],
-    }
+    assert report.lines() == [
+        f"1 of 3 rows not used: no messages; the first is row 1 ({path}:2: column messages is empty)",
+        f"1 of 3 rows not used: nothing to learn; the first is row 2 ({path}:3: no assistant turn)",
+    ]
+
+
+def test_rows_kept_from_a_file_of_another_name_are_named_in_the_file_that_is_read(
+    byte_tokenizer: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "first.jsonl"
+    path.write_text("\n" + json.dumps(CHAT) + "\n\n" + json.dumps({"messages": []}) + "\n")
+    for name in ("first.jsonl", "second.jsonl"):
+        path = path.rename(tmp_path / name)
+        (found,) = prepare(ChatCorpus(file_rows([str(path)])), byte_tokenizer()).lines()
+        assert found.endswith(f"the first is row 1 ({path}:4: column messages is empty)")
+
+
+@pytest.mark.parametrize(
+    ("overflow", "said"),
+    [("drop", "not used: longer than 64 tokens"), ("truncate", "used in part: cut to 64 tokens")],
+)
+def test_rows_that_are_too_long_are_named_with_their_place(
+    byte_tokenizer: Callable[..., Any], tmp_path: Path, overflow: Any, said: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    long = {"messages": [CHAT["messages"][0], {"role": "assistant", "content": "w" * 90}]}
+    path.write_text("\n\n" + json.dumps(CHAT) + "\n" + json.dumps(long) + "\n")
+    (found,) = prepare(ChatCorpus(file_rows(str(path)), max_length=64, overflow=overflow), byte_tokenizer()).lines()
+    assert found.startswith(f"1 of 2 rows {said}; the first is row 1 ({path}:4: ")
 
 
 REFUSES = "{% if messages[0]['content'] == 'bad' %}{{ raise_exception('no bad words') }}{% endif %}"
@@ -269,6 +293,7 @@ def test_a_row_that_the_template_refuses_is_counted_and_named(byte_tokenizer: Ca
         (ChatCorpus([{"x": 1}]), "rows with the columns x have no known format"),
         (ChatCorpus([{"x": 1}], column="messages"), "rows with the columns x have no known format"),
         (ChatCorpus([CHAT], columns={"mesages": "x"}), "columns has no part 'mesages' .did you mean 'messages'"),
+        (ChatCorpus([CHAT], tags={"usr": ["x"]}), "tags has no key 'usr' .did you mean 'user'"),
         (ChatCorpus([CHAT], format="alpaca"), "rows of the format alpaca have a column instruction"),
         (ChatCorpus([CHAT], format="vicuna"), "format is one of .*, not 'vicuna'"),
         (ChatCorpus(["text"]), "row 0 is str, not a mapping of columns"),

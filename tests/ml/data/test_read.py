@@ -61,6 +61,23 @@ def test_one_path_may_stand_for_a_list_of_one(tmp_path: Path) -> None:
     assert text_files(path) == text_files([path])
 
 
+def test_a_path_that_is_there_is_that_file_whatever_signs_of_a_pattern_it_has(tmp_path: Path) -> None:
+    _jsonl(tmp_path / "a[1].jsonl", ROWS[:1])
+    _jsonl(tmp_path / "a1.jsonl", ROWS[1:])
+    assert list(file_rows(str(tmp_path / "a[1].jsonl"))) == ROWS[:1]
+    assert list(file_rows(str(tmp_path / "a[1-3].jsonl"))) == ROWS[1:]
+    assert list(file_rows(str(tmp_path / "a*.jsonl"))) == [ROWS[1], ROWS[0]]
+
+
+def test_the_home_folder_may_be_written_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _jsonl(tmp_path / "a.jsonl")
+    for path in ("~/a.jsonl", "~/*.jsonl"):
+        assert list(file_rows(path)) == ROWS
+    with pytest.raises(FileNotFoundError, match=r"b\.jsonl: there is none of that name"):
+        file_rows("~/b.jsonl")
+
+
 def test_no_path_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="paths is empty"):
         file_rows([])
@@ -96,6 +113,36 @@ def test_csv_and_tsv_have_a_header(tmp_path: Path) -> None:
     (tmp_path / "b.tsv").write_text("a\tb\n3\tz,z\n")
     found = list(file_rows([str(tmp_path / "a.csv"), str(tmp_path / "b.tsv")]))
     assert found == [{"a": "1", "b": 'x, "y"'}, {"a": "2", "b": "two\nlines"}, {"a": "3", "b": "z,z"}]
+
+
+def test_a_csv_cell_may_be_as_long_as_a_text_is(tmp_path: Path) -> None:
+    text = "a, b\n" * 200_000
+    (tmp_path / "a.csv").write_text(f'text,n\n"{text}",1\n')
+    assert list(file_rows([str(tmp_path / "a.csv")])) == [{"text": text, "n": "1"}]
+
+
+def test_columns_without_a_name_may_be_several(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,,\n1,2,3\n")
+    assert [row["a"] for row in file_rows([str(tmp_path / "a.csv")])] == ["1"]
+
+
+def test_an_encoding_is_one_that_the_files_can_be_read_in(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    for encoding in ("utf-16", "utf-16-le", "utf-32", "cp037"):
+        path.write_text(json.dumps({"text": "ä"}) + "\n", encoding=encoding)
+        with pytest.raises(
+            ValueError, match=rf"a\.jsonl is read line by line, .* of {encoding} .* convert it to utf-8"
+        ):
+            file_rows(str(path), encoding=encoding)
+    for encoding in ("utf-8-sig", "latin-1", "cp1252", "shift_jis"):
+        path.write_text(json.dumps({"text": "a"}) + "\n", encoding=encoding)
+        assert list(file_rows(str(path), encoding=encoding)) == [{"text": "a"}]
+    with pytest.raises(ValueError, match="there is no encoding 'utf-9' of texts"):
+        file_rows(str(path), encoding="utf-9")
+    for name, rows in (("a.csv", [{"text": "ä"}]), ("a.txt", [{"text": "text"}, {"text": "ä"}])):
+        (tmp_path / name).write_text("text\nä\n", encoding="utf-16")
+        assert list(file_rows(str(tmp_path / name), encoding="utf-16")) == rows
+    assert list(text_files(str(tmp_path / "a.txt"), encoding="utf-16")) == ["text\nä\n"]
 
 
 def test_a_mark_at_the_beginning_of_a_file_is_no_part_of_it(tmp_path: Path) -> None:
@@ -152,6 +199,7 @@ def test_compressed_files_are_read(tmp_path: Path) -> None:
         ("a.json", b'{"a": 1,\n "b": 2}', "a.json:1: this line is not JSON"),
         ("a.csv", b"a,b\n1,2\n3\n", "a.csv:3: this row has 1 fields, and the header 2"),
         ("a.csv", b'a,b\n1,2\n"x\ny",2,3\n', "a.csv:3: this row has 3 fields, and the header 2"),
+        ("a.csv", b"a,b,a\n1,2,3\n", "a.csv:1: the header names two columns 'a'"),
         ("a.csv", b'a,b\n1,"2\n', "a.csv: this csv file cannot be read"),
         ("a.csv", b"a\n\xff\n", "a.csv: this csv file cannot be read"),
         ("a.parquet", b"PAR1", "a.parquet: this parquet file cannot be read"),
@@ -209,8 +257,17 @@ def test_a_folder_in_the_layout_of_the_hub_gives_rows(tmp_path: Path, monkeypatc
     assert list(rows) == list(rows) == [{"text": "a"}, {"text": "b"}]
     assert list(rows.rows_from(1)) == [{"text": "b"}]
     before = rows.fingerprint()
-    _jsonl(folder / "train.jsonl", [{"text": "longer"}])
+    _jsonl(folder / "train.jsonl", [{"text": "c"}, {"text": "b"}])
     assert hub_rows(str(folder), streaming=True).fingerprint() != before
+
+
+def test_a_streamed_folder_is_known_by_the_content_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    prints = []
+    for text in ("a", "b", "a"):
+        _jsonl(tmp_path / "deep" / "train.jsonl", [{"text": text}])
+        prints.append(hub_rows(str(tmp_path), streaming=True).fingerprint())
+    assert prints[0] == prints[2] != prints[1]
 
 
 SHA = "0123456789abcdef0123456789abcdef01234567"

@@ -34,6 +34,34 @@ def test_a_report_survives_as_plain_data_and_a_copy_is_another() -> None:
     assert report.dropped["empty"].count == 1
 
 
+def test_the_first_row_of_each_reason_is_given_its_place_once() -> None:
+    report, asked = _report(), []
+
+    def place(row: int) -> str:
+        asked.append(row)
+        return f"a.jsonl:{row + 1}"
+
+    report.locate(place)
+    report.locate(place)
+    assert sorted(asked) == [0, 8, 9]
+    assert [line.partition("the first is ")[2] for line in report.lines()] == [
+        "row 0 (a.jsonl:1: row 0)",
+        "row 9 (a.jsonl:10)",
+        "row 8 (a.jsonl:9: 9 tokens)",
+    ]
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_a_sum_of_reports_keeps_the_place_with_its_row() -> None:
+    here, there = Report(rows=1), Report(rows=1)
+    here.drop("empty", 3)
+    there.drop("empty", 4)
+    there.drop("unknown role", 5)
+    there.locate(lambda row: f"b.jsonl:{row}")
+    here.add(there)
+    assert [line.partition("the first is ")[2] for line in here.lines()] == ["row 3", "row 5 (b.jsonl:5)"]
+
+
 def test_what_was_lost_since_has_new_reasons_and_those_of_more_rows() -> None:
     told, now = _report(), _report()
     assert now.lost_since(told).lines() == []

@@ -94,6 +94,13 @@ def test_what_is_read_is_reported_once(streamed: Callable[..., Any]) -> None:
     assert (report.rows, report.examples, report.dropped["an empty document"].first) == (35, 34, [(0, "")])
 
 
+def test_a_row_that_is_not_used_is_named_with_its_place(streamed: Callable[..., Any], tmp_path: Path) -> None:
+    feed = streamed([*TEXTS[:14], "", *TEXTS[14:], ""], packing="none")
+    feed.take(feed.start(), 34)
+    place = f"{tmp_path / '36.jsonl'}:15"
+    assert feed.stream.report.lines() == [f"2 of 36 rows not used: an empty document; the first is row 14 ({place})"]
+
+
 def test_a_report_that_was_looked_at_stays_as_it_was(streamed: Callable[..., Any]) -> None:
     feed = streamed(["", *TEXTS], packing="none")
     before = feed.stream.report
