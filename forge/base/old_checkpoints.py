@@ -10,7 +10,7 @@ from typing import Final
 from forge.base.errors import ResumeError
 from forge.base.origin import shown_path
 
-__all__ = ["checkpoint_steps", "would_mix"]
+__all__ = ["checkpoint_around", "checkpoint_steps", "would_mix"]
 
 _CHECKPOINTS: Final = "checkpoints"
 _CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)(-\d+)?")
@@ -22,6 +22,22 @@ def checkpoint_steps(output: str) -> list[int]:
     with contextlib.suppress(OSError):
         names = os.listdir(os.path.join(output, _CHECKPOINTS))
     return sorted(int(found[1]) for name in names if (found := _CHECKPOINT.fullmatch(name)))
+
+
+def checkpoint_around(output: str) -> str | None:
+    """The checkpoint that an output folder is, or lies in: whatever is written there would be no part of it, so that it is not whole."""
+    folder = os.path.abspath(output)
+    while not _is_checkpoint(folder):
+        above = os.path.dirname(folder)
+        if above == folder:
+            return None
+        folder = above
+    return folder
+
+
+def _is_checkpoint(folder: str) -> bool:
+    named = _CHECKPOINT.fullmatch(os.path.basename(folder)) or os.path.isdir(os.path.join(folder, "state"))
+    return bool(named) and os.path.isfile(os.path.join(folder, "manifest.json"))
 
 
 def would_mix(output: str, step: int) -> ResumeError:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from forge.base.errors import TrustError
-from forge.base.old_checkpoints import checkpoint_steps, would_mix
+from forge.base.old_checkpoints import checkpoint_around, checkpoint_steps, would_mix
 from forge.base.origin import shown_path
 from forge.base.trust import require_trust
 from forge.compose.project import source_packages
@@ -51,8 +51,13 @@ def input_findings(root: Node, main: str) -> Iterator[Finding]:
 
 
 def mixing_findings(root: Node, reading: RunReading, main: str, output: str) -> Iterator[Finding]:
-    """An error for an output folder that holds the checkpoints of another run."""
+    """An error for an output folder that holds the checkpoints of another run, or is itself a checkpoint."""
     settings = reading.settings
+    around = checkpoint_around(output)
+    if around is not None:
+        says = f"the run would be written into the checkpoint {shown_path(around)}, which would not be whole then"
+        yield _about_output(root, main, says, "write elsewhere with --output-dir")
+        return
     steps = checkpoint_steps(output)
     if (
         not steps
@@ -62,9 +67,11 @@ def mixing_findings(root: Node, reading: RunReading, main: str, output: str) -> 
     ):
         return
     error = would_mix(output, steps[-1])
-    trainer = find(root, (main,))
-    key = f"{main}.output_dir"
-    yield Finding(origin_of(trainer, "output_dir"), key, error.what, error.hint or "", "error", _CODE)
+    yield _about_output(root, main, error.what, error.hint or "")
+
+
+def _about_output(root: Node, main: str, says: str, hint: str) -> Finding:
+    return Finding(origin_of(find(root, (main,)), "output_dir"), f"{main}.output_dir", says, hint, "error", _CODE)
 
 
 def trust_findings(root: Node, main: str, source_folders: Sequence[str]) -> list[Finding]:

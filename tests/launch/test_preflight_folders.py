@@ -50,6 +50,16 @@ def test_a_new_run_does_not_mix_its_checkpoints_with_others(
     assert findings(tmp_path, *changes) == ([said] if refused else [])
 
 
+def test_a_run_is_not_written_into_a_checkpoint(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint-20"
+    checkpoint.mkdir()
+    (checkpoint / "manifest.json").write_text("{}")
+    said = (
+        f"trainer.output_dir: the run would be written into the checkpoint {checkpoint}, which would not be whole then"
+    )
+    assert findings(checkpoint / "tuned") == [said]
+
+
 def test_code_of_the_project_is_asked_for_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "mine.py").write_text("")
