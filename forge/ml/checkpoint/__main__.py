@@ -12,6 +12,7 @@ from forge.base.errors import ForgeError, UsageError
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
 from forge.ml.checkpoint.link import link
+from forge.ml.checkpoint.manifest import MANIFEST
 from forge.ml.checkpoint.place import is_checkpoint, store_of
 from forge.ml.checkpoint.store import Checkpoint, Store
 from forge.ml.checkpoint.verify import verify
@@ -59,10 +60,13 @@ def _list(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     path = _one(options)
-    paths = [path] if is_checkpoint(path) else [found.path for found in store_of(path).list()]
+    own = is_checkpoint(path) or os.path.isfile(os.path.join(path, MANIFEST))  # also under another name
+    paths = [path] if own else [found.path for found in store_of(path).list()]
     problems = {one: verify(one, quick=options.quick) for one in paths}
     if options.json:
         _print_json([{"path": one, "valid": not found, "problems": found} for one, found in problems.items()])
+    elif not paths:
+        _print(f"no checkpoints in {shown_path(path)}")
     for one, found in problems.items() if not options.json else ():
         _print(f"{shown_path(one)}: {'whole' if not found else ''}".rstrip())
         for problem in found:

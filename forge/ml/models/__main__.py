@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from forge.base.collector import collector_paused, leave
-from forge.base.errors import ForgeError, ModelError
+from forge.base.errors import ForgeError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +146,13 @@ def _settings(model: Any, options: argparse.Namespace, frozen: Frozen | None) ->
     if frozen is not None and frozen.has("optimizer"):
         given["optimizer"] = frozen.build("optimizer")
     longest = _plain_values(frozen, "dataset").get("max_length", _SEQUENCE)
-    given["sequence"] = options.seq or min(longest, getattr(model.config, "max_position_embeddings", None) or longest)
+    positions = getattr(model.config, "max_position_embeddings", None) or options.seq or longest
+    given["sequence"] = options.seq or min(longest, positions)
+    if given["sequence"] > positions:
+        raise UsageError(
+            f"--seq {options.seq} is more than the {positions:,} positions that the model knows",
+            hint=f"--seq {positions} or less",
+        )
     given["batch_size"] = options.batch or trainer.get("per_device_train_batch_size", 1)
     return StepSettings(**given)
 

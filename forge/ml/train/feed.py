@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from forge.ml.train.trainer import Trainer
 
 __all__ = ["RunData", "feed", "padding_token"]
+
+_USUAL_EPOCHS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,11 @@ def feed(
     if settings.eval_strategy != "no" and not prepared.held_out:
         console.print(
             "nothing is evaluated: no rows are held out; dataset.held_out=0.05 takes one in twenty, or write --eval-strategy no"
+        )
+    if settings.max_steps > 0 and settings.num_train_epochs != _USUAL_EPOCHS:
+        console.print(
+            f"max_steps={settings.max_steps} says how long the run is; num_train_epochs={settings.num_train_epochs:g} "
+            "is not looked at (--max-steps -1 goes by epochs)"
         )
     pad = padding_token(settings.tokenizer)
     microbatches = world.layout.microbatches

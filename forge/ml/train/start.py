@@ -97,7 +97,13 @@ def _of_another_run(store: Store, start: Start | None) -> Sequence[Checkpoint]:
 
 
 def _compare(path: str, graph: Graph, console: Console) -> None:
-    with open(os.path.join(path, "state", _GRAPH), encoding="utf-8") as file:
+    stored = os.path.join(path, "state", _GRAPH)
+    if not os.path.exists(stored):
+        raise ResumeError(
+            f"the checkpoint {path} was not saved by a run: it has no state/{_GRAPH}",
+            hint="begin a new run from its weights: model.path=FOLDER (-M), with another --output-dir",
+        )
+    with open(stored, encoding="utf-8") as file:
         changes = diff(from_json(file.read()), graph)
     changes = [change for change in changes if not _is_about_the_run(change)]
     refused = [change for change in changes if _is_fixed(change)]

@@ -58,6 +58,15 @@ def test_a_folder_may_have_none(model: Path, capsys: pytest.CaptureFixture[str])
     assert main(["ls", "other"]) == 0
     assert capsys.readouterr().out == "no checkpoints in other/checkpoints\n"
     assert main(["verify", "other"]) == 0
+    assert capsys.readouterr().out == "no checkpoints in other\n"
+
+
+def test_one_that_was_given_another_name_is_verified(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (model / "checkpoints" / "checkpoint-50").rename(model / "best")
+    assert main(["verify", "best"]) == 0
+    assert capsys.readouterr().out == "best: whole\n"
+    (model / "best" / "config.json").unlink()
+    assert main(["verify", "best"]) == 1
 
 
 def test_verify_reads_every_byte_and_says_what_is_wrong(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,6 +85,13 @@ def test_a_step_is_taken(freeze: Callable[..., str], capsys: pytest.CaptureFixtu
     assert found["loss_after"] < found["loss"]
 
 
+def test_a_sequence_longer_than_the_positions_is_refused(
+    freeze: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["test", freeze(), "--seq=100000"]) == 2
+    assert "positions that the model knows" in capsys.readouterr().err
+
+
 def test_a_step_that_breaks_the_model_is_a_failure(
     freeze: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:

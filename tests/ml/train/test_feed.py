@@ -85,6 +85,17 @@ def test_how_many_steps_a_run_takes(made: Make, overrides: tuple[str, ...], step
     assert made(QUIET, *overrides).total_steps == steps
 
 
+@pytest.mark.parametrize(("epochs", "told"), [("1", False), ("2.5", True)])
+def test_epochs_that_are_not_looked_at_are_told(
+    made: Make, capsys: pytest.CaptureFixture[str], epochs: str, *, told: bool
+) -> None:
+    assert (
+        made("trainer.max_steps=3", f"trainer.num_train_epochs={epochs}", "trainer.save_strategy=no").total_steps == 3
+    )
+    said = "max_steps=3 says how long the run is; num_train_epochs=2.5 is not looked at"
+    assert (said in " ".join(capsys.readouterr().err.split())) == told
+
+
 def test_a_stream_goes_by_steps(made: Make) -> None:
     run = made(QUIET, "+dataset.train.streaming=true", config="chat")
     assert run.total_steps == 4

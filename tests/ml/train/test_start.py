@@ -14,6 +14,7 @@ from small_run import Interrupt, carry_out  # noqa: E402 - torch may be missing
 
 from forge.base.errors import CheckpointError, ResumeError  # noqa: E402 - as above
 from forge.ml.checkpoint.store import Store  # noqa: E402 - as above
+from forge.ml.evaluate.subject import evaluate_config  # noqa: E402 - as above
 from forge.ml.train.setup import set_up  # noqa: E402 - as above
 from forge.ml.train.stopping import Stopping  # noqa: E402 - as above
 
@@ -243,6 +244,15 @@ def test_what_cannot_be_gone_on_from_is_refused_and_named(
     assert len(message.splitlines()) == 2  # what to do
 
 
+def test_a_checkpoint_without_a_graph_is_refused(
+    carried: Carried, refused: Callable[..., str], checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forge.ml.train.saving._GRAPH", "state/other.json")  # as in one that another program has saved
+    carried("trainer.max_steps=2")
+    said = refused(f"trainer.resume_from_checkpoint={checkpoints / 'checkpoint-2'}")
+    assert "was not saved by a run: it has no state/graph.json" in said
+
+
 def test_an_adapter_cannot_become_another_one(carried: Carried, refused: Callable[..., str]) -> None:
     lora = ("+adapter@model.adapter=lora", "+model.adapter.fan_in_fan_out=true")
     carried(*lora, callbacks=(Interrupt(2, "after"),))
@@ -251,7 +261,7 @@ def test_an_adapter_cannot_become_another_one(carried: Carried, refused: Callabl
 
 
 def test_an_adapter_does_not_go_on_upon_other_weights(
-    carried: Carried, refused: Callable[..., str], project: Path, tmp_path: Path
+    carried: Carried, refused: Callable[..., str], freeze: Callable[..., str], project: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(project / "model", tmp_path / "base")
     lora = ["~model.config", "+adapter@model.adapter=lora", "+model.adapter.fan_in_fan_out=true"]
@@ -262,6 +272,9 @@ def test_an_adapter_does_not_go_on_upon_other_weights(
     (tmp_path / "base" / "model.safetensors").write_bytes(content)
     message = refused(AGAIN, *lora, f"+model.path={tmp_path}/base")
     assert f"the weights in {tmp_path}/base are not those that the adapter was trained on" in message
+    with pytest.raises(ResumeError, match="are not those that the adapter was trained on") as caught:
+        evaluate_config(freeze(*lora, f"+model.path={tmp_path}/base"), say=lambda _: None)
+    assert "-M" in str(caught.value.hint)
     assert carried(AGAIN, *lora, f"+model.path={tmp_path}/moved").step == 4
 
 
