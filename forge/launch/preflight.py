@@ -65,13 +65,8 @@ def handed_preflight(root: Node, main: str, topology: Topology) -> list[Finding]
     """What can be told of a run that other machines start, from its topology alone."""
     from forge.plan.read import read_run
 
-    each, gpus = topology.nproc_per_node, topology.gpus_per_node
-    found = []
-    if gpus and each > gpus:
-        says = f"{each} processes do not fit on the {gpus} GPU{'s' * (gpus > 1)} that each node is asked for, each takes one"
-        found = [
-            _finding("launch.nproc_per_node", says, f"set launch.nproc_per_node={gpus}, or launch.gpus_per_node={each}")
-        ]
+    each = topology.nproc_per_node
+    found = _gpus_asked_for(topology)
     reading = read_run(root, main)
     if reading is None:
         return found
@@ -79,6 +74,20 @@ def handed_preflight(root: Node, main: str, topology: Topology) -> list[Finding]
         return [*found, *_elastic(reading, topology.min_nodes, topology.max_nodes, each)]
     # What the config itself launches is held against its layout by check; --hosts may have said otherwise.
     return found if topology.ranks == reading.ranks else [*found, *_refused(reading, topology.ranks)]
+
+
+def _gpus_asked_for(topology: Topology) -> list[Finding]:
+    """Whether the processes of a node and the GPUs that it is asked for are as many."""
+    each, gpus = topology.nproc_per_node, topology.gpus_per_node
+    if not gpus or each == gpus:
+        return []
+    many = f"{each} process{'es' * (each > 1)}"
+    asked = f"the {gpus} GPU{'s' * (gpus > 1)} that each node is asked for"
+    hint = f"set launch.nproc_per_node={gpus}, or launch.gpus_per_node={each}"
+    if each > gpus:
+        return [_finding("launch.nproc_per_node", f"{many} do not fit on {asked}, each takes one", hint)]
+    says = f"{many} a node leave{'s' * (each == 1)} {gpus - each} of {asked} idle, each takes one"
+    return [_finding("launch.nproc_per_node", says, hint, "warning")]
 
 
 def _elastic(reading: RunReading, least: int, most: int, each: int) -> list[Finding]:

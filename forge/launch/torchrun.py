@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -72,6 +73,25 @@ SWITCHES: Final = ("standalone", "virtual-local-rank")
 """The flags of torchrun that take none. Those that say what to run are not among them: forge says that."""
 _SHORT: Final = {"-r": "redirects", "-t": "tee"}
 _OURS: Final = ("module", "no-python", "run-path", "m")
+_COUNT: Final = (r"\d+", "a whole number of at least 0")
+_STREAMS: Final = (
+    r"[0-3]|\d:[0-3](,\d:[0-3])*",
+    "0 to 3 (none, output, errors, both), or so for some processes: 0:3,1:0",
+)
+# Of what torchrun would end with a traceback: what a value looks like, and in words.
+_VALUES: Final[Mapping[str, tuple[str, str]]] = {
+    "nproc-per-node": (r"0*[1-9]\d*|auto|cpu|gpu|xpu", "a whole number of at least 1, or auto, cpu, gpu or xpu"),
+    "node-rank": _COUNT,
+    "master-port": _COUNT,
+    "max-restarts": _COUNT,
+    "shutdown-timeout": _COUNT,
+    "monitor-interval": (r"(?=[0.]*[1-9])(\d+\.?\d*|\.\d+)(e-?\d+)?", "a number of seconds above 0"),
+    "redirects": _STREAMS,
+    "tee": _STREAMS,
+    "start-method": ("spawn|fork|forkserver", "spawn, fork or forkserver"),
+    "numa-binding": ("node|socket|exclusive|core-complex", "node, socket, exclusive or core-complex"),
+    "local-ranks-filter": (r"\d+(,\d+)*", "a list of numbers, such as 0,1,2"),
+}
 
 
 def torchrun_words(words: Sequence[str]) -> dict[str, str]:
@@ -91,6 +111,7 @@ def torchrun_words(words: Sequence[str]) -> dict[str, str]:
             found = value if equals else next(rest, None)
             if found is None:
                 raise UsageError(f"torchrun's --{name} needs a value", hint=f"write --{name} VALUE")
+            _check_value(name, found)
             given[name] = found
         else:
             raise _unknown(word, name)
@@ -101,6 +122,12 @@ def _name(word: str) -> tuple[str, str, str]:
     """``--rdzv_id=7`` as the flag's name, whether a value is attached, and that value."""
     head, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
     return _SHORT.get(head) or head.removeprefix("--").replace("_", "-"), equals, value
+
+
+def _check_value(name: str, value: str) -> None:
+    pattern, what = _VALUES.get(name, ("(?s:.*)", ""))
+    if re.fullmatch(pattern, value, re.ASCII) is None:
+        raise UsageError(f"torchrun's --{name} is {what}, not {value!r}", hint="correct it, or leave it out")
 
 
 def _unknown(word: str, name: str) -> UsageError:
@@ -129,13 +156,13 @@ def torchrun_command(
 
     With a ``leash`` they end when the standard input is closed.
     """
-    words = [word for name, value in flags.items() for word in _written(name, value)]
+    words = [word for name, value in flags.items() for word in _as_words(name, value)]
     agent = [python, *AGENT, *words, "-m", "forge.launch.rank", TRAINS, run_folder]
     options = [*(("--input", "leash") if leash else ()), *(meeting.words() if meeting else ())]
     return (python, "-m", "forge.launch.node", *options, run_folder, *agent)
 
 
-def _written(name: str, value: str) -> list[str]:
+def _as_words(name: str, value: str) -> list[str]:
     if name in SWITCHES:
         return [f"--{name}"]
     # A value that begins with a dash is read as a flag unless it is attached.

@@ -28,20 +28,27 @@ class RunArithmetic:
 def arithmetic(
     setup: TrainingSetup, *, max_steps: int = -1, epochs: float = 1.0, data_tokens: int | None = None
 ) -> RunArithmetic:
-    """The arithmetic of a run over data of so many tokens; rows are taken to be full."""
+    """The arithmetic of a run over data of so many tokens; rows are taken to be full.
+
+    Epochs follow one another without a gap, so that a step that the data cannot fill is filled from the next one.
+    """
     rows = setup.batch_size * setup.accumulation * setup.replicas
     tokens = setup.tokens_per_step
-    each = None if data_tokens is None else max(1, data_tokens // tokens)
-    steps = max_steps if max_steps > 0 else None if each is None else ceil(each * epochs)
+    steps = max_steps if max_steps > 0 else None if data_tokens is None else _steps(epochs * data_tokens, tokens)
     return RunArithmetic(
         rows_per_step=rows,
         tokens_per_step=tokens,
         operations_per_step=step_operations(setup),
-        steps_per_epoch=each,
+        steps_per_epoch=None if data_tokens is None else _steps(data_tokens, tokens),
         steps=steps,
         tokens=None if steps is None else steps * tokens,
-        epochs=None if each is None or steps is None else steps / each,
+        epochs=None if data_tokens is None or steps is None else steps * tokens / data_tokens,
     )
+
+
+def _steps(tokens: float, each: int) -> int:
+    """The steps of so many tokens that see all of these."""
+    return max(1, ceil(round(tokens, 6) / each))
 
 
 def step_operations(setup: TrainingSetup) -> float:

@@ -22,8 +22,10 @@ _LORA: Final = ("LoraConfig", "QLora")
 class Choices:
     """What a run wants beside its model and its layout, as far as a layout, a device or a machine may not have it.
 
-    `optimizer` is the name of its class, `adapter` that of an adapter's. `from_whole` are the settings of the adapter that look at whole weights. `alibi` are
-    positions that are a bias of each head.
+    `optimizer` is the name of its class, `adapter` that of an adapter's. `from_whole` are the settings of the adapter that look at whole weights,
+    `adapter_targets` the modules that it is put on, or a pattern of them, `adapter_parameters` whether it is put on tensors of no module, too, and
+    `adapter_layers` the only layers that it is put in. `alibi` are positions that are a bias of each head, `clips_norm` is whether the norm of all
+    gradients is limited.
     """
 
     attention: str = "auto"
@@ -32,12 +34,17 @@ class Choices:
     precision: str = "auto"
     packed: bool = True
     compiled: bool = False
+    whole_logits: bool = False
     fused: bool = False
+    clips_norm: bool = False
     rounding: bool = False
     optimizer: str = ""
     adapter: str = ""
     from_whole: tuple[str, ...] = ()
     adapter_bias: bool = False
+    adapter_targets: str | tuple[str, ...] = ()
+    adapter_parameters: bool = False
+    adapter_layers: tuple[int, ...] | None = None
     alibi: bool = False
 
     @property
@@ -58,12 +65,17 @@ class Choices:
             precision=str(settings.get("mixed_precision") or "auto"),
             packed=dataset.get("packing") != "none",
             compiled=settings.get("torch_compile") is True,
+            whole_logits=settings.get("loss") == "whole",
             fused=settings.get("fuse_optim_with_backward") is True,
+            clips_norm=settings.get("max_grad_norm") is not None,
             rounding=settings.get("stochastic_rounding") is True,
             optimizer=_last(_mapping(settings.get("optimizer")).get("_target_")),
             adapter=_last(adapter.get("_target_")),
             from_whole=tuple(_from_whole(adapter)),
             adapter_bias=adapter.get("lora_bias") is True,
+            adapter_targets=_targets(adapter),
+            adapter_parameters=bool(adapter.get("target_parameters")),
+            adapter_layers=_layers(adapter.get("layers_to_transform")),
             alibi=_last(_mapping(_mapping(model.get("config")).get("position")).get("_target_")) == "Alibi",
         )
 
@@ -77,7 +89,7 @@ class RunQuestion:
     """One question. With a `shape` of None nothing is known of the model, with a `device` of None what some device can do is let by.
 
     `here` says that the run is to be on this machine, whose packages are looked for; `vocabulary` is the value of the config that makes
-    the vocabulary larger, where one does.
+    the vocabulary larger, where one does. `accumulation` is how many batches make a step, which go through a pipeline as if they were one.
     """
 
     shape: ModelShape | None
@@ -85,6 +97,7 @@ class RunQuestion:
     ranks: int
     sequence_length: int | None = None
     batch_size: int | None = None
+    accumulation: int = 1
     device: DeviceKind | None = None
     here: bool = False
     vocabulary: str = ""
@@ -97,6 +110,18 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _last(name: Any) -> str:
     return name.rpartition(".")[2] if isinstance(name, str) else ""
+
+
+def _targets(adapter: Mapping[str, Any]) -> str | tuple[str, ...]:
+    """The modules of an adapter; where nothing is said, peft chooses matrices of attention."""
+    named = adapter.get("target_modules")
+    return named if isinstance(named, str) else tuple(map(str, named)) if isinstance(named, list) else ()
+
+
+def _layers(named: Any) -> tuple[int, ...] | None:
+    """The layers that an adapter is put in; None for all, as peft takes an empty list."""
+    given = named if isinstance(named, list) else [named]
+    return tuple(layer for layer in given if isinstance(layer, int)) or None
 
 
 def _from_whole(adapter: Mapping[str, Any]) -> list[str]:

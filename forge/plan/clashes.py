@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from forge.plan.kernels import FP8, KERNELS, kernel_problem
 from forge.plan.layout import SPLITTING
+from forge.plan.reach import reaches_experts
 from forge.plan.refusal import Refusal
+from forge.plan.stages import layout_stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from forge.plan.asked import RunQuestion
 
@@ -21,7 +23,10 @@ def choice_objections(asked: RunQuestion) -> Iterator[Refusal]:
     """What of the choices cannot be had in the layout or on the device."""
     checks: tuple[Callable[[RunQuestion], Iterator[Refusal]], ...] = (
         _optimizer,
+        _fused,
+        _loss,
         _adapter,
+        _adapted_layers,
         _compiled,
         _precision,
         _positions,
@@ -34,20 +39,6 @@ def choice_objections(asked: RunQuestion) -> Iterator[Refusal]:
 
 def _optimizer(asked: RunQuestion) -> Iterator[Refusal]:
     layout, choices = asked.layout, asked.choices
-    if choices.fused and layout.pp > 1:
-        yield Refusal(
-            "/trainer.fuse_optim_with_backward",
-            "fuse_optim_with_backward does not go with pp",
-            "it updates each weight when its gradient is there, and the microbatches of a pipeline add theirs up",
-            ("trainer.fuse_optim_with_backward=false",),
-        )
-    elif choices.fused and not layout.shards_state and layout.dp_replicate * layout.cp > 1:
-        yield Refusal(
-            "/trainer.fuse_optim_with_backward",
-            "fuse_optim_with_backward does not go with copies of weights",
-            "it updates each weight when its gradient is there, and gradients of copies are summed later, many together",
-            ("trainer.fuse_optim_with_backward=false", "parallel=fsdp"),
-        )
     if choices.rounding and asked.ranks > layout.pp:
         yield Refusal(
             "/trainer.stochastic_rounding",
@@ -62,6 +53,38 @@ def _optimizer(asked: RunQuestion) -> Iterator[Refusal]:
             "it looks at whole rows and columns of a weight, of which each process has a piece",
             ("optimizer=adamw", "optimizer=muon"),
         )
+
+
+def _fused(asked: RunQuestion) -> Iterator[Refusal]:
+    if asked.choices.fused:
+        for what, why, *ways in _against_fused(asked):
+            yield Refusal(
+                "/trainer.fuse_optim_with_backward",
+                f"fuse_optim_with_backward does not go with {what}",
+                f"it updates each weight when its gradient is there, and {why}",
+                ("trainer.fuse_optim_with_backward=false", *ways),
+            )
+
+
+def _against_fused(asked: RunQuestion) -> Iterator[tuple[str, ...]]:
+    layout = asked.layout
+    if layout.pp > 1:
+        yield "pp", "the microbatches of a pipeline add theirs up"
+    elif not layout.shards_state and layout.dp_replicate * layout.cp > 1:
+        yield "copies of weights", "gradients of copies are summed later, many together", "parallel=fsdp"
+    if asked.accumulation > 1:
+        why = "those of several batches would have to be added up before"
+        yield "accumulated batches", why, "trainer.gradient_accumulation_steps=1"
+    if asked.choices.clips_norm:
+        why = "the norm of all of them is known only later; max_grad_value clips each value"
+        yield "max_grad_norm", why, "trainer.max_grad_norm=null"
+
+
+def _loss(asked: RunQuestion) -> Iterator[Refusal]:
+    if asked.choices.whole_logits and asked.layout.loss_parallel:
+        why = "it needs all logits of a token, and each process has those of a part of the vocabulary"
+        ways = ("trainer.loss=auto", "parallel.loss_parallel=false")
+        yield Refusal("/trainer.loss", "loss whole does not go with loss_parallel", why, ways)
 
 
 def _adapter(asked: RunQuestion) -> Iterator[Refusal]:
@@ -82,6 +105,45 @@ def _adapter(asked: RunQuestion) -> Iterator[Refusal]:
     if choices.adapter_bias:
         why = "what a matrix cut by rows adds up would have its bias several times"
         yield Refusal("/model.adapter", "tp does not go with lora_bias", why, ("model.adapter.lora_bias=false",))
+    if choices.adapter and asked.shape is not None and reaches_experts(choices, asked.shape):
+        why = (
+            "experts and what chooses among them are no linear layers, and LoRA beside such weights is not divided yet"
+        )
+        ways = (*_attention_only(choices.adapter_parameters), "parallel=fsdp")
+        yield Refusal("/model.adapter", "tp does not go with LoRA on experts", why, ways)
+
+
+def _attention_only(parameters: bool) -> tuple[str, ...]:  # noqa: FBT001 - one word of a line
+    targets = "model.adapter.target_modules=[q_proj,k_proj,v_proj,o_proj]"
+    return (f"{targets} model.adapter.target_parameters=null" if parameters else targets,)
+
+
+def _adapted_layers(asked: RunQuestion) -> Iterator[Refusal]:
+    """Whether each process of a pipeline has a layer with an adapter: in it nothing else is trained."""
+    layout, shape, layers = asked.layout, asked.shape, asked.choices.adapter_layers
+    if layers is None or shape is None or asked.sequence_length is None or not 1 < layout.stages <= shape.layers:
+        return
+    if reaches_experts(asked.choices, shape):
+        return  # those of every layer, whichever are named
+    bounds = layout_stages(shape, layout, asked.sequence_length)
+    for place in range(layout.pp):
+        own = [layer for stage in layout.stages_of(place) for layer in bounds[stage]]
+        if not set(own) & set(layers):
+            what = f"process {place} of the pipeline has nothing to train"
+            why = (
+                f"it has the layers {_listed(own)}, and layers_to_transform puts the adapter in {_listed(layers)} alone"
+            )
+            ways = ("model.adapter.layers_to_transform=null", "parallel=fsdp")
+            yield Refusal("/model.adapter.layers_to_transform", what, why, ways)
+            return
+
+
+def _listed(layers: Iterable[int]) -> str:
+    """``0 to 3 and 8`` for 0, 1, 2, 3 and 8."""
+    numbers = sorted(set(layers))
+    starts = [each for each in numbers if each - 1 not in numbers]
+    ends = [each for each in numbers if each + 1 not in numbers]
+    return " and ".join(str(a) if a == b else f"{a} to {b}" for a, b in zip(starts, ends, strict=True))
 
 
 def _compiled(asked: RunQuestion) -> Iterator[Refusal]:

@@ -17,7 +17,8 @@ class ModelFamily:
 
     `norms` are the norms of a layer, `norm_bias` whether they have biases (LayerNorm); `qk_norm` says whether queries and keys are
     normalised a head at a time or whole. `fused` families have one matrix for queries, keys and values. `tensor_parallel` is
-    whether the library has a plan for it; a pipeline needs none. `known` is false for a family that is taken for a llama.
+    whether the library has a plan for it; a pipeline needs none. `forge_attention` is whether its attention can be forge's own, and
+    `adapted_experts` whether an adapter on all linear layers is put on experts, too. `known` is false for a family that is taken for a llama.
     """
 
     norms: int = 2
@@ -35,6 +36,8 @@ class ModelFamily:
     soft_caps: bool = False
     scaled_logits: bool = False
     tensor_parallel: bool = True
+    forge_attention: bool = True
+    adapted_experts: bool = True
     known: bool = True
     refused: str = ""
 
@@ -43,6 +46,8 @@ LLAMA_FAMILY: Final = ModelFamily()
 """What most decoders are like."""
 
 _UNKNOWN: Final = ModelFamily(known=False)
+# Of these is known only what they have not.
+_OLDER: Final = ModelFamily(known=False, gated=False, tensor_parallel=False, forge_attention=False)
 _GEMMA: Final = ModelFamily(norms=4, tied=True, soft_caps=True)
 _GPT: Final = ModelFamily(
     norm_bias=True, gated=False, fused=True, qkv_bias=True, output_bias=True, mlp_bias=True, plain_norm=True
@@ -82,7 +87,7 @@ _FAMILIES: Final = {
     "starcoder2": ModelFamily(
         norm_bias=True, gated=False, qkv_bias=True, output_bias=True, mlp_bias=True, tied=True, plain_norm=True
     ),
-    "stablelm": ModelFamily(norm_bias=True, plain_norm=True, tensor_parallel=False),
+    "stablelm": ModelFamily(norm_bias=True, plain_norm=True, tensor_parallel=False, forge_attention=False),
     "gpt2": ModelFamily(
         norm_bias=True,
         gated=False,
@@ -97,10 +102,11 @@ _FAMILIES: Final = {
     ),
     "gpt_neox": _GPT,
     "mixtral": LLAMA_FAMILY,
-    "qwen2_moe": ModelFamily(qkv_bias=True),
+    "qwen2_moe": ModelFamily(qkv_bias=True, adapted_experts=False),
     "qwen3_moe": ModelFamily(qk_norm="head"),
     "olmoe": ModelFamily(qk_norm="whole"),
     "forge_decoder": LLAMA_FAMILY,
+    **dict.fromkeys(("falcon", "mpt", "bloom", "gptj", "gpt_neo", "gpt_neox_japanese", "codegen", "biogpt"), _OLDER),
 }
 _REFUSED: Final = {
     **dict.fromkeys(("mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm", "recurrent_gemma"), _STATE),
@@ -114,6 +120,7 @@ _REFUSED: Final = {
 _CLASSES: Final = {
     "GPT2Config": "gpt2",
     "GPTNeoXConfig": "gpt_neox",
+    "GPTNeoXJapaneseConfig": "gpt_neox_japanese",
     "GPTNeoConfig": "gpt_neo",
     "GPTJConfig": "gptj",
     "OPTConfig": "opt",
@@ -121,6 +128,12 @@ _CLASSES: Final = {
     "DecoderConfig": "forge_decoder",
     "Gemma3TextConfig": "gemma3_text",
     "GptOssConfig": "gpt_oss",
+    "StableLmConfig": "stablelm",
+    "BioGptConfig": "biogpt",
+    "CodeGenConfig": "codegen",
+    "GraniteMoeHybridConfig": "granitemoehybrid",
+    "MiniCPM3Config": "minicpm3",
+    "xLSTMConfig": "xlstm",
 }
 
 

@@ -18,6 +18,7 @@ __all__ = ["layout_findings", "refusal_finding"]
 _LENGTH: Final = ("dataset", "max_length")
 _POSITIONS: Final = ("model", "config", "max_position_embeddings")
 _FP8: Final = ("model", "fp8")
+_FUSED: Final = ("fuse_optim_with_backward",)
 
 
 def layout_findings(graph: Graph, main: str | None) -> list[Finding]:
@@ -57,8 +58,8 @@ def _is_one_process(root: Node, main: str) -> bool:
 
 
 def _asks_for_more(root: Node, main: str) -> bool:
-    """Whether one process, too, may not have what is chosen: rows longer than the positions, products of 8 bits."""
-    found = [find(root, (main, *path)) for path in (_LENGTH, _POSITIONS, _FP8)]
-    length, positions, fp8 = (node.value if isinstance(node, Const) else None for node in found)
+    """Whether one process, too, may not have what is chosen: rows longer than the positions, products of 8 bits, fused updates."""
+    found = [find(root, (main, *path)) for path in (_LENGTH, _POSITIONS, _FP8, _FUSED)]
+    length, positions, fp8, fused = (node.value if isinstance(node, Const) else None for node in found)
     longer = isinstance(length, int) and isinstance(positions, int) and length > positions
-    return longer or fp8 not in (None, "none")
+    return longer or fp8 not in (None, "none") or fused is True

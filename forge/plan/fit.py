@@ -88,6 +88,7 @@ def _fits(setup: TrainingSetup, layout: Layout, ranks: int, room: float) -> tupl
         ranks=ranks,
         sequence_length=setup.sequence_length,
         batch_size=setup.batch_size,
+        accumulation=setup.accumulation,
         device=setup.device,
         choices=setup.choices,
     )
@@ -129,7 +130,7 @@ def _data_parallel(setup: TrainingSetup, pp: int, cp: int, tp: int, rest: int) -
                     stages_per_rank=stages,
                     zero_stage=stage,
                     sequence_parallel=tensor,
-                    loss_parallel=tensor,
+                    loss_parallel=tensor and not setup.whole_logits,
                 )
 
 

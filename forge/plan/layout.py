@@ -18,7 +18,7 @@ SPLITTING: Final = ("interleaved_zero_bubble", "zbv", "dualpipev")
 """The schedules that make a backward pass in two halves, that of inputs and that of weights."""
 
 _ONE_STAGE: Final = ("gpipe", "1f1b")
-_TWO_STAGES: Final = ("zbv", "dualpipev")
+_TWO_STAGES: Final = ("zbv", "dualpipev")  # folded into a V
 _MANY_STAGES: Final = ("interleaved_1f1b", "looped_bfs", "interleaved_zero_bubble")
 _REST: Final = -1
 _GRADIENTS_SHARDED: Final = 2
@@ -76,6 +76,12 @@ class Layout:
     def stages(self) -> int:
         """The number of all stages of a pipeline."""
         return self.pp * self.stages_per_rank
+
+    def stages_of(self, place: int) -> list[int]:
+        """The stages of the process at a place of the pipeline: one after a whole round, or folded back into a V."""
+        if self.pp_schedule in _TWO_STAGES:
+            return [place, self.stages - 1 - place]
+        return [place + loop * self.pp for loop in range(self.stages_per_rank)]
 
     @property
     def fewest_microbatches(self) -> int:

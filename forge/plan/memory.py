@@ -83,7 +83,7 @@ class _Rank:
         self.setup = setup
         self.place = place
         stages = setup.stages
-        self.numbers = setup.stages_of(place)
+        self.numbers = setup.layout.stages_of(place)
         self.layers = [layer for stage in self.numbers for layer in stages[stage]]
         self.first = 0 in self.numbers
         self.last = len(stages) - 1 in self.numbers

@@ -132,12 +132,12 @@ def _stage_layers(sizes: Sequence[int], layers: int) -> Iterator[Refusal]:
 
 def _microbatches(asked: RunQuestion) -> Iterator[Refusal]:
     layout, count = asked.layout, asked.layout.microbatches
-    if layout.pp_schedule in _ROUNDS:
-        rounds = max(1, count // layout.pp)
-        if not _in_rounds(layout, count):
-            why = f"{layout.pp_schedule} goes in rounds of {layout.pp} or more microbatches, all as long"
-            what = f"{count} microbatches do not make {rounds} equal rounds"
-            yield Refusal("microbatches", what, why, tuple(_other_microbatches(asked)))
+    if not _in_rounds(asked, count):
+        many = count * asked.accumulation
+        how = f" ({count} of each of {asked.accumulation} accumulated batches)" if asked.accumulation > 1 else ""
+        why = f"{layout.pp_schedule} goes in rounds of {layout.pp} or more microbatches, all as long"
+        what = f"{many} microbatches{how} do not make {_rounds(layout, many)} equal rounds"
+        yield Refusal("microbatches", what, why, tuple(_other_microbatches(asked)))
     if asked.batch_size is not None and asked.batch_size % count:
         why = "each microbatch has as many rows of a process's batch"
         what = f"{asked.batch_size} rows do not divide into {count} microbatches"
@@ -151,22 +151,32 @@ def _other_microbatches(asked: RunQuestion) -> Iterator[str]:
     if rows is None:
         yield f"parallel.microbatches={more}"
         return
-    counts = [each for each in divisors(rows) if each >= layout.fewest_microbatches and _in_rounds(layout, each)]
+    counts = [each for each in divisors(rows) if each >= layout.fewest_microbatches and _in_rounds(asked, each)]
     if counts:
         yield f"parallel.microbatches={min(counts, key=lambda each: abs(each - layout.microbatches))}"
-    if _in_rounds(layout, layout.microbatches):
+    if _in_rounds(asked, layout.microbatches):
         yield f"trainer.per_device_train_batch_size={-(-rows // layout.microbatches) * layout.microbatches}"
     elif not counts:
         yield f"parallel.microbatches={more} trainer.per_device_train_batch_size={-(-rows // more) * more}"
 
 
-def _in_rounds(layout: Layout, count: int) -> bool:
-    return layout.pp_schedule not in _ROUNDS or count % max(1, count // layout.pp) == 0
+def _in_rounds(asked: RunQuestion, count: int) -> bool:
+    """Whether a step of batches of so many microbatches goes through the schedule: those of all its batches one after another."""
+    many = count * asked.accumulation
+    return asked.layout.pp_schedule not in _ROUNDS or many % _rounds(asked.layout, many) == 0
+
+
+def _rounds(layout: Layout, many: int) -> int:
+    return max(1, many // layout.pp)
 
 
 def _context(asked: RunQuestion) -> Iterator[Refusal]:
     cp, length, shape = asked.layout.cp, asked.sequence_length, asked.shape
     if cp == 1:
+        return
+    if shape is not None and not shape.family.forge_attention:
+        why = "rows are cut into pieces, over which forge's own attention attends alone"
+        yield Refusal("cp", f"{shape.model_type} does not go with cp: its attention is its own", why)
         return
     if shape is not None and (shape.heads // asked.layout.tp) % cp:
         each = f" of each of tp={asked.layout.tp}" if asked.layout.tp > 1 else ""

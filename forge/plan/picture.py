@@ -209,7 +209,7 @@ def _schedule_row(drawn: _Drawn, plan: RunPlan, place: int, row: Sequence[StageW
     left = float(_MARGIN + _LEFT)
     drawn.text(left - 10, "label", f"pp {place}", y=drawn.y + 15)
     drawn.box(left, drawn.y, end * unit, _BAR, "track", round_=0)
-    stages = plan.setup.stages_of(place)
+    stages = plan.setup.layout.stages_of(place)
     for work in (each for each in row if each.end > each.start):
         x, width = left + work.start * unit, (work.end - work.start) * unit
         kind = f"w{work.kind}{stages.index(work.stage) % len(_HUES)}"

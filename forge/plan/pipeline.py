@@ -7,7 +7,7 @@ take: as long as one another where nothing is said.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from forge.plan.folded import dualpipev_order, zbv_order
 
@@ -30,8 +30,6 @@ __all__ = [
 
 WorkKind = Literal["F", "B", "I", "W"]
 """A forward pass, a whole backward pass, and its two halves: the gradients of the inputs and of the weights."""
-
-_FOLDED: Final = ("zbv", "dualpipev")
 
 
 class StageWork(NamedTuple):
@@ -96,7 +94,7 @@ def held_passes(layout: Layout) -> list[list[HeldPasses]]:
         count = layout.stages_per_rank
         return [[HeldPasses((1,) * count, (False,) * count)]]
     rows = timeline(layout)
-    return [list(dict.fromkeys(_held(row, _stages_of(layout, place)))) for place, row in enumerate(rows)]
+    return [list(dict.fromkeys(_held(row, layout.stages_of(place)))) for place, row in enumerate(rows)]
 
 
 def _held(row: list[StageWork], stages: list[int]) -> Iterator[HeldPasses]:
@@ -120,12 +118,6 @@ def timeline(layout: Layout, costs: tuple[StageCost, ...] | None = None) -> list
     return _timed(layout, orders, costs or (StageCost(),) * (layout.pp * layout.stages_per_rank))
 
 
-def _stages_of(layout: Layout, place: int) -> list[int]:
-    if layout.pp_schedule in _FOLDED:
-        return [place, 2 * layout.pp - 1 - place]
-    return [place + loop * layout.pp for loop in range(layout.stages_per_rank)]
-
-
 _Planned = tuple[WorkKind, int, int]
 
 
@@ -143,7 +135,7 @@ def _order(layout: Layout, place: int) -> Iterator[_Planned]:
 
 
 def _all_forward_first(layout: Layout, place: int) -> Iterator[_Planned]:
-    stages = _stages_of(layout, place)
+    stages = layout.stages_of(place)
     for stage in stages:
         yield from (("F", stage, microbatch) for microbatch in range(layout.microbatches))
     back = range(layout.microbatches)

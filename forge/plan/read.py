@@ -79,6 +79,12 @@ class RunReading:
         return size if isinstance(size, int) else None
 
     @property
+    def accumulation(self) -> int:
+        """How many batches make a step."""
+        count = self.settings.get("gradient_accumulation_steps")
+        return count if isinstance(count, int) and count > 0 else 1
+
+    @property
     def prefix(self) -> str:
         """The dotted path of the layout in the config."""
         return self.parallel.name if self.parallel is not None else "parallel"
@@ -102,6 +108,7 @@ class RunReading:
             ranks=self.ranks if ranks is None else ranks,
             sequence_length=sequence_length or self.sequence_length,
             batch_size=self.batch_size,
+            accumulation=self.accumulation,
             device=device,
             here=here,
             vocabulary=_vocabulary_key(self.settings.get("model")),
@@ -167,7 +174,7 @@ def setup_of(
         device=device,
         batch_size=reading.batch_size or 1,
         sequence_length=sequence_length or reading.sequence_length or _LONGEST,
-        accumulation=settings.get("gradient_accumulation_steps") or 1,
+        accumulation=reading.accumulation,
         weights=weights,
         precision=_precision(settings.get("mixed_precision"), weights, device),
         rounding=choices.rounding and weights == "bfloat16",
@@ -176,7 +183,7 @@ def setup_of(
         fused=choices.fused,
         compiled=choices.compiled,
         lean=choices.kernels == "lean",
-        whole_logits=settings.get("loss") == "whole",
+        whole_logits=choices.whole_logits,
         scores=choices.attention in _SPARED or (reading.shape.dropout and device == "cpu"),
         choices=choices,
         adapter_rank=adapter.get("r", 8) if adapter else None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from forge.plan.asked import NOTHING_ELSE
 from forge.plan.layout import Layout
-from forge.plan.stages import layer_costs, split_layers, stage_bounds
+from forge.plan.stages import layout_stages
 
 if TYPE_CHECKING:
     from forge.plan.asked import Choices, DeviceKind
@@ -20,7 +20,6 @@ __all__ = ["LOOPED", "TrainingSetup", "WeightType", "element_size"]
 WeightType = Literal["float32", "bfloat16", "float16"]
 
 _SIZES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
-_FOLDED: Final = ("zbv", "dualpipev")
 
 LOOPED: Final = Layout()
 """The layout of one process."""
@@ -116,20 +115,10 @@ class TrainingSetup:
 
     @cached_property
     def stages(self) -> list[range]:
-        """The layers of each stage of the pipeline: those that the layout names, if the model has as many."""
-        given = self.layout.stage_layers
-        if given is not None and sum(given) == self.shape.layers:
-            return stage_bounds(given)
-        first, last = layer_costs(self.shape, self.sequence_length)
-        return stage_bounds(split_layers(self.shape.layers, self.layout.stages, first_cost=first, last_cost=last))
+        """The layers of each stage of the pipeline."""
+        return layout_stages(self.shape, self.layout, self.sequence_length)
 
     @cached_property
     def whole_step(self) -> Layout:
         """The layout with the microbatches of a step: the batches that add up to one go through a pipeline as if they were one."""
         return replace(self.layout, microbatches=self.passes) if self.layout.pp > 1 else self.layout
-
-    def stages_of(self, place: int) -> list[int]:
-        """The stages of the process at a place of the pipeline: one after a whole round, or folded back into a V."""
-        if self.layout.pp_schedule in _FOLDED:
-            return [place, 2 * self.layout.pp - 1 - place]
-        return [place + loop * self.layout.pp for loop in range(self.layout.stages_per_rank)]

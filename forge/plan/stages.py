@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from forge.plan.layout import Layout
     from forge.plan.shape import ModelShape
 
-__all__ = ["layer_costs", "nearest_sizes", "split_layers", "stage_bounds"]
+__all__ = ["layer_costs", "layout_stages", "nearest_sizes", "split_layers", "stage_bounds"]
 
 
 def split_layers(
@@ -41,6 +42,15 @@ def stage_bounds(sizes: Sequence[int]) -> list[range]:
     """The layers of each stage, by number."""
     ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
     return [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+
+
+def layout_stages(shape: ModelShape, layout: Layout, sequence_length: int) -> list[range]:
+    """The layers of each stage of a model's pipeline: those that the layout names, if the model has as many."""
+    given = layout.stage_layers
+    if given is not None and sum(given) == shape.layers:
+        return stage_bounds(given)
+    first, last = layer_costs(shape, sequence_length)
+    return stage_bounds(split_layers(shape.layers, layout.stages, first_cost=first, last_cost=last))
 
 
 def nearest_sizes(sizes: Sequence[int], layers: int, stages: int) -> list[int]:

@@ -52,7 +52,7 @@ class _Place:
     def __init__(self, setup: TrainingSetup, place: int) -> None:
         stages = setup.stages
         self.setup, self.place = setup, place
-        self.stages = setup.stages_of(place)
+        self.stages = setup.layout.stages_of(place)
         self.layers = [layer for stage in self.stages for layer in stages[stage]]
         self.first, self.last = 0 in self.stages, len(stages) - 1 in self.stages
         self.marks = checkpointed_layers(setup)

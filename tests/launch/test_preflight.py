@@ -102,6 +102,17 @@ def test_more_processes_than_the_gpus_that_are_asked_for() -> None:
     assert "8 processes do not fit on the 4 GPUs that each node is asked for" in found
 
 
+def test_fewer_processes_than_the_gpus_that_are_asked_for() -> None:
+    node = {"kind": "slurm", "nodes": 1, "gpus_per_node": 8}
+    (found,) = handed("parallel=fsdp", "launch.nproc_per_node=2", nproc_per_node=2, **node)
+    assert "2 processes a node leave 6 of the 8 GPUs that each node is asked for idle" in found
+    assert "launch.gpus_per_node=2" in found
+    handle = forge.open("pydoc").config("pretrain/tiny")
+    (one,) = handed_preflight(handle.graph.root, str(handle.main), Topology(nproc_per_node=1, **node))
+    assert one.severity == "warning"
+    assert "1 process a node leaves 7 of" in one.message
+
+
 def test_hosts_have_as_many_processes_as_they_say() -> None:
     hosts = {"kind": "ssh", "hosts": ("a:3", "b:1"), "nodes": 2}
     assert handed("parallel=fsdp", **hosts) == []

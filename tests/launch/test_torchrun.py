@@ -33,6 +33,43 @@ def test_what_torchrun_would_not_understand(words: list[str], says: str) -> None
         torchrun_words(words)
 
 
+@pytest.mark.parametrize(
+    ("flag", "wrong", "right"),
+    [
+        ("nproc-per-node", ["abc", "-2", "0", "1.5", ""], ["1", "16", "auto", "gpu", "cpu", "xpu"]),
+        ("max-restarts", ["x", "-1"], ["0", "3"]),
+        ("monitor-interval", ["0", "0.0", "-1", "x"], ["1", "0.1", ".5", "1e-3"]),
+        ("redirects", ["9", "x", "0:9", "0:1,"], ["0", "3", "0:3,1:0"]),
+        ("tee", ["4"], ["3", "0:2"]),
+        ("start-method", ["thread"], ["spawn"]),
+        ("numa-binding", ["x"], ["core-complex"]),
+        ("local-ranks-filter", ["x", "0,"], ["0", "0,1"]),
+        ("shutdown-timeout", ["x"], ["30"]),
+        ("node-rank", ["-1", "x"], ["0"]),
+        ("master-port", ["x"], ["29500"]),
+    ],
+)
+def test_values_are_what_torchrun_takes(flag: str, wrong: list[str], right: list[str]) -> None:
+    for value in right:
+        assert torchrun_words([f"--{flag}", value]) == {flag: value}
+    for value in wrong:
+        with pytest.raises(UsageError, match=f"torchrun's --{flag} is .*, not '{value}'"):
+            torchrun_words([f"--{flag}={value}"])
+
+
+@pytest.mark.torch
+def test_the_values_are_those_that_torchrun_has() -> None:
+    from torch.distributed.elastic.multiprocessing.api import Std
+    from torch.distributed.run import get_args_parser
+
+    choices = {action.dest: action.choices for action in get_args_parser()._actions}
+    for name in ("start_method", "numa_binding"):
+        for choice in choices[name] or []:
+            assert torchrun_words([f"--{name}", choice])
+    for value in ("0", "3", "0:3,1:0"):
+        Std.from_str(value)
+
+
 @pytest.mark.torch
 def test_the_flags_are_those_that_torchrun_has() -> None:
     from torch.distributed.run import get_args_parser

@@ -20,6 +20,18 @@ def test_steps_of_a_run(setup_for: Callable[..., TrainingSetup]) -> None:
     assert (run.steps_per_epoch, run.steps, run.tokens, run.epochs) == (10, 25, 25 * 16_384, 2.5)
 
 
+@pytest.mark.parametrize(
+    ("rows", "batch", "epochs", "each", "steps"),
+    [(1801, 1000, 1.0, 2, 2), (1801, 8, 1.0, 226, 226), (2, 8, 3.0, 1, 1), (12, 8, 3.0, 2, 5), (1, 8, 0.5, 1, 1)],
+)
+def test_the_last_step_is_taken_though_the_data_does_not_fill_it(
+    setup_for: Callable[..., TrainingSetup], rows: int, batch: int, epochs: float, each: int, steps: int
+) -> None:
+    run = arithmetic(setup_for(batch_size=batch), epochs=epochs, data_tokens=rows * 512)
+    assert (run.steps_per_epoch, run.steps) == (each, steps)
+    assert run.epochs == pytest.approx(steps * batch / rows)
+
+
 def test_a_number_of_steps_counts_before_epochs(setup_for: Callable[..., TrainingSetup]) -> None:
     assert arithmetic(setup_for(), max_steps=7, epochs=2.0).steps == 7
     assert arithmetic(setup_for(), max_steps=7, data_tokens=2048).epochs == 7

@@ -51,6 +51,25 @@ def test_what_of_an_adapter_begins_from_whole_weights() -> None:
     assert read(lora_bias=True).adapter_bias
 
 
+def test_what_an_adapter_is_put_on() -> None:
+    def read(**adapter: Any) -> Choices:
+        return Choices.of({"model": {"adapter": {"_target_": "peft.LoraConfig", **adapter}}})
+
+    assert (read().adapter_targets, read().adapter_parameters, read().adapter_layers) == ((), False, None)
+    assert read(target_modules="all-linear").adapter_targets == "all-linear"
+    assert read(target_modules=["q_proj", "v_proj"]).adapter_targets == ("q_proj", "v_proj")
+    assert read(target_parameters=["mlp.experts.down_proj"]).adapter_parameters
+    assert read(layers_to_transform=3).adapter_layers == (3,)
+    assert read(layers_to_transform=[1, 2]).adapter_layers == (1, 2)
+    assert read(layers_to_transform=[]).adapter_layers is None
+
+
+def test_what_a_trainer_does_with_gradients_and_logits() -> None:
+    assert (choices().clips_norm, choices().whole_logits) == (True, False)
+    assert not choices("trainer.max_grad_norm=null").clips_norm
+    assert choices("trainer.loss=whole").whole_logits
+
+
 def test_positions_that_are_a_bias() -> None:
     assert choices("model=assembled", "position=alibi").alibi
     assert not choices("model=assembled").alibi

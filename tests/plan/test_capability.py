@@ -103,6 +103,8 @@ def test_a_layout_that_cannot_be_has_its_reason(
             Layout(tp=4),
             "tp=4 does not divide moe_intermediate_size 770",
         ),
+        ({"model_type": "stablelm"}, Layout(cp=2), "stablelm does not go with cp: its attention is its own"),
+        ({"model_type": "falcon"}, Layout(cp=2), "falcon does not go with cp"),
         ({"model_type": "phi3", "num_key_value_heads": 2}, Layout(tp=3), "the width of all heads 4,096"),
     ],
 )

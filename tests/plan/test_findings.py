@@ -46,6 +46,12 @@ def findings(*changes: str) -> list[str]:
             "fp8 does not go with an adapter",
         ),
         (
+            ["trainer.fuse_optim_with_backward=true", "trainer.gradient_accumulation_steps=2"],
+            "trainer.fuse_optim_with_backward: ",
+            "does not go with accumulated batches",
+        ),
+        (["trainer.fuse_optim_with_backward=true"], "trainer.fuse_optim_with_backward: ", "trainer.max_grad_norm=null"),
+        (
             ["parallel=fsdp", "optimizer=adafactor"],
             "optimizer: ",
             "Adafactor does not go with this layout",
@@ -58,7 +64,15 @@ def test_each_stands_at_the_value_that_it_hangs_on(changes: list[str], place: st
 
 
 @pytest.mark.parametrize(
-    "changes", [[], ["parallel=fsdp"], ["parallel=ddp"], ["parallel=pp_i1f1b"], ["model=gpt2", "parallel=hsdp"]]
+    "changes",
+    [
+        [],
+        ["parallel=fsdp"],
+        ["parallel=ddp"],
+        ["parallel=pp_i1f1b"],
+        ["model=gpt2", "parallel=hsdp"],
+        ["trainer.fuse_optim_with_backward=true", "trainer.max_grad_norm=null"],
+    ],
 )
 def test_what_is_possible_is_no_finding(changes: list[str]) -> None:
     assert findings(*changes) == []

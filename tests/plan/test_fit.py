@@ -77,3 +77,11 @@ def test_what_a_run_refuses_is_not_listed(setup_for: Callable[..., TrainingSetup
     assert found
     assert all(layout.pp == 1 and (layout.shards_state or layout.dp_replicate * layout.cp == 1) for layout in found)
     assert fits(fused, 2e12, 1)
+
+
+def test_the_batches_of_a_step_go_through_a_pipeline_together(setup_for: Callable[..., TrainingSetup]) -> None:
+    # 25 microbatches make no equal rounds of an interleaved schedule on two processes.
+    setup = setup_for(model=MODEL, weights="bfloat16", device="cuda", batch_size=5, accumulation=5)
+    found = fits(setup, 2e12, 4)
+    assert any(one.setup.layout.pp > 1 for one in found)
+    assert all(one.setup.layout.pp_schedule != "interleaved_1f1b" for one in found)

@@ -99,3 +99,10 @@ def test_a_share_of_one_process_divides_nothing() -> None:
 def test_a_number_of_processes_that_does_not_fit_is_refused(layout: Layout, ranks: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         layout.for_ranks(ranks)
+
+
+def test_stages_go_round_or_fold_back() -> None:
+    several = Layout(pp=2, pp_schedule="interleaved_1f1b", microbatches=4, stages_per_rank=2)
+    assert [several.stages_of(place) for place in range(2)] == [[0, 2], [1, 3]]
+    folded = Layout(pp=2, pp_schedule="zbv", microbatches=4, stages_per_rank=2)
+    assert [folded.stages_of(place) for place in range(2)] == [[0, 3], [1, 2]]

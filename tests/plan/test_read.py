@@ -89,6 +89,13 @@ def test_how_many_processes_are_meant(changes: list[str], ranks: int) -> None:
     assert read("pretrain/tiny", *changes).ranks == ranks
 
 
+def test_microbatches_are_judged_with_those_of_all_accumulated_batches() -> None:
+    changes = ["parallel=pp_i1f1b", "parallel.microbatches=3", "trainer.per_device_train_batch_size=3"]
+    (found,) = read("pretrain/tiny", *changes, "trainer.gradient_accumulation_steps=3").refusals()
+    assert found.what.startswith("9 microbatches")
+    assert read("pretrain/tiny", *changes, "trainer.gradient_accumulation_steps=2").refusals() == []
+
+
 def test_a_layout_that_is_none_says_why() -> None:
     found = read("pretrain/tiny", "parallel=pp_1f1b", "parallel.microbatches=1")
     assert found.layout is None

@@ -32,7 +32,7 @@ def test_the_text_has_every_part(setup_for: Callable[..., TrainingSetup]) -> Non
         "demo/tiny: llama of 34.1M parameters, all trained",
         "layout: 4 processes on cpu, pp=2 x dp_shard=2, zero stage 3, 1f1b, 4 microbatches",
         "step: 4 rows x 512 tokens x 1 accumulated x 2 copies = 4,096 tokens",
-        "run: 10 steps, 0.04 epochs of 244 steps, 41.0k tokens",
+        "run: 10 steps, 0.04 epochs of 245 steps, 41.0k tokens",
         "memory of a process",
         "pp 0",
         "optimizer state",

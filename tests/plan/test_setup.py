@@ -31,11 +31,8 @@ def test_casting_is_computing_in_another_type(setup_for: Callable[..., TrainingS
     assert element_size("float16") == 2
 
 
-def test_stages_go_round_or_fold_back(setup_for: Callable[..., TrainingSetup]) -> None:
-    loops = setup_for(Layout(pp=2, pp_schedule="interleaved_1f1b", microbatches=4, stages_per_rank=2))
-    assert [loops.stages_of(place) for place in range(2)] == [[0, 2], [1, 3]]
+def test_stages_are_balanced_by_what_they_cost(setup_for: Callable[..., TrainingSetup]) -> None:
     folded = setup_for(Layout(pp=2, pp_schedule="zbv", microbatches=4, stages_per_rank=2))
-    assert [folded.stages_of(place) for place in range(2)] == [[0, 3], [1, 2]]
     assert [len(stage) for stage in folded.stages] == [3, 2, 2, 1]  # the head costs as much as some layers
 
 

@@ -19,7 +19,7 @@ from forge.ml.loss.linear import linear_cross_entropy
 from forge.ml.memory.checkpointing import checkpoint_blocks
 from forge.ml.memory.fused import FusedBackward
 from forge.ml.optim.groups import parameter_groups
-from forge.ml.optim.rounding import StochasticRounding
+from forge.ml.optim.rounding import StochasticRounding, choose_rounding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ class StepSettings:
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     gradient_checkpointing: Any = False
     fuse_optim_with_backward: bool = False
-    stochastic_rounding: bool = False
+    stochastic_rounding: bool | Literal["auto"] = False
     enable_activation_offloading: bool = False
     loss: str = "auto"
 
@@ -107,7 +107,8 @@ def simulate_step(model: nn.Module, settings: StepSettings) -> StepMemory:
 def make_optimizer(model: nn.Module, settings: StepSettings) -> Any:
     """The optimizer of the settings, over the parameters that are trained."""
     groups = parameter_groups(model)
-    if settings.stochastic_rounding:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if choose_rounding(settings.stochastic_rounding, settings.optimizer, trained):
         return StochasticRounding(groups, optimizer=settings.optimizer)
     return settings.optimizer(groups)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.optim import Optimizer
 
+from forge.ml.parallel.pieces import local
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["StochasticRounding", "round_into"]
+__all__ = ["StochasticRounding", "choose_rounding", "round_into"]
 
 _ROUNDING, _ROUNDED = "rounding", "rounded"
 # Random numbers are drawn for so many values at once, so that they take little memory beside a large matrix.
@@ -25,7 +27,7 @@ class StochasticRounding(Optimizer):
 
     The chance is that of the distance, so that the expected weight is the exact one. One parameter at a time has a
     float32 copy of itself and of its gradient; what the optimizer remembers of it is float32. Parameters of other types are
-    updated as without it. The random numbers follow from the seed, the name of the parameter (or its place, where it has
+    updated as without it; of one that is spread over processes each rounds its piece. The random numbers follow from the seed, the name of the parameter (or its place, where it has
     none) and the number of its updates, so that they are the same in whichever process it is. The seed is in the state dict, and
     the number in the state of each parameter; otherwise the state dict is that of the optimizer inside.
     """
@@ -103,7 +105,7 @@ class StochasticRounding(Optimizer):
         self._step_inside(group, exact)
         _move(self.state, exact, parameter)
         exact.grad = None
-        round_into(parameter, exact, self._random_numbers(parameter))
+        round_into(local(parameter.detach()), local(exact.detach()), self._random_numbers(parameter))
 
     def _step_inside(self, group: dict[str, Any], parameter: torch.Tensor) -> None:
         groups = self._inner.param_groups
@@ -135,6 +137,17 @@ def _keys(groups: list[dict[str, Any]]) -> list[int]:
 def _numbers(state_dict: dict[str, Any]) -> list[int]:
     """The numbers that a state dict gives to parameters, in their order."""
     return [number for group in state_dict["param_groups"] for number in group["params"]]
+
+
+def choose_rounding(how: bool | Literal["auto"], optimizer: Any, parameters: Iterable[torch.Tensor]) -> bool:  # noqa: FBT001 - the value of a setting
+    """Whether updates are rounded by chance: ``auto`` does where the weights that learn are bfloat16.
+
+    An optimizer of torchao is left alone: what it remembers has few bits, and it has a rounding of its own.
+    """
+    if how != "auto":
+        return how
+    made_by = getattr(optimizer, "func", optimizer).__module__
+    return not made_by.startswith("torchao") and any(one.dtype == torch.bfloat16 for one in parameters)
 
 
 def round_into(target: torch.Tensor, exact: torch.Tensor, generator: torch.Generator) -> None:

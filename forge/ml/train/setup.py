@@ -25,7 +25,7 @@ from forge.ml.models.causal import deferred_weights
 from forge.ml.models.save import config_files
 from forge.ml.models.vocabulary import check_vocabulary
 from forge.ml.optim.groups import parameter_groups
-from forge.ml.optim.rounding import StochasticRounding
+from forge.ml.optim.rounding import StochasticRounding, choose_rounding
 from forge.ml.optim.schedule import climbs_to_the_end, made_schedule
 from forge.ml.parallel.world import join
 from forge.ml.train.base_weights import base_weights
@@ -205,6 +205,8 @@ def _assemble(
     precision.apply()
     console.print(precision.described)
     optimizer = _optimizer(settings, model, world)
+    if isinstance(optimizer, StochasticRounding) and settings.stochastic_rounding == "auto":
+        console.print("updates are rounded by chance: the weights are bfloat16 (stochastic_rounding)")
     schedule = made_schedule(settings.schedule, optimizer, data.total_steps)
     if climbs_to_the_end(schedule, data.total_steps):
         console.print(
@@ -288,7 +290,8 @@ def _saving(settings: Trainer, model: Any, store: Store, console: Console, world
 
 def _optimizer(settings: Trainer, model: Any, world: World) -> Any:
     groups, make = parameter_groups(model), settings.optimizer
-    if settings.stochastic_rounding:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if choose_rounding(settings.stochastic_rounding, make, trained):
         return StochasticRounding(groups, optimizer=make, seed=settings.seed)
     if not world.alone and getattr(make, "func", None) is torch.optim.SGD:
         make = partial(make, fused=False)  # of which torch has no fused step for weights in pieces

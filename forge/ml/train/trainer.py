@@ -37,6 +37,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "on_save_error": ("fail", "warn"),
     "mixed_precision": ("auto", "no", "bf16", "fp16"),
     "torch_compile": ("auto", True, False),
+    "stochastic_rounding": ("auto", True, False),
     "loss": ("auto", "linear", "logits", "whole"),
 }
 
@@ -86,7 +87,7 @@ class Trainer:
     first_step_seconds: float | None = 3600.0
 
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    stochastic_rounding: bool = False
+    stochastic_rounding: bool | Literal["auto"] = "auto"
     gradient_checkpointing: bool | int | Literal["full", "selective"] = False
     enable_activation_offloading: bool = False
     fuse_optim_with_backward: bool = False

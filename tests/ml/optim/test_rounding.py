@@ -215,3 +215,26 @@ def test_a_closure_is_called() -> None:
 def test_float16_is_refused() -> None:
     with pytest.raises(ValueError, match="set dtype to bfloat16"):
         _optimizer(_model().half())
+
+
+@pytest.mark.parametrize(
+    ("how", "dtype", "expected"),
+    [
+        ("auto", torch.bfloat16, True),
+        ("auto", torch.float32, False),
+        (True, torch.float32, True),
+        (False, torch.bfloat16, False),
+    ],
+)
+def test_what_auto_means(how: Any, dtype: Any, *, expected: bool) -> None:
+    assert rounding.choose_rounding(how, torch.optim.AdamW, [torch.ones(2, dtype=dtype)]) is expected
+
+
+def test_an_optimizer_that_rounds_by_itself_is_left_alone() -> None:
+    class Own(torch.optim.AdamW):
+        """As one of torchao."""
+
+    Own.__module__ = "torchao.optim.adam"
+    weights = [torch.ones(2, dtype=torch.bfloat16)]
+    assert not rounding.choose_rounding("auto", partial(Own, lr=1.0), weights)
+    assert rounding.choose_rounding(True, partial(Own, lr=1.0), weights)  # noqa: FBT003 - the value of a setting

@@ -154,3 +154,20 @@ def test_gathered_as_they_compute_or_as_they_are_stored_it_is_the_same_to_the_bi
     differing = json.loads((tmp_path / "found.json").read_text())
     assert len(differing) == 18
     assert {name: names for name, names in differing.items() if names} == {}
+
+
+def test_of_a_weight_in_pieces_each_process_rounds_its_own(pretend: Pretend) -> None:
+    from torch.distributed.tensor import DTensor, Shard
+
+    from forge.ml.optim.rounding import StochasticRounding
+
+    with pretend(1, 2, dp_shard=2, zero_stage=3) as joined:
+        piece = torch.ones(5_000, 2, dtype=torch.bfloat16)
+        weight = torch.nn.Parameter(DTensor.from_local(piece, joined.mesh["shard"], [Shard(0)], run_check=False))
+        made = StochasticRounding([weight], optimizer=torch.optim.AdamW)
+        for _ in range(20):
+            weight.grad = torch.ones_like(weight)
+            made.step()
+        # 20 steps of 1e-3, each a fourth of the distance from 1 to the next lower value.
+        assert weight.to_local().float().mean().item() == pytest.approx(1.0 - 0.02, abs=1e-3)
+        assert made.state[weight]["exp_avg"].dtype == torch.float32
