@@ -37,7 +37,6 @@ class Choices:
     whole_logits: bool = False
     fused: bool = False
     clips_norm: bool = False
-    rounding: bool = False
     optimizer: str = ""
     adapter: str = ""
     from_whole: tuple[str, ...] = ()
@@ -68,7 +67,6 @@ class Choices:
             whole_logits=settings.get("loss") == "whole",
             fused=settings.get("fuse_optim_with_backward") is True,
             clips_norm=settings.get("max_grad_norm") is not None,
-            rounding=settings.get("stochastic_rounding") is True,
             optimizer=_last(_mapping(settings.get("optimizer")).get("_target_")),
             adapter=_last(adapter.get("_target_")),
             from_whole=tuple(_from_whole(adapter)),

@@ -39,13 +39,6 @@ def choice_objections(asked: RunQuestion) -> Iterator[Refusal]:
 
 def _optimizer(asked: RunQuestion) -> Iterator[Refusal]:
     layout, choices = asked.layout, asked.choices
-    if choices.rounding and asked.ranks > layout.pp:
-        yield Refusal(
-            "/trainer.stochastic_rounding",
-            "stochastic_rounding does not go with this layout",
-            "it rounds whole weights, and each process has pieces or copies of them; in a pipeline alone they are whole",
-            ("trainer.stochastic_rounding=false",),
-        )
     if choices.optimizer == "Adafactor" and (layout.shards_state or layout.tp > 1):
         yield Refusal(
             "/optimizer",

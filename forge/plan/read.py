@@ -177,7 +177,7 @@ def setup_of(
         accumulation=reading.accumulation,
         weights=weights,
         precision=_precision(settings.get("mixed_precision"), weights, device),
-        rounding=choices.rounding and weights == "bfloat16",
+        rounding=weights == "bfloat16" and not adapter and _rounds(settings),
         checkpointing=settings.get("gradient_checkpointing") or False,
         offload=bool(settings.get("enable_activation_offloading")),
         fused=choices.fused,
@@ -189,6 +189,12 @@ def setup_of(
         adapter_rank=adapter.get("r", 8) if adapter else None,
         four_bits=str(adapter.get("_target_", "")).endswith("QLora"),
     )
+
+
+def _rounds(settings: Mapping[str, Any]) -> bool:
+    """Whether updates of bfloat16 weights are rounded by chance; optimizers of torchao do that by themselves."""
+    how = settings.get("stochastic_rounding", "auto")
+    return how is True or (how == "auto" and not settings["optimizer"]["_target_"].startswith("torchao."))
 
 
 def origin_of(node: Node | None, key: str) -> Origin | None:

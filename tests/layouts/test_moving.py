@@ -139,3 +139,13 @@ def last_of(outcome: Outcome) -> Outcome:
     return outcome._replace(
         losses=outcome.losses[SAVED:], norms=outcome.norms[SAVED:], tokens=outcome.tokens[SAVED:], gradients={}
     )
+
+
+def test_weights_that_are_rounded_by_chance_go_on_to_the_bit(saved: Callable[..., tuple[Path, Path, Outcome]]) -> None:
+    place, rounded = "fsdp 2", "model.dtype={_symbol_: torch.bfloat16}"
+    folder, checkpoint, whole = saved(place, rounded)
+    case = case_at(place, f"trainer.resume_from_checkpoint={checkpoint}", "trainer.save_strategy=no", rounded)
+    found = carried_out(folder, [case], PLACES[place][0])[case]
+    assert found.losses == whole.losses[SAVED:]
+    assert found.weights.keys() == whole.weights.keys()
+    assert all(torch.equal(found.weights[name], weight) for name, weight in whole.weights.items())

@@ -20,7 +20,7 @@ def test_what_a_config_chooses() -> None:
     plain = choices()
     assert (plain.attention, plain.kernels, plain.fp8, plain.optimizer) == ("auto", "lean", "none", "AdamW")
     made = choices(
-        *("trainer.stochastic_rounding=true", "trainer.fuse_optim_with_backward=true", "trainer.torch_compile=true"),
+        *("trainer.fuse_optim_with_backward=true", "trainer.torch_compile=true"),
         *("optimizer=adafactor", "trainer.mixed_precision=fp16", "dataset.packing=none", "model.fp8=rowwise"),
         "trainer.max_grad_norm=null",
     )
@@ -32,7 +32,6 @@ def test_what_a_config_chooses() -> None:
         packed=False,
         compiled=True,
         fused=True,
-        rounding=True,
         optimizer="Adafactor",
     )
 

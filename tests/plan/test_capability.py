@@ -218,6 +218,6 @@ def test_lines_are_for_the_place_of_the_layout() -> None:
 
 
 def test_what_is_offered_leaves_the_other_ways_out_to_go() -> None:
-    found = asked(shape_of(), Layout(tp=3), 3, choices=Choices(rounding=True))
+    found = asked(shape_of(), Layout(tp=3), 3, choices=Choices(optimizer="Adafactor"))
     assert found[0].nearest[0].startswith("parallel.")
-    assert found[-1].nearest == ("trainer.stochastic_rounding=false",)
+    assert found[-1].nearest == ("optimizer=adamw", "optimizer=muon")

@@ -61,13 +61,6 @@ def found(layout: Layout, device: Any = None, **choices: Any) -> list[tuple[str,
             "loss whole does not go with loss_parallel",
         ),
         ({"fused": True}, [PP], [], "/trainer.fuse_optim_with_backward", "does not go with pp"),
-        (
-            {"rounding": True},
-            [DDP, FSDP, TP, CP],
-            [Layout(), PP],
-            "/trainer.stochastic_rounding",
-            "stochastic_rounding",
-        ),
         ({"optimizer": "Adafactor"}, [FSDP, TP], [Layout(), DDP, PP, CP], "/optimizer", "Adafactor does not go"),
         ({"optimizer": "AdamW"}, [], [DDP, FSDP, TP], "", ""),
         (

@@ -34,9 +34,9 @@ def findings(*changes: str) -> list[str]:
             "possible:\n    parallel.pp=2",
         ),
         (
-            ["parallel=ddp", "trainer.stochastic_rounding=true", "launch.nproc_per_node=2"],
-            "override 'trainer.stochastic_rounding=true': ",
-            "trainer.stochastic_rounding: stochastic_rounding does not go with this layout",
+            ["parallel=fsdp", "optimizer=adafactor", "launch.nproc_per_node=2"],
+            "pretrain/tiny.yaml:",
+            "optimizer: Adafactor does not go with this layout",
         ),
         (["launch=ssh", "launch.nodes=1", "launch.hosts=['a:2']"], "parallel: ", "does not fit 2 processes"),
         (["dataset.max_length=2000"], "override 'dataset.max_length=2000': ", "longer than the 1,024 positions"),

@@ -42,7 +42,7 @@ def test_a_layout_on_so_many_processes(plan: Run) -> None:
     assert "layout: 8 processes on cuda, dp_shard=4 x tp=2, zero stage 3" in done.out
     assert "between nodes" in done.out
     assert "8 rows x 1,024 tokens" in done.out
-    assert "epochs of 3,051 steps" in done.out
+    assert "epochs of 3,052 steps" in done.out
 
 
 def test_json(plan: Run) -> None:

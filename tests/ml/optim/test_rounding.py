@@ -237,4 +237,4 @@ def test_an_optimizer_that_rounds_by_itself_is_left_alone() -> None:
     Own.__module__ = "torchao.optim.adam"
     weights = [torch.ones(2, dtype=torch.bfloat16)]
     assert not rounding.choose_rounding("auto", partial(Own, lr=1.0), weights)
-    assert rounding.choose_rounding(True, partial(Own, lr=1.0), weights)  # noqa: FBT003 - the value of a setting
+    assert rounding.choose_rounding(True, partial(Own, lr=1.0), weights)

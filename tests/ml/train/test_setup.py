@@ -395,7 +395,6 @@ def test_what_is_no_callback_is_refused(refused: Refused) -> None:
             ("trainer.fuse_optim_with_backward=true", "trainer.max_grad_norm=null"),
             "fuse_optim_with_backward does not go with copies",
         ),
-        (("trainer.stochastic_rounding=true",), "stochastic_rounding does not go with this layout"),
         (("optimizer=adafactor", "parallel=fsdp"), "Adafactor does not go with this layout"),
         (("adapter@model.adapter=dora",), "an adapter with use_dora=true does not go with several processes"),
         (("parallel=tp",), "gpt2 has no tensor-parallel plan"),
