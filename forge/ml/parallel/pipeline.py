@@ -15,7 +15,6 @@ from forge.base.errors import RunError
 from forge.ml.data.batch import IGNORED, Batch
 from forge.ml.models.attention import attention_inputs
 from forge.ml.parallel.pieces import local
-from forge.ml.parallel.pipeline_cut import stages_of
 from forge.ml.parallel.pipeline_stage import StageRunner
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ class Pipeline:
         finally:
             self._answer = None
         group, layout = self.world.mesh.get_group("pp"), self.world.layout
-        last = next(one for one in range(layout.pp) if self._cut.count - 1 in stages_of(layout, one))
+        last = next(one for one in range(layout.pp) if self._cut.count - 1 in layout.stages_of(one))
         dist.broadcast(chosen, dist.get_global_rank(group, last), group=group)
         return int(chosen)
 

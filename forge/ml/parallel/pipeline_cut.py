@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from forge.ml.loss.head import Head
     from forge.plan.layout import Layout
 
-__all__ = ["Anatomy", "Cut", "dissect", "in_its_place", "stages_of"]
+__all__ = ["Anatomy", "Cut", "dissect", "in_its_place"]
 
-_FOLDED = ("zbv", "dualpipev")
 _TOKENS = 4
 
 
@@ -91,20 +90,13 @@ def _anatomy(head: Head, layers: list[_Place], parts: list[_Place], seen: _Seen)
     )
 
 
-def stages_of(layout: Layout, place: int) -> list[int]:
-    """The stages of the process at a place of the pipeline: one after a whole round, or folded back into a V."""
-    if layout.pp_schedule in _FOLDED:
-        return [place, 2 * layout.pp - 1 - place]
-    return [place + layout.pp * number for number in range(layout.stages_per_rank)]
-
-
 class Cut:
     """The stages of one process: the rest of the model is taken out, and each stage runs as if it were alone."""
 
     def __init__(self, anatomy: Anatomy, layout: Layout, place: int, length: int, order: Sequence[str]) -> None:
         self.anatomy, self.order = anatomy, order
         self.count = layout.stages
-        self.own = stages_of(layout, place)
+        self.own = layout.stages_of(place)
         self.bounds = stage_bounds(_sizes(anatomy, layout, length))
         self._received: torch.Tensor | None = None
         self._reached: list[torch.Tensor] = []

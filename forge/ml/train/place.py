@@ -131,6 +131,10 @@ def _save_memory(settings: Trainer, model: Any, console: Console) -> None:
 
 def _tell_size(model: Any, world: World, attention: str, console: Console) -> None:
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    if getattr(model.config.get_text_config(), "output_router_logits", False):
+        console.print(
+            "warning: what its router adds to the loss (output_router_logits) is no part of what this run learns from"
+        )
     console.print(f"model: {_size(model):,} parameters, {trained:,} trained, on {world.device}, attention {attention}")
 
 

@@ -70,17 +70,21 @@ def _newest(stores: Sequence[Store], console: Console) -> Checkpoint | None:
 
 
 def make_room(settings: Trainer, store: Store, start: Start | None) -> None:
-    """Remove the checkpoints of another run, where that is asked for."""
-    old = _of_another_run(store, start) if settings.overwrite_output_dir else []
+    """Remove the checkpoints of another run, where that is asked for; a run that saves none would leave nothing in their place."""
+    old = _of_another_run(store, start) if _overwrites(settings) else []
     if old:
         store.claim()
         store.remove([one.path for one in old], force=True)
 
 
+def _overwrites(settings: Trainer) -> bool:
+    return settings.overwrite_output_dir and settings.save_strategy != "no"
+
+
 def _refuse_mixing(settings: Trainer, store: Store, start: Start | None, console: Console) -> None:
     """A new run never mixes its checkpoints with those of another; one that saves none has nothing to mix."""
     old = _of_another_run(store, start)
-    if not old or settings.overwrite_output_dir:
+    if not old or _overwrites(settings):
         return
     newest = max(one.step for one in old)
     if settings.save_strategy != "no":

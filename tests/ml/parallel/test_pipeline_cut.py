@@ -16,7 +16,7 @@ from forge.base.errors import ModelError, RunError  # noqa: E402 - as above
 from forge.ml.data.batch import Batch  # noqa: E402 - as above
 from forge.ml.loss import CausalLoss  # noqa: E402 - as above
 from forge.ml.models.causal import causal_lm  # noqa: E402 - as above
-from forge.ml.parallel.pipeline_cut import Cut, dissect, stages_of  # noqa: E402 - as above
+from forge.ml.parallel.pipeline_cut import Cut, dissect  # noqa: E402 - as above
 from forge.plan.layout import Layout  # noqa: E402 - as above
 
 GPTJ = {"n_embd": 32, "n_layer": 4, "n_head": 4, "vocab_size": 128, "n_positions": 64}
@@ -96,13 +96,6 @@ def test_what_is_elsewhere_cannot_be_called() -> None:
     cut.take_out()
     with pytest.raises(RunError, match="belongs to another process"):
         model(input_ids=batch().input_ids)
-
-
-def test_stages_of_a_process() -> None:
-    several = Layout(pp=2, pp_schedule="looped_bfs", microbatches=2, stages_per_rank=3)
-    folded = Layout(pp=3, pp_schedule="zbv", microbatches=6, stages_per_rank=2)
-    assert stages_of(several, 1) == [1, 3, 5]
-    assert [stages_of(folded, place) for place in range(3)] == [[0, 5], [1, 4], [2, 3]]
 
 
 def test_more_stages_than_layers_are_refused() -> None:

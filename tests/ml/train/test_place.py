@@ -179,3 +179,10 @@ def test_only_an_adapter_is_trained_when_there_is_one(made: Make, capsys: pytest
     assert all("lora_" in name for name in trained)
     count = sum(parameter.numel() for parameter in run.model.parameters() if parameter.requires_grad)
     assert f"{count:,} trained" in capsys.readouterr().err
+
+
+def test_a_loss_of_routers_that_is_not_learned_from_is_told(made: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    made("trainer.save_strategy=no")
+    assert "router" not in capsys.readouterr().err
+    made("trainer.save_strategy=no", "+model.config.output_router_logits=true")
+    assert "warning: what its router adds to the loss (output_router_logits) is no part" in capsys.readouterr().err

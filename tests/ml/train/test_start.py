@@ -160,11 +160,11 @@ def test_a_run_that_saves_nothing_leaves_them_as_they_are_and_says_so(
 ) -> None:
     carried("trainer.save_steps=2")
     capsys.readouterr()
-    assert carried("trainer.save_strategy=no").step == 4
-    assert (
-        "holds checkpoints up to step 4 of another run: they stay, for this run saves none" in capsys.readouterr().err
-    )
-    assert steps(checkpoints) == [2, 4]
+    for more in ((), ("trainer.overwrite_output_dir=true",)):  # which would leave nothing in their place
+        assert carried("trainer.save_strategy=no", *more).step == 4
+        said = "holds checkpoints up to step 4 of another run: they stay, for this run saves none"
+        assert said in capsys.readouterr().err
+        assert steps(checkpoints) == [2, 4]
 
 
 def test_they_are_removed_when_that_is_asked_for(carried: Carried, checkpoints: Path) -> None:
