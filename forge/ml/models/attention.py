@@ -219,14 +219,17 @@ def _in_rows(
         return _dense(query, key, value, scores, attention_mask).transpose(1, 2).contiguous()
     if one_document or (cu_seq_lens_q is None and scores.plain and window == _NO_WINDOW):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling)[0]
-    query, key, value = _one_type(query, key, value)
+    width = value.shape[-1]
+    query, key, value = _one_width(*_one_type(query, key, value))
     if cu_seq_lens_q is None:
         cu_seq_lens_q, max_length_q = _rows(query), query.shape[2]
     if scores.plain and not dropout and not query.is_cuda:
-        return _on_cpu(query, key, value, cu_seq_lens_q, scale, window)
-    if scores.plain and not dropout and query.dtype in _VARLEN_TYPES and query.shape[-1] <= _VARLEN_WIDEST:
-        return _on_cuda(query, key, value, cu_seq_lens_q, scale, window, max_length_q)
-    return _each(query, key, value, cu_seq_lens_q, scores, window)
+        answer = _on_cpu(query, key, value, cu_seq_lens_q, scale, window)
+    elif scores.plain and not dropout and query.dtype in _VARLEN_TYPES and query.shape[-1] <= _VARLEN_WIDEST:
+        answer = _on_cuda(query, key, value, cu_seq_lens_q, scale, window, max_length_q)
+    else:
+        answer = _each(query, key, value, cu_seq_lens_q, scores, window)
+    return answer if width == answer.shape[-1] else answer[..., :width]
 
 
 def _mask(
@@ -288,6 +291,15 @@ def _one_type(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     if torch.is_autocast_enabled(kind):
         return tuple(tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors)
     return tensors
+
+
+def _one_width(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Kernels want heads of one width, and latent attention (DeepSeek) has narrower values: zeros beside them add nothing."""
+    widest = max(tensor.shape[-1] for tensor in tensors)
+    return tuple(
+        tensor if tensor.shape[-1] == widest else functional.pad(tensor, (0, widest - tensor.shape[-1]))
+        for tensor in tensors
+    )
 
 
 def _rows(query: torch.Tensor) -> torch.Tensor:
