@@ -27,9 +27,19 @@ _KINDS = {
     "granite": {"attention_multiplier": 0.3, "residual_multiplier": 0.7},
     "mixtral": {},
     "deepseek_v3": {  # values are narrower than queries and keys
-        **{"q_lora_rank": 16, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8},
-        **{"n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1, "n_shared_experts": 1},
-        **{"moe_intermediate_size": 16, "first_k_dense_replace": 1, "num_key_value_heads": 4},
+        "q_lora_rank": 16,
+        "kv_lora_rank": 8,
+        "qk_rope_head_dim": 4,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 8,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "n_group": 2,
+        "topk_group": 1,
+        "n_shared_experts": 1,
+        "moe_intermediate_size": 16,
+        "first_k_dense_replace": 1,
+        "num_key_value_heads": 4,
     },
     "gpt_oss": {"head_dim": 8, "sliding_window": 6, "num_local_experts": 4},  # with sinks
 }
