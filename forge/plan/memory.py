@@ -164,10 +164,7 @@ class _Rank:
         return found if summed_late else found / self.share
 
     def optimizer(self) -> float:
-        # Rounding by chance remembers in float32 beside weights of bfloat16.
-        size = _FULL if self.setup.rounding else self.trained_size
-        found = self.setup.optimizer.state_bytes(self.trained, size)
-        return found / self.share
+        return self.setup.optimizer.state_bytes(self.trained, self.trained_size) / self.share
 
     def largest(self) -> float:
         return float(max((rows * columns for rows, columns, _, _ in self.trained), default=0))

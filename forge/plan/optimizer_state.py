@@ -60,10 +60,15 @@ class OptimizerPlan:
 
     def step_bytes(self, largest: float, *, rounding: bool) -> float:
         """What it needs beside that while it changes the largest matrix, of so many numbers."""
-        if rounding:  # a copy of the weight and of its gradient in float32, and the random numbers
-            copies = 2 + (0 if self.one_kernel else _TEMPORARY[self.kind])
+        if rounding:  # the weight, its gradient and what is remembered of it in float32, and the random numbers
+            copies = 2 + self._of_each_number + (0 if self.one_kernel else _TEMPORARY[self.kind])
             return 4 * (largest * copies + min(largest, _DRAWN))
         return 0.0 if self.one_kernel else largest * 4 * _TEMPORARY[self.kind]
+
+    @property
+    def _of_each_number(self) -> int:
+        """How much it remembers of each number of a large matrix, in so many bits as a weight has."""
+        return {"adamw": 2, "muon": 2, "sgd": int(self.momentum)}.get(self.kind, 0)
 
     def _of_one(self, rows: int, columns: int, size: int, *, inside: bool) -> float:
         numbers = rows * columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,6 +113,7 @@ def test_a_forward_pass_keeps_what_is_counted(
     assert counted == pytest.approx(simulated.activations, rel=0.05)
 
 
+FULL = os.environ.get("FORGE_FULL") == "1"
 COMPILED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("llama", {"weights": "bfloat16"}, {}),
     ("llama", {"precision": "bf16"}, {}),
@@ -145,7 +147,7 @@ def traced() -> Iterator[None]:
 @pytest.mark.filterwarnings(
     "ignore:`torch.jit:DeprecationWarning", "ignore:The .grad attribute of a Tensor:UserWarning"
 )
-@pytest.mark.parametrize("lean", [False, True])
+@pytest.mark.parametrize("lean", [False, True] if FULL else [True])
 @pytest.mark.parametrize(("model_type", "run", "more"), COMPILED)
 def test_a_compiled_layer_keeps_what_is_counted(
     setup_for: Callable[..., TrainingSetup], model_type: str, run: dict[str, Any], more: dict[str, Any], *, lean: bool

@@ -25,9 +25,9 @@ _PRIME, _WORD = 0x9E3779B97F4A7C15, (1 << 64) - 1
 class StochasticRounding(Optimizer):
     """Any optimizer over bfloat16 parameters: each update is computed in float32 and rounded up or down by chance.
 
-    The chance is that of the distance, so that the expected weight is the exact one. One parameter at a time has a
-    float32 copy of itself and of its gradient; what the optimizer remembers of it is float32. Parameters of other types are
-    updated as without it; of one that is spread over processes each rounds its piece. The random numbers follow from the seed, the name of the parameter (or its place, where it has
+    The chance is that of the distance, so that the expected weight is the exact one. So is what the optimizer remembers of each of its
+    numbers, which is bfloat16 too: a mean over many steps, each of which changes it by little, would stand still otherwise. One
+    parameter at a time has float32 copies of itself, of its gradient and of that. Parameters of other types are updated as without it; of one that is spread over processes each rounds its piece. The random numbers follow from the seed, the name of the parameter (or its place, where it has
     none) and the number of its updates, so that they are the same in whichever process it is. The seed is in the state dict, and
     the number in the state of each parameter; otherwise the state dict is that of the optimizer inside.
     """
@@ -101,11 +101,19 @@ class StochasticRounding(Optimizer):
         exact = parameter.detach().float()
         exact.grad = parameter.grad.float()
         # The stand-in has the memory of the parameter for as long as the step takes.
-        _move(self.state, parameter, exact)
+        kept = self.state.pop(parameter, {})
+        self.state[exact] = {
+            name: value.float() if _is_of_each(value, exact) else value for name, value in kept.items()
+        }
         self._step_inside(group, exact)
-        _move(self.state, exact, parameter)
         exact.grad = None
-        round_into(local(parameter.detach()), local(exact.detach()), self._random_numbers(parameter))
+        generator = self._random_numbers(parameter)
+        found = self.state.pop(exact)
+        for name in sorted(found):
+            if _is_of_each(found[name], exact):
+                found[name] = _rounded(found[name], kept.get(name), parameter, generator)
+        self.state[parameter] = found
+        round_into(local(parameter.detach()), local(exact.detach()), generator)
 
     def _step_inside(self, group: dict[str, Any], parameter: torch.Tensor) -> None:
         groups = self._inner.param_groups
@@ -166,6 +174,17 @@ def _lower_halves(like: torch.Tensor, generator: torch.Generator) -> torch.Tenso
     return words.view(torch.int16)[: like.numel()].to(torch.int32).bitwise_and_(_LOW_BITS)
 
 
-def _move(state: Any, source: torch.Tensor, target: torch.Tensor) -> None:
-    if source in state:
-        state[target] = state.pop(source)
+def _is_of_each(value: Any, parameter: torch.Tensor) -> bool:
+    """Whether an optimizer remembers it of each number of a parameter, in so many bits as such a tensor has."""
+    if not isinstance(value, torch.Tensor) or parameter.ndim == 0 or value.shape != parameter.shape:
+        return False
+    return type(local(value)) is torch.Tensor and value.dtype in (torch.float32, torch.bfloat16)
+
+
+def _rounded(
+    exact: torch.Tensor, kept: torch.Tensor | None, like: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Float32 values as bfloat16, in the memory that they had before if there is any."""
+    target = torch.empty_like(like) if kept is None or kept.dtype != torch.bfloat16 else kept
+    round_into(local(target), local(exact), generator)
+    return target

@@ -104,6 +104,21 @@ def test_updates_below_the_distance_of_two_weights_are_learned(stochastic: objec
     assert weight.float().mean().item() == (pytest.approx(1.0 - 0.02, abs=5e-4) if stochastic else 1.0)
 
 
+def test_what_is_remembered_is_a_mean_of_all_steps() -> None:
+    weight = torch.nn.Parameter(torch.ones(10_000, dtype=torch.bfloat16))
+    plain = torch.nn.Parameter(weight.detach().clone())
+    rounded, nearest = rounding.StochasticRounding([weight], optimizer=torch.optim.AdamW), torch.optim.AdamW([plain])
+    for parameter, made in ((weight, rounded), (plain, nearest)):
+        for _ in range(1_500):
+            parameter.grad = torch.ones_like(parameter)
+            made.step()
+    expected = 1 - 0.999**1_500
+    assert rounded.state[weight]["exp_avg_sq"].float().mean().item() == pytest.approx(expected, rel=5e-3)
+    assert (
+        nearest.state[plain]["exp_avg_sq"].float().mean().item() == 0.5
+    )  # where a step is half the distance to the next value
+
+
 @pytest.mark.parametrize("name", INSIDE)
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(name: str) -> None:
     models = [_model() for _ in range(3)]
@@ -128,14 +143,16 @@ def test_a_restored_optimizer_goes_on_as_if_it_had_never_stopped(name: str) -> N
     assert _equal(twin, whole)
 
 
-def test_the_state_is_float32_and_plain() -> None:
+def test_the_state_is_plain_and_as_large_as_the_weights() -> None:
     model = _model()
     optimizer = _optimizer(model)
     _steps(model, optimizer, range(2))
     state = optimizer.state_dict()
     assert state["rounding"] == {"seed": 0}
     assert [entry.pop("rounded") for entry in state["state"].values()] == [2, 2, 2]
-    assert {value.dtype for entry in state["state"].values() for value in entry.values()} == {torch.float32}
+    kept = [(name, value.dtype) for entry in state["state"].values() for name, value in entry.items()]
+    numbers = {("exp_avg", torch.bfloat16), ("exp_avg_sq", torch.bfloat16), ("step", torch.float32)}
+    assert set(kept) == numbers
     assert set(state) == {"state", "param_groups", "rounding"}
 
 

@@ -170,4 +170,4 @@ def test_of_a_weight_in_pieces_each_process_rounds_its_own(pretend: Pretend) -> 
             made.step()
         # 20 steps of 1e-3, each a fourth of the distance from 1 to the next lower value.
         assert weight.to_local().float().mean().item() == pytest.approx(1.0 - 0.02, abs=1e-3)
-        assert made.state[weight]["exp_avg"].dtype == torch.float32
+        assert {made.state[weight][name].dtype for name in ("exp_avg", "exp_avg_sq")} == {torch.bfloat16}
