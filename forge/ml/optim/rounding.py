@@ -25,11 +25,14 @@ _PRIME, _WORD = 0x9E3779B97F4A7C15, (1 << 64) - 1
 class StochasticRounding(Optimizer):
     """Any optimizer over bfloat16 parameters: each update is computed in float32 and rounded up or down by chance.
 
-    The chance is that of the distance, so that the expected weight is the exact one. So is what the optimizer remembers of each of its
-    numbers, which is bfloat16 too: a mean over many steps, each of which changes it by little, would stand still otherwise. One
-    parameter at a time has float32 copies of itself, of its gradient and of that. Parameters of other types are updated as without it; of one that is spread over processes each rounds its piece. The random numbers follow from the seed, the name of the parameter (or its place, where it has
-    none) and the number of its updates, so that they are the same in whichever process it is. The seed is in the state dict, and
-    the number in the state of each parameter; otherwise the state dict is that of the optimizer inside.
+    The chance is that of the distance, so that the expected weight is the exact one. What the optimizer remembers of each of its numbers
+    is bfloat16 and rounded so, too: a mean over many steps, of which each changes it by little, would stand still otherwise. One
+    parameter at a time has float32 copies of itself, of its gradient and of that. Of one that is spread over processes each rounds its
+    piece. Parameters of other types are updated as without it.
+
+    The random numbers follow from the seed, the name of the parameter (or its place, where it has none) and the number of its updates,
+    so that they are the same in whichever process it is. The seed is in the state dict, and the number in the state of each
+    parameter; otherwise the state dict is that of the optimizer inside.
     """
 
     def __init__(
