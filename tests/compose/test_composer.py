@@ -18,7 +18,7 @@ from forge.compose.project import Project, Root
 sys.path.insert(0, os.path.dirname(__file__))
 from hydra_oracle import HydraRefusesError, hydras_answer, override_texts, trees, write_tree
 
-EXAMPLES = 4000 if os.environ.get("FORGE_FULL") else 100
+EXAMPLES = 4000 if os.environ.get("FORGE_FULL") else 60
 
 
 def project_of(folder: Path) -> Project:

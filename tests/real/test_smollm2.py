@@ -26,7 +26,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 FULL = bool(os.environ.get("FORGE_FULL"))
 STEPS = 100 if FULL else 4
 SMALL = ("--per-device-train-batch-size", "2", "--gradient-accumulation-steps", "1", "dataset.max_length=256")
-FEW, SOME = (6, 30) if FULL else (3, 6)
+FEW, SOME = (6, 30) if FULL else (3, 10)
 ASKED_ABOUT = ("len", "abs", "os.path.exists") if FULL else ("len",)
 QUESTIONS = ("What is the capital of France?", *(f"What does {name} do?" for name in ASKED_ABOUT))
 
