@@ -66,5 +66,6 @@ def _ended() -> Iterator[tuple[int, int]]:
 
 def _children() -> Iterator[int]:
     for task in os.listdir(_TASKS):
-        with contextlib.suppress(OSError), open(f"{_TASKS}/{task}/children", encoding="ascii") as file:
+        # As bytes: a signal that comes while another one's codec is being imported would find none.
+        with contextlib.suppress(OSError), open(f"{_TASKS}/{task}/children", "rb") as file:
             yield from map(int, file.read().split())
