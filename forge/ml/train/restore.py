@@ -99,11 +99,13 @@ def _load_optimizer(run: Run, state: dict[str, Any]) -> None:
 def _check_remembered(run: Run, state: dict[int, dict[str, Any]]) -> None:
     """ValueError where the optimizer, as it is set now, would look for what the saved one has not remembered.
 
-    A few numbers in the place of each parameter tell what it looks for.
+    A few numbers in the place of each parameter tell what it looks for. Optimizers of others are not asked: they may be compiled for
+    each shape, or want larger ones.
     """
-    if type(run.optimizer).__module__.startswith("torchao"):
-        return  # it would be compiled for them
-    probe = run.settings.optimizer([_with_stand_ins(group) for group in run.optimizer.param_groups])
+    make = run.settings.optimizer
+    if not getattr(make, "func", make).__module__.startswith(("torch.", "forge.")):
+        return
+    probe = make([_with_stand_ins(group) for group in run.optimizer.param_groups])
     probe.step()
     wanted = probe.state_dict()["state"]
     for number, kept in state.items():

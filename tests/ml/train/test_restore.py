@@ -208,6 +208,21 @@ def test_an_optimizer_that_looks_for_what_was_not_saved_is_refused(
         made(AGAIN, *after)
 
 
+def test_an_optimizer_of_others_is_not_asked(made: Callable[..., Run]) -> None:
+    class Large(torch.optim.AdamW):
+        """Wants matrices of some size."""
+
+        def __init__(self, groups: Any) -> None:
+            super().__init__(groups)
+            if any(one.numel() < 10 for group in self.param_groups for one in group["params"]):
+                raise RuntimeError("too small")
+
+    run = made("trainer.save_strategy=no")
+    state = collect(run)
+    run.settings.optimizer = Large
+    restore(run, state)
+
+
 @pytest.mark.parametrize(
     ("change", "steps"),
     [
