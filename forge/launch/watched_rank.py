@@ -54,6 +54,12 @@ class WatchedRank:
         """Keep how it is, before it is asked for its stack."""
         self.asked = _state(self.beat.process.pid)
 
+    def _condition(self) -> str:
+        """The letter for how it is: as before it was asked, but for a wait for a disk that is over, as any process has them."""
+        if self.asked in {None, "D"}:
+            return _state(self.beat.process.pid)
+        return str(self.asked)
+
     def close(self) -> None:
         """Let go of what tells that it ends."""
         if self.handle is not None:
@@ -81,7 +87,7 @@ class WatchedRank:
             marks=beat.marks,
             phase=beat.phase,
             idle=round(now - beat.since, 1),
-            state=(self.asked or _state(beat.process.pid)) if self.died is None else GONE,
+            state=self._condition() if self.died is None else GONE,
             code=beat.code if self.code is None else self.code,
             gone=0.0 if self.died is None else round(now - self.died, 3),
             guilty=beat.guilty,

@@ -65,6 +65,24 @@ def test_how_it_ended_is_noted_where_its_parent_has_asked(tmp_path: Path) -> Non
     assert other.code is None
 
 
+# A parent waits for a child that it has made so until the child is another program: in a call that cannot be interrupted.
+BLOCKED = "import os, sys; os.posix_spawn('/bin/true', ['true'], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, sys.argv[1], os.O_RDONLY, 0)]); input()"
+
+
+def test_a_wait_of_the_system_that_is_over_is_none(until: Until, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = subprocess.Popen([sys.executable, "-S", "-c", BLOCKED, str(pipe)], stdin=subprocess.PIPE)
+    rank = rank_of(process.pid)
+    until(lambda: rank.facts("").state == "D")
+    rank.note_state()
+    assert (rank.asked, rank.facts("").state) == ("D", "D")
+    pipe.write_bytes(b"")
+    until(lambda: rank.facts("").state == "S")
+    process.communicate(b"\n")
+    rank.close()
+
+
 def test_its_state_is_that_before_it_was_asked() -> None:
     rank = rank_of(os.getpid())
     rank.note_state()
