@@ -83,11 +83,12 @@ def compare(case: Case, there: Outcome, alone: Outcome) -> None:
     found = apart(there, alone)
     assert all((weight.dtype.itemsize == 8) == case.wide for weight in there.weights.values())
     # One process that begins with weights changed in their last digit goes as far apart: its norms after the first step by 2e-2 where
-    # one jumps from step to step (gemma2), its evaluations by 1.2e-5 (assembled). The gradients of the first step tell more.
+    # one jumps from step to step (gemma2), its evaluations by 1.2e-5 (assembled). The gradients of the first step tell more. Last weights
+    # may differ most where a gradient is zero but for rounding, of which Adam makes steps of 0.01 all the same: the keys' biases of gpt2.
     bounds = (
         WIDE
         if case.wide
-        else Apart(bound, 10 * bound, 10 * bound if coarse else COARSE, 3 * bound, 10 * bound, 50 * bound)
+        else Apart(bound, 10 * bound, 10 * bound if coarse else COARSE, 3 * bound, 10 * bound, 200 * bound)
     )
     wrong = {name: value for name, value in found._asdict().items() if not value <= getattr(bounds, name)}
     assert not wrong, f"{case}: {wrong}"
