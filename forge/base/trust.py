@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import stat
 from typing import TYPE_CHECKING, Final
 
@@ -86,7 +87,7 @@ def require_trust(folder: str | os.PathLike[str], *, project: str = "", shipped:
     )
     # `forge trust` takes a project's folder, and a source folder lies directly below it.
     named = project or shown_path(os.path.dirname(os.path.realpath(folder)))
-    raise TrustError(what, hint=f"read it, then run: forge trust {named}")
+    raise TrustError(what, hint=f"read it, then run: forge trust {shlex.quote(named)}")
 
 
 def folder_digest(folder: str | os.PathLike[str]) -> str:

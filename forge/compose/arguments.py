@@ -8,6 +8,7 @@ args:
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -168,6 +169,8 @@ def _convert(argument: Argument, flag: str, text: str) -> Any:
         raise UsageError(f"{flag}: {text!r} is neither true nor false")
     if text.lower() in ("null", "none") and not argument.choices:
         return None
+    if argument.type == "path":
+        return os.path.expanduser(text)  # a shell leaves ~ alone behind the = of --flag=~/folder
     try:
         return _TYPES[argument.type](text)
     except ValueError as error:

@@ -148,7 +148,10 @@ def job_of_run(run_folder: str) -> KnownJob | None:
     if copy is not None:
         record = read_record(copy.id)
         if record is not None and record.started == copy.started:
-            return _known(record)
+            known = _known(record)
+            # One that goes on is where it writes; one that is over may have been moved, or this be a copy of it.
+            if not known.over or _is_same(record.run, path):
+                return known
         moved = replace(copy, run=path, console=_moved(copy, path))  # the folder may be mounted elsewhere here
         return _known(moved)
     record = _record_of_unregistered(path)
@@ -159,6 +162,8 @@ def as_now(job: KnownJob) -> KnownJob:
     """The job as it is now; one that was forgotten meanwhile had ended."""
     record = read_record(job.id)
     if record is not None and record.started == job.record.started:
+        if record.run != job.record.run:  # the folder was moved, see job_of_run
+            record = replace(record, run=job.record.run, console=job.record.console)
         return _known(record)
     found = job_of_run(job.record.run)
     return KnownJob(job.record, "lost") if found is None else found
@@ -237,6 +242,14 @@ def _moved(record: JobRecord, path: str) -> str:
     beside = os.path.relpath(record.console, record.run) if record.console and record.run else ""
     console = os.path.join(path, beside)
     return console if beside and _is_inside(console, path) else ""
+
+
+def _is_same(folder: str, path: str) -> bool:
+    """Whether two names are those of one folder."""
+    try:
+        return os.path.samefile(folder, path)
+    except OSError:
+        return False
 
 
 def _is_inside(path: str, folder: str) -> bool:

@@ -160,6 +160,8 @@ def _among_several(
     least, _, most = flags["nnodes"].partition(":")
     if not all(part.isdecimal() and int(part) for part in (least, most or least)):
         raise UsageError(f"--nnodes is a number of nodes, or least:most, not {flags['nnodes']!r}")
+    if int(most or least) < int(least):
+        raise UsageError(f"--nnodes {flags['nnodes']} has more nodes at least than at most", hint="write LEAST:MOST")
     _check_number(flags, int(most or least))
     where = flags.get("rdzv-endpoint") or topology.rdzv_endpoint or flags.get("master-addr")
     if not where:

@@ -114,6 +114,10 @@ def _kind(environment: Mapping[str, str], here: Devices) -> DeviceKind | None:
 def _devices(plan: LocalPlan, environment: Mapping[str, str], here: Devices) -> list[Finding]:
     count = _number(plan, "nproc-per-node")
     if count is None:
+        # Of the words that torchrun counts devices by, this one it takes literally.
+        if (plan.flags or {}).get("nproc-per-node") == "gpu" and here.gpus == 0:
+            says = "one process for each GPU is asked for, and this machine has none"
+            return [_finding("launch.nproc_per_node", says, "write --nproc-per-node cpu, or a number")]
         return []
     says, hint = misfits(count, environment, here)
     if says:

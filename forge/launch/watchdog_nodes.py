@@ -155,9 +155,9 @@ def casualty_report(
 
 def _then(attempts_left: int) -> str:
     if attempts_left < 1:
-        return "the run is ended; --resume-from-checkpoint auto goes on from the newest checkpoint"
+        return "the run is ended; --resume-from-checkpoint auto goes on from the newest checkpoint, if there is one"
     again = "once more" if attempts_left == 1 else f"up to {attempts_left} times more"
-    return f"all ranks are ended, and torchrun starts them again ({again}) from the newest checkpoint"
+    return f"all ranks are ended, and torchrun starts them again ({again}), from the newest checkpoint if there is one"
 
 
 def _heard(folder: str, count: int) -> list[int]:

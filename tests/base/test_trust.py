@@ -33,6 +33,8 @@ def test_code_is_not_trusted_until_the_user_says_so(source: Path) -> None:
     assert not is_trusted(source)
     with pytest.raises(TrustError, match=r"not trusted yet\n.*forge trust .*project$"):
         require_trust(source)
+    with pytest.raises(TrustError, match=r"forge trust 'a b'$"):
+        require_trust(source, project="a b")
     trust(source)
     assert is_trusted(source)
     require_trust(source)

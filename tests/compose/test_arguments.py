@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import pytest
@@ -173,6 +174,7 @@ def test_a_declaration_that_makes_no_sense_is_a_mistake_with_its_line(text: str,
         ("{key: k, type: bool}", "No", False),
         ("{key: k, type: bool}", "0", False),
         ("{key: k, type: path}", "/a b/c", "/a b/c"),
+        ("{key: k, type: path}", "~/c", os.path.expanduser("~/c")),
         ("{key: k}", "12", "12"),
         ("{key: k}", "true", "true"),
         ("{key: k}", "a,b", "a,b"),

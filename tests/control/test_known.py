@@ -141,6 +141,17 @@ def test_a_folder_that_is_mounted_elsewhere_is_the_run(made: Callable[..., Regis
     assert found.record.console == str(tmp_path / "mounted" / "logs" / "console.log")
 
 
+def test_a_run_that_is_over_is_where_its_folder_was_moved_to(made: Callable[..., Registration], tmp_path: Path) -> None:
+    job = made()
+    assert job_of_run(run_of(job)).record.run == run_of(job)
+    job.ended(3)
+    moved = str(tmp_path / "moved")
+    os.rename(run_of(job), moved)
+    found = job_of_run(moved)
+    assert (found.id, found.record.run, found.state) == (job.id, moved, "stopped")
+    assert as_now(found).record.run == moved
+
+
 def test_a_run_of_a_cluster_is_known_by_its_folder(tmp_path: Path) -> None:
     folder = cluster_run(tmp_path / "x")
     found = find_job(folder, running=True)

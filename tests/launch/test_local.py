@@ -181,3 +181,9 @@ def test_who_says_it_on_the_line_decides() -> None:
 
 def test_a_launch_is_shown_without_variables_too() -> None:
     assert str(LocalLaunch(("a", "b c"))) == "a 'b c'"
+
+
+def test_nodes_are_at_most_no_fewer_than_at_least() -> None:
+    words = ["--nnodes", "3:1", "--rdzv-endpoint", "127.0.0.1:29400"]
+    with pytest.raises(UsageError, match="more nodes at least than at most"):
+        plan_local(words=words)

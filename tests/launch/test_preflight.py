@@ -66,6 +66,10 @@ def test_a_layout_is_held_against_the_processes_that_there_are() -> None:
     assert "if each of the 2 nodes starts 2: the layout does not fit 4 processes" in found
     assert look(several, "parallel=ddp") == []
     assert look(plan_local(None, None, ["--nproc-per-node", "auto"])) == []
+    by_gpus = plan_local(None, None, ["--nproc-per-node", "gpu"])
+    (found,) = look(by_gpus)
+    assert "one process for each GPU is asked for, and this machine has none" in found
+    assert look(by_gpus, here=FOUR) == []
 
 
 def handed(*changes: str, **topology: Any) -> list[str]:

@@ -384,6 +384,6 @@ def _check_room(folder: str, size: int) -> None:
     free = free_space(folder)
     if free is not None and size and size + _SPARE > free:
         raise CheckpointError(
-            f"{shown_path(folder)} has {shown_size(free)} of free space, and a checkpoint needs {shown_size(size)}",
+            f"{shown_path(folder)} has {shown_size(free)} of free space, and a checkpoint needs {shown_size(size + _SPARE)}",
             hint="free some space, keep fewer checkpoints with --save-total-limit, or write to another place",
         )

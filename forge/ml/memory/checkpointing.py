@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
+from forge.base.errors import ModelError
 from forge.ml.memory.blocks import Forward, blocks, holds_cache, wrap_forward
 from forge.ml.memory.remaking import kept_elsewhere
 
@@ -51,7 +52,7 @@ def checkpoint_blocks(model: nn.Module, how: Checkpointing) -> int:
     for block in chosen:
         settings: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": _draws_random_numbers(block)}
         if how == "selective":
-            settings["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
+            settings["context_fn"] = _selecting
         wrap_forward(block, partial(_checkpointed, settings))
     return len(chosen)
 
@@ -94,8 +95,30 @@ def _call(
         return inner(block, *values[:count], **kwargs, **named)
 
 
-def _policy(_: Any, operation: Any, *_args: Any, **_kwargs: Any) -> CheckpointPolicy:
-    return CheckpointPolicy.MUST_SAVE if operation in _KEPT else CheckpointPolicy.PREFER_RECOMPUTE
+def _selecting() -> tuple[Any, Any]:
+    """The contexts of one forward pass of a layer and of its repetition."""
+    contexts: tuple[Any, Any] = create_selective_checkpoint_contexts(partial(_policy, set()))
+    return contexts
+
+
+def _policy(kept: set[int], context: Any, operation: Any, *args: Any, **_kwargs: Any) -> CheckpointPolicy:
+    if operation in _KEPT:
+        kept.update(_memory(context.op_output))
+        return CheckpointPolicy.MUST_SAVE
+    # Torch notices it only where what is kept is written to by its own name, and not by that of a view.
+    schema = getattr(operation, "_schema", None)  # what is made of several operations has none
+    if schema is not None and schema.is_mutable and not kept.isdisjoint(_memory(args[:1])):
+        raise ModelError(
+            f"selective checkpoints keep the result of a matrix, and a layer writes over it ({operation})",
+            hint="set trainer.gradient_checkpointing=true",
+        )
+    return CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _memory(values: Any) -> list[int]:
+    """Where the tensors among some values lie."""
+    several = values if isinstance(values, tuple) else (values,)
+    return [each.untyped_storage()._cdata for each in several if isinstance(each, torch.Tensor)]  # noqa: SLF001 - the same for all views
 
 
 def _refuse_cache(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

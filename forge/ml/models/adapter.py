@@ -6,6 +6,7 @@ import warnings
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
+import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["QLora", "check_four_bits", "four_bits", "put_adapter"]
 
+_ALL: Final = "all-linear"
+_PROBED: Final = 16  # tokens, of which matrices in fp8 want so many
 _BLOCK: Final = 64
 _SCALERS: Final = 256
 
@@ -46,7 +49,20 @@ def put_adapter(model: PreTrainedModel, adapter: PeftConfig) -> PeftModel:
         # peft asks for a name that transformers is about to drop; it still answers, and nothing here can ask otherwise.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
         # A copy: peft writes the base model's name into it, and the same config may be on another model.
-        return get_peft_model(model, deepcopy(adapter), autocast_adapter_dtype=True)
+        adapter = deepcopy(adapter)
+        if getattr(adapter, "target_modules", None) == _ALL and getattr(adapter, "exclude_modules", None) is None:
+            # Routers of some models are linear layers that answer with a choice of experts, to which nothing can be added.
+            adapter.exclude_modules = [name for name, each in model.named_modules() if _chooses(each)] or None
+        return get_peft_model(model, adapter, autocast_adapter_dtype=True)
+
+
+@torch.no_grad()
+def _chooses(module: nn.Module) -> bool:
+    """Whether a linear layer answers with something else than a tensor."""
+    if not isinstance(module, nn.Linear) or type(module).forward is nn.Linear.forward:
+        return False
+    tokens = module.weight.new_zeros(_PROBED, module.in_features)
+    return not isinstance(module(tokens), torch.Tensor)
 
 
 def check_four_bits() -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DOCUMENTS",
+    "FLAT",
     "attend_through",
     "attending_alone",
     "attention_inputs",
@@ -42,6 +43,9 @@ DOCUMENTS: Final = "forge_documents"
 """The name under which `transformers` knows the attention of this module."""
 
 _FLASH: Final = ("flash_attention_2", "flash_attention_3")
+FLAT: Final = (DOCUMENTS, *_FLASH)
+"""The attentions that find the documents of a batch by their bounds, so that a row needs no padding."""
+
 _NO_WINDOW: Final = 0
 _VARLEN_TYPES: Final = (torch.bfloat16, torch.float16)
 _VARLEN_WIDEST: Final = 256
@@ -100,7 +104,7 @@ def attention_inputs(batch: Batch, implementation: str) -> dict[str, Any]:
         # One document in a row, padded on the right: nothing before the padding can see it.
         return inputs
     inputs["position_ids"] = batch.position_ids
-    if implementation == DOCUMENTS or implementation in _FLASH:
+    if implementation in FLAT:
         bounds = functional.pad(batch.lengths.cumsum(0, dtype=torch.int32), (1, 0))
         inputs |= {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
         if bounds.is_cuda:
@@ -149,7 +153,7 @@ def check_documents(model: PreTrainedModel, implementation: str) -> None:
     if (first - second).abs().max() > noise * first.abs().max():
         raise ModelError(
             f"the documents of a row see each other in {type(model).__name__} with attn_implementation {implementation}",
-            hint="train it with one document in a row (packing: none), or write another attn_implementation",
+            hint="write attn_implementation: sdpa, or eager; where that does not help, packing: none with it",
         )
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["causal_lm", "deferred_weights", "materialise", "materialise_spread"]
 
 _LONGEST_REASON: Final = 160
+_MATRIX: Final = 2
 _deferred: Final[ContextVar[bool]] = ContextVar("deferred", default=False)
 
 
@@ -141,22 +142,30 @@ def materialise_spread(
 
 @contextmanager
 def _stand_ins(slots: Slots) -> Iterator[None]:
-    """Inside, empty weights are tensors with numbers in them, all rows of which are one and the same in memory."""
+    """Inside, empty weights are tensors with numbers in them, whose rows lie over one another in memory, each a place further on."""
     empty = {name: getattr(*owner) for name, owner in slots.owners.items()}
     made: dict[int, Tensor] = {}
     for name, (module, leaf) in slots.owners.items():
         tensor = empty[name]
         if id(tensor) not in made:  # what is tied stays so
-            # One number for each dimension but the last: a few of them are alike, and nothing more is asked of them.
-            row = torch.randn(tensor.shape[-1:]).abs().add(0.5).to(tensor.dtype)
-            if tensor.ndim > 2:  # noqa: PLR2004 - kernels for the matrices of experts want each of them whole
-                row = row.expand(tensor.shape[-2:]).contiguous()
-            made[id(tensor)] = _kind_of(tensor, row.expand(tensor.shape))
+            made[id(tensor)] = _kind_of(tensor, _stand_in(tensor))
         _put(module, leaf, made[id(tensor)])
     yield
     for name, (module, leaf) in slots.owners.items():
         empty[name].requires_grad_(getattr(module, leaf).requires_grad)  # an adapter freezes them
         _put(module, leaf, empty[name])
+
+
+def _stand_in(tensor: Tensor) -> Tensor:
+    """No two rows of a matrix are alike: where all tokens were one to a model, none of its documents could be told from another."""
+    if tensor.ndim < _MATRIX or not tensor.is_floating_point():
+        return torch.randn(tensor.shape[-1:]).abs().add(0.5).to(tensor.dtype).expand(tensor.shape)
+    rows, width = tensor.shape[-2:]
+    numbers = torch.randn(rows + width - 1).div_(width**0.5).to(tensor.dtype)
+    matrix = numbers.as_strided((rows, width), (1, 1))
+    if tensor.ndim > _MATRIX:  # kernels for the matrices of experts want each of them whole
+        matrix = matrix.contiguous()
+    return matrix.expand(tensor.shape)
 
 
 def _kind_of(like: Tensor, tensor: Tensor) -> Tensor:

@@ -7,13 +7,16 @@ weight is never made up.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from sys import modules
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import (
     WeightConverter,
@@ -28,10 +31,9 @@ from forge.ml.models.experts import reader_of_experts
 from forge.ml.parallel.pieces import as_piece, is_spread, piece_of, places_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from torch import Tensor
-    from transformers import PreTrainedModel
     from transformers.core_model_loading import WeightTransform
 
     from forge.ml.models.stored import Stored
@@ -102,6 +104,27 @@ def fill(
         placing.finish()
 
 
+@contextmanager
+def _own_names(model: nn.Module) -> Iterator[None]:
+    """Inside, classes that torch has made of a model's own go by the names of those: conversions are looked up by them."""
+    made: dict[type[nn.Module], tuple[str, str]] = {}
+    for module in model.modules():
+        kind = type(module)
+        if isinstance(module, PreTrainedModel) and kind not in made:
+            named = (each for each in kind.__mro__ if issubclass(each, PreTrainedModel))
+            own = next(
+                (each for each in named if getattr(modules.get(each.__module__), each.__name__, None) is each), kind
+            )
+            if own is not kind:
+                made[kind] = kind.__name__, kind.__module__
+                kind.__name__, kind.__module__ = own.__name__, own.__module__
+    try:
+        yield
+    finally:
+        for kind, names in made.items():
+            kind.__name__, kind.__module__ = names
+
+
 @dataclass
 class _Plan:
     """Which tensors of the files become which weights of the model."""
@@ -124,7 +147,8 @@ class _Plan:
     def __post_init__(self) -> None:
         expected = self.slots.tensors()
         dtypes = _Dtypes(self.model)
-        mapping = get_model_conversion_mapping(self.model)
+        with _own_names(self.model):
+            mapping = get_model_conversion_mapping(self.model)
         for name in sorted(self.stored, key=dot_natural_key):
             self._assign(self.stored[name], expected, mapping, dtypes)
         self._read_in_parts(expected, dtypes)

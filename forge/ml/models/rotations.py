@@ -43,7 +43,8 @@ def put_rotations(model: nn.Module) -> int:
             continue
         if id(names) not in found:
             own = names[_NAME]
-            found[id(names)] = {**names, _NAME: _rotating(own)} if _is_understood(own) else None
+            rotate = _understood(own)
+            found[id(names)] = None if rotate is None else {**names, _NAME: rotate}
         changed = found[id(names)]
         if changed is not None:
             wrap_forward(module, _naming(changed))
@@ -67,7 +68,7 @@ def _naming(names: dict[str, Any]) -> Callable[[Forward], Forward]:
     return around
 
 
-def _rotating(inner: Rotate) -> Rotate:
+def _rotating(inner: Rotate, *, rounds: bool) -> Rotate:
     def rotate(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != len(("query", "key", "cos", "sin")):
             return inner(*args, **kwargs)
@@ -76,25 +77,33 @@ def _rotating(inner: Rotate) -> Rotate:
         if partly or cos.requires_grad or not torch.is_grad_enabled():
             return inner(query, key, cos, sin)
         turns = cos.unsqueeze(1), sin.unsqueeze(1)
-        return _Rotation.apply(query, *turns), _Rotation.apply(key, *turns)  # type: ignore[no-untyped-call]
+        turned = (_Rotation.apply(each, *turns) for each in (query, key))  # type: ignore[no-untyped-call]
+        return tuple(each.to(query.dtype) if rounds else each for each in turned)
 
     return rotate
 
 
-def _is_understood(inner: Rotate) -> bool:
+def _understood(inner: Rotate) -> Rotate | None:
+    """What gives the same as a model's function, where something does; some functions round to the type of what they turn."""
     drawn = torch.Generator().manual_seed(0)
     heads = [torch.randn(2, count, 5, 8, generator=drawn) for count in (4, 2)]
     turns = [torch.randn(2, 5, 8, generator=drawn) for _ in ("cos", "sin")]
-    for kind in (torch.float32, torch.bfloat16):
-        given = [each.to(kind) for each in (*heads, *turns)]
-        try:
-            both = zip(inner(*given), _rotating(inner)(*given), strict=True)
-            same = all(torch.equal(wanted, found) for wanted, found in both)
-        except (AttributeError, RuntimeError, TypeError, ValueError):
-            return False  # it takes or gives something else
-        if not same:
-            return False
-    return True
+    # A model in bfloat16 may keep its angles in float32.
+    kinds = ((torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16), (torch.bfloat16, torch.float32))
+    given = [[*(each.to(kind) for each in heads), *(each.to(angle) for each in turns)] for kind, angle in kinds]
+    for rounds in (False, True):
+        rotate = _rotating(inner, rounds=rounds)
+        if all(_same(inner, rotate, each) for each in given):
+            return rotate
+    return None
+
+
+def _same(inner: Rotate, rotate: Rotate, given: list[torch.Tensor]) -> bool:
+    try:
+        both = list(zip(inner(*given), rotate(*given), strict=True))
+        return all(wanted.dtype == found.dtype and torch.equal(wanted, found) for wanted, found in both)
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        return False  # it takes or gives something else
 
 
 class _Rotation(torch.autograd.Function):

@@ -242,8 +242,8 @@ def _error(status: int, message: str, param: str | None = None) -> Response:
 
 def _first_mistake(error: RequestValidationError) -> tuple[str, str | None]:
     """What is wrong, and where; nothing of what the client sent."""
-    # Where a field may be several things, the one that fits furthest is the one that was meant.
-    first = max(error.errors(), key=lambda one: len(one["loc"]))
+    # Where a field may be several things, the one that is of the right kind was meant, and else the one that fits furthest.
+    first = max(error.errors(), key=lambda one: (not one["type"].endswith("_type"), len(one["loc"])))
     if first["type"] == "json_invalid":
         return f"the body is no JSON: {first['ctx']['error']} (character {first['loc'][-1]})", None
     *way, last = (str(step)[:64] for step in first["loc"])

@@ -12,7 +12,7 @@ from forge.ml.loss import CausalLoss
 from forge.ml.memory.checkpointing import checkpoint_blocks
 from forge.ml.memory.compile import choose_compile, compile_blocks
 from forge.ml.memory.offload import offload_activations, offloading_described
-from forge.ml.models.attention import attend_through, check_documents
+from forge.ml.models.attention import FLAT, attend_through, check_documents
 from forge.ml.models.causal import materialise, materialise_spread
 from forge.ml.models.weights import load_weights
 from forge.plan.layout import SPLITTING
@@ -64,7 +64,7 @@ def put_in_place(
 
     def look(model: Any) -> None:
         model.set_attn_implementation(attention)
-        if settings.dataset.packing != "none":
+        if settings.dataset.packing != "none" or attention in FLAT:  # which get all sequences of a batch in one row
             check_documents(model, attention)
         # Before it is cut up: how the loss is computed depends on what the whole head does.
         seams.append(CausalLoss(model, kind=settings.loss))

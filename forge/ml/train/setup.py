@@ -20,7 +20,7 @@ from forge.ml.checkpoint.store import Store
 from forge.ml.line_console import LineConsole
 from forge.ml.memory.fused import FusedBackward
 from forge.ml.memory.precision import choose_precision
-from forge.ml.models.attention import DOCUMENTS, choose_attention
+from forge.ml.models.attention import FLAT, choose_attention
 from forge.ml.models.causal import deferred_weights
 from forge.ml.models.save import config_files
 from forge.ml.models.vocabulary import check_vocabulary
@@ -57,9 +57,6 @@ if TYPE_CHECKING:
     from forge.ml.train.stopping import Stopping
 
 __all__ = ["FLAT", "attention_of", "build_settings", "make_run", "set_up"]
-
-FLAT: Final = (DOCUMENTS, "flash_attention_2", "flash_attention_3")
-"""The attentions that find the documents of a batch by their bounds, so that a row needs no padding."""
 
 # What a part of a run is known by, and what makes it.
 _PARTS: Final = {

@@ -284,7 +284,10 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_forge(tmp_path: Path) -> No
         Store(tmp_path / "file" / "checkpoints").list()
 
 
-def test_a_checkpoint_for_which_there_is_no_room_is_not_begun(store: Store) -> None:
+def test_a_checkpoint_for_which_there_is_no_room_is_not_begun(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CheckpointError, match=r"[MGT]B of free space, and a checkpoint needs 1152921.5 TB"):
         store.begin(1, size=1 << 60)
+    monkeypatch.setattr("forge.ml.checkpoint.store.free_space", lambda _: 3_000_000)
+    with pytest.raises(CheckpointError, match=r"has 3.0 MB of free space, and a checkpoint needs 3.2 MB"):
+        store.begin(1, size=2_200_000)
     assert [name for name in os.listdir(store.folder) if name.startswith(".staging")] == []

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tiny_sizes import TINY
+
+from forge.base.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,3 +167,11 @@ def test_inputs_given_by_name_get_gradients_and_are_seen_by_hooks(llama: Any) ->
 def test_other_values_are_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="gradient_checkpointing is true or full"):
         checkpointing.checkpointing_period(wrong)
+
+
+def test_a_kept_result_that_is_written_over_is_refused() -> None:
+    config = transformers.AutoConfig.for_model("olmo", **{**TINY, "clip_qkv": 0.5})
+    model = transformers.AutoModelForCausalLM.from_config(config).train()
+    checkpointing.checkpoint_blocks(model, "selective")
+    with pytest.raises(ModelError, match="writes over it"):
+        model(input_ids=torch.arange(3, 9)[None], use_cache=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from families import tiny_config
+from tiny_sizes import TINY
 
 from forge.base.errors import ModelError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 causal = pytest.importorskip("forge.ml.models.causal")
 adapters = pytest.importorskip("forge.ml.models.adapter")
@@ -107,3 +109,11 @@ def test_four_bits_are_refused_where_they_make_no_sense(folder: str) -> None:
 
 def test_the_config_of_a_four_bit_adapter_is_that_of_lora() -> None:
     assert adapters.QLora(**SETTINGS).to_dict() == peft.LoraConfig(**SETTINGS).to_dict()
+
+
+def test_a_router_that_answers_with_a_choice_gets_no_adapter() -> None:
+    config = transformers.AutoConfig.for_model("phimoe", **{**TINY, "num_local_experts": 4})
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    put = adapters.put_adapter(model, peft.LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
+    put(input_ids=torch.arange(3, 9)[None]).logits.sum().backward()
+    assert not any("router" in name for name, each in put.named_parameters() if each.requires_grad)

@@ -275,3 +275,17 @@ def test_a_model_is_given_positions_and_bounds(name: str) -> None:
     if name != "eager":
         assert inputs.pop("cu_seq_lens_q").tolist() == inputs.pop("cu_seq_lens_k").tolist()
     assert not inputs or name == "flash_attention_2"
+
+
+def test_documents_are_told_apart_where_weights_are_not_there_yet() -> None:
+    causal = pytest.importorskip("forge.ml.models.causal")
+    layers = ["conv", "full_attention"]
+    config = transformers.AutoConfig.for_model("lfm2", **{**TINY, "block_ff_dim": 48, "layer_types": layers})
+    with causal.deferred_weights():
+        model = causal.causal_lm(config, attn_implementation=attention.DOCUMENTS)
+
+    def look(whole: Any) -> None:
+        attention.check_documents(whole, attention.DOCUMENTS)
+
+    with pytest.raises(errors.ModelError, match="see each other"):
+        causal.materialise_spread(model, torch.device("cpu"), look, lambda _: None)

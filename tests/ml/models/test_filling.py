@@ -247,3 +247,22 @@ def test_pieces_of_weights_are_trained_as_whole_ones_are(tmp_path: Path) -> None
     finally:
         distributed.destroy_process_group()
     assert [name for name, there in trained.items() if not there] == ["model.embed_tokens.weight"]
+
+
+def test_a_class_that_torch_has_made_of_the_models_reads_older_names_too(tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from forge.ml.models.weights import read_weights
+
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 97,
+    }
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt_neox", **sizes))
+    model.save_pretrained(tmp_path)
+    model.__class__ = type("FSDPGPTNeoXForCausalLM", (type(model),), {"__module__": __name__})
+    read_weights(model, str(tmp_path))
+    assert type(model).__name__ == "FSDPGPTNeoXForCausalLM"

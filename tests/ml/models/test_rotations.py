@@ -146,3 +146,12 @@ def test_compiled_layers_rotate_as_their_own_code_does() -> None:
         model(input_ids=TOKENS, labels=TOKENS, use_cache=False).loss.backward()
     for mine, own in zip(quicker.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, own.grad)
+
+
+@pytest.mark.parametrize("family", ["llama", "olmo2"])
+def test_a_model_in_bfloat16_learns(family: str) -> None:
+    config = AutoConfig.for_model(family, **SIZES)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).train()
+    lean = deepcopy(model)
+    assert put_rotations(lean) == SIZES["num_hidden_layers"]
+    assert torch.equal(lean(input_ids=TOKENS).logits, model(input_ids=TOKENS).logits)

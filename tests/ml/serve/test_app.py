@@ -94,6 +94,15 @@ def test_a_mistake_names_the_field_and_says_nothing_that_was_sent(server: Runnin
         assert (found.status, found.json["error"]["param"]) == (400, param)
         assert b"SECRET" not in found.content
     assert server.ask("POST", "/v1/completions", b'{"a":').error.startswith("the body is no JSON: ")
+    for field, value, says in [
+        ("stop", list("abcdefghi"), "at most 8 items"),
+        ("prompt", ["a"] * 33, "at most 32 items"),
+        ("prompt", [], "at least 1 item"),
+    ]:
+        found = server.ask("POST", "/v1/completions", {"prompt": "a", field: value})
+        assert found.status == 400
+        assert found.error.startswith(f"{field}: ")
+        assert says in found.error
     assert server.ask("POST", "/tokenize", b"{}").error == "give a prompt or messages, one of them"
     for body in (b"", b"{", b"[]", b"null", b'"\\ud800"', b"\xff", b'{"prompt": "\\ud800"}'):
         assert server.ask("POST", "/v1/completions", body).status == 400
