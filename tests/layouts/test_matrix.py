@@ -40,9 +40,10 @@ SOME = [(name, [*FAMILIES][-number % len(FAMILIES)]) for number, name in enumera
 # With eight layers these end further in float32 from one process that takes all rows of a step at once (losses by 1.5e-5, weights by
 # 1e-3); so does one process that begins with weights changed by 1e-7 (losses of qwen3_moe by 2.5e-5). In float32 they are compared with
 # one process that takes the rows one after another as the pipeline does, and so adds gradients in the same order: they learn the same
-# to the last bit. Looped BFS goes back through the rows in the opposite order.
+# to the last bit. Looped BFS goes back through the rows in the opposite order, and experts magnify that (losses by 1.2e-5).
 DEEP = ("pp_i1f1b 4", "pp_bfs 4", "pp_zb 4", "pp_zbv 4", "pp_dualpipe 4")
-IN_ORDER = {(family, name) for family in ("qwen3_moe", "phi3") for name in DEEP}
+IN_ORDER = {(family, name) for family in ("qwen3_moe", "phi3", "gpt2") for name in DEEP}
+FURTHER = {("qwen3_moe", "pp_bfs 4"): 2.0}
 ONE_BY_ONE = ("trainer.per_device_train_batch_size=1", f"trainer.gradient_accumulation_steps={BATCH}")
 
 
@@ -99,13 +100,17 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case, int], O
 
 
 def held(
-    learned: Callable[[Case, int], Outcome], case: Case, processes: int, changes_alone: tuple[str, ...] = ()
+    learned: Callable[[Case, int], Outcome],
+    case: Case,
+    processes: int,
+    changes_alone: tuple[str, ...] = (),
+    further: float = 1.0,
 ) -> None:
     there, alone = (
         learned(case, processes),
         learned(case._replace(layout=(), changes=(*case.changes, *changes_alone)), 1),
     )
-    compare(case, there, alone)
+    compare(case, there, alone, further)
 
 
 @pytest.mark.parametrize(("name", "family"), SOME)
@@ -127,7 +132,8 @@ def test_a_family_learns_the_same_in_each_layout(
     assert names
     for name in names:
         changes_alone = ONE_BY_ONE if not wide and (family, name) in IN_ORDER else ()
-        held(learned, case_of(family, name)._replace(wide=wide), processes, changes_alone)
+        further = FURTHER.get((family, name), 1.0)
+        held(learned, case_of(family, name)._replace(wide=wide), processes, changes_alone, further)
 
 
 @pytest.mark.parametrize(("name", "family"), [("pp_zbv 2", "qwen3_moe"), ("pp_1f1b 2", "phi3")])
