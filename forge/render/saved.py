@@ -122,8 +122,8 @@ class _Changes:
         return "\n  - ".join(["defaults:", *(line.replace("\n", "\n    ") for line in lines)])
 
     def _about(self, base: str, name: str, description: str) -> dict[str, str]:
-        typed = ", ".join(" ".join(override.typed.split()) for _, override in self.sources)
-        told = f"{base} with {typed[:_LONGEST]}." if typed else f"As {base}."
+        typed = [" ".join(override.typed.split()) for _, override in self.sources]
+        told = f"{base} with {_some(typed)}." if typed else f"As {base}."
         return {
             "name": name.rpartition("/")[2].replace("_", " ").capitalize(),
             "description": " ".join(description.split()) or told,
@@ -268,3 +268,14 @@ def _other_value(one: Any, two: Any, path: Path = ()) -> Path | None:
         pairs = (_other_value(*pair, (*path, index)) for index, pair in enumerate(zip(one, two, strict=True)))
         return next((found for found in pairs if found is not None), None)
     return None if same_value(one, two) else path
+
+
+def _some(words: Sequence[str]) -> str:
+    """As many of them as a description has room for, and how many more there are."""
+    shown: list[str] = []
+    for word in words:
+        if shown and len(", ".join([*shown, word])) > _LONGEST:
+            break
+        shown.append(word if len(word) <= _LONGEST else f"{word[:_LONGEST]} ...")
+    more = len(words) - len(shown)
+    return ", ".join(shown) + f" and {more} more" * (more > 0)

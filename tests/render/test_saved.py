@@ -161,6 +161,14 @@ def test_the_file_reads_as_one_that_a_person_wrote(project: Project) -> None:
     )
 
 
+def test_a_description_ends_at_the_end_of_a_word(project: Project) -> None:
+    many = [f"++map.more{number}={'x' * 40}" for number in range(8)]
+    text = " ".join(saved(project, "tiny", many, "longer").partition("\n\nmap:")[0].split())
+    assert f"++map.more2={'x' * 40} and 5 more." in text
+    text = " ".join(saved(project, "tiny", [f"++map.more={'x' * 300}"], "longer").partition("\n\nmap:")[0].split())
+    assert text.endswith("xxx ....")
+
+
 def test_the_description_is_the_users_own(project: Project) -> None:
     text = saved(project, "tiny", [], "longer", description="Five: times\n# as long.")
     assert yaml.safe_load(text)["meta"] == {"name": "Longer", "description": "Five: times # as long."}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from forge.base.errors import ModelError
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-__all__ = ["QLora", "check_four_bits", "four_bits", "put_adapter"]
+__all__ = ["QLora", "check_four_bits", "four_bits", "put_adapter", "without_adapter"]
 
+_NUMBER: Final = re.compile(r"(?<=\.)\d+(?=\.)")
 _ALL: Final = "all-linear"
 _PROBED: Final = 16  # tokens, of which matrices in fp8 want so many
 _BLOCK: Final = 64
@@ -54,6 +57,18 @@ def put_adapter(model: PreTrainedModel, adapter: PeftConfig) -> PeftModel:
             # Routers of some models are linear layers that answer with a choice of experts, to which nothing can be added.
             adapter.exclude_modules = [name for name, each in model.named_modules() if _chooses(each)] or None
         return get_peft_model(model, adapter, autocast_adapter_dtype=True)
+
+
+def without_adapter(model: PeftModel) -> list[str]:
+    """The linear layers but the head that an adapter left as they are; those of several decoder layers go by one name.
+
+    peft leaves out what is called as matrices of experts once were, in families whose experts are one tensor now.
+    """
+    base = model.get_base_model()
+    layers = [layer for layer in base.modules() if isinstance(layer, BaseTunerLayer)]
+    seen = {id(part) for layer in (*layers, *filter(None, [base.get_output_embeddings()])) for part in layer.modules()}
+    names = (name for name, each in base.named_modules() if isinstance(each, nn.Linear) and id(each) not in seen)
+    return list(dict.fromkeys(_NUMBER.sub("*", name) for name in names)) if layers else []
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from forge.ml.train.trainer import Trainer
 
 __all__ = ["check_length", "choose_device", "put_in_place", "saved_memory"]
+
+_NAMED: Final = 6  # layers that an adapter leaves out
 
 
 def choose_device() -> torch.device:
@@ -136,6 +138,13 @@ def _tell_size(model: Any, world: World, attention: str, console: Console) -> No
             "warning: what its router adds to the loss (output_router_logits) is no part of what this run learns from"
         )
     console.print(f"model: {_size(model):,} parameters, {trained:,} trained, on {world.device}, attention {attention}")
+    if hasattr(model, "peft_config"):
+        from forge.ml.models.adapter import without_adapter
+
+        names = without_adapter(model)
+        if names:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            console.print(f"the adapter leaves out {', '.join(names[:_NAMED])}{more}")
 
 
 def _size(model: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -109,6 +110,37 @@ def test_four_bits_are_refused_where_they_make_no_sense(folder: str) -> None:
 
 def test_the_config_of_a_four_bit_adapter_is_that_of_lora() -> None:
     assert adapters.QLora(**SETTINGS).to_dict() == peft.LoraConfig(**SETTINGS).to_dict()
+
+
+@pytest.mark.filterwarnings(
+    "ignore:The following (rank|alpha)_pattern keys:RuntimeWarning"
+)  # peft's own, for what it has renamed
+def test_what_peft_leaves_out_is_known() -> None:
+    heads = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+    experts = {
+        "moe_intermediate_size": 16,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "n_group": 1,
+        "topk_group": 1,
+    }
+    sizes = {**TINY, **heads, **experts, "num_key_value_heads": 4, "first_k_dense_replace": 1}
+    config = transformers.AutoConfig.for_model("deepseek_v3", **sizes)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    found = adapters.without_adapter(
+        adapters.put_adapter(model, peft.LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
+    )
+    assert found == [
+        f"model.layers.*.{network}.{name}_proj"
+        for network in ("mlp", "mlp.shared_experts")
+        for name in ("gate", "up", "down")
+    ]
+    llama = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model("llama", **TINY))
+    some = peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"])
+    left = ["model.layers.*.self_attn.o_proj", "model.layers.*.mlp.gate_proj"]
+    assert adapters.without_adapter(adapters.put_adapter(deepcopy(llama), some)) == left
+    every = peft.LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")
+    assert adapters.without_adapter(adapters.put_adapter(llama, every)) == []
 
 
 def test_a_router_that_answers_with_a_choice_gets_no_adapter() -> None:
