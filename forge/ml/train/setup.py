@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from forge.ml.train.metrics import Metrics
     from forge.ml.train.stopping import Stopping
 
-__all__ = ["FLAT", "attention_of", "build_settings", "make_run", "set_up"]
+__all__ = ["attention_of", "build_settings", "make_run", "set_up"]
 
 # What a part of a run is known by, and what makes it.
 _PARTS: Final = {

@@ -11,9 +11,10 @@ from forge.base.errors import UsageError
 from forge.base.spelling import did_you_mean
 from forge.build.frozen import thaw
 from forge.ml.data.show import legend
+from forge.ml.models.attention import FLAT
 from forge.ml.train.feed import feed, padding_token
 from forge.ml.train.place import choose_device
-from forge.ml.train.setup import FLAT, attention_of, build_settings
+from forge.ml.train.setup import attention_of, build_settings
 from forge.ml.workbench.answer import Outcome
 from forge.ml.workbench.documents import documents_of, drawn_documents
 from forge.ml.workbench.spoken import SpokenConsole
