@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from forge.ml.loss.head import Head
     from forge.plan.layout import Layout
 
-__all__ = ["Anatomy", "Cut", "dissect", "in_its_place"]
+__all__ = ["Anatomy", "Cut", "check_cut", "dissect", "in_its_place"]
 
 _TOKENS = 4
 
@@ -63,17 +63,53 @@ def dissect(head: Head) -> Anatomy:
     layers = _layers(model)
     parts = _parts(model, layers[0].parent)
     seen = _Seen(layers[0].module)
-    training = model.training
-    model.eval()
-    try:
-        with seen.watching(layers, parts):
-            device = model.get_input_embeddings().weight.device
-            model(input_ids=torch.arange(1, _TOKENS + 1, device=device)[None], use_cache=False)
-    finally:
-        model.train(training)
+    with seen.watching(layers, parts):
+        _run(model)
     if not seen.order:
         raise ModelError(f"{type(model).__name__} does not call its layers, so it cannot be cut into stages")
     return _anatomy(head, layers, parts, seen)
+
+
+@torch.no_grad()
+def check_cut(cut: Cut) -> None:
+    """Refuse a model whose stages, one after another, do not make what the whole model makes; all of it has to be here still.
+
+    What layers are given besides hidden states may come from weights that their stage does not have, or from other layers.
+    """
+    model, width = cut.anatomy.head.model, cut.anatomy.width
+    answered = _run(model).logits
+    hidden: torch.Tensor | None = None
+    try:
+        for stage in range(cut.count - 1):
+            with cut.passing(stage, hidden), cut.up_to_the_head():
+                hidden = _run(model)
+            if hidden.shape != (1, _TOKENS, width):
+                raise _uncut(model, f"its layers make hidden states of {tuple(hidden.shape)} for {_TOKENS} tokens")
+        with cut.passing(cut.count - 1, hidden):
+            staged = _run(model).logits.float()
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise _uncut(model, f"a stage alone fails with {type(error).__name__}: {error}") from error
+    noise = 1e-5 if answered.dtype == torch.float32 else 1e-2
+    if (staged - answered).abs().max() > noise * answered.abs().max():
+        raise _uncut(model, "its layers are given more than the hidden states of the layer before")
+
+
+def _uncut(model: nn.Module, why: str) -> ModelError:
+    return ModelError(
+        f"{type(model).__name__} cannot be cut into stages: {why}",
+        hint="train it with a layout without pp, such as parallel=fsdp",
+    )
+
+
+def _run(model: Any) -> Any:
+    """What a model answers to a few tokens."""
+    training = model.training
+    model.eval()
+    try:
+        device = model.get_input_embeddings().weight.device
+        return model(input_ids=torch.arange(1, _TOKENS + 1, device=device)[None], use_cache=False)
+    finally:
+        model.train(training)
 
 
 def _anatomy(head: Head, layers: list[_Place], parts: list[_Place], seen: _Seen) -> Anatomy:
@@ -100,7 +136,7 @@ class Cut:
         self.bounds = stage_bounds(_sizes(anatomy, layout, length))
         self._received: torch.Tensor | None = None
         self._reached: list[torch.Tensor] = []
-        self._substitutes = {stage: self._substituted(stage) for stage in self.own}
+        self._substitutes = {stage: self._substituted(stage) for stage in range(self.count)}
 
     @property
     def has_first(self) -> bool:
@@ -190,7 +226,7 @@ class Cut:
             if number not in bounds:
                 found.append((layer, _Passed(layer.module, instead.get(number, _same), anatomy.answer)))
         if stage > 0:
-            found += [(part, _Zeros(part.module, part.width)) for part in anatomy.before]
+            found += [(part, _Zeros(part.module, part.width, self._arrived_on)) for part in anatomy.before]
         if stage < self.count - 1:
             for part in anatomy.after:
                 is_head = part.module is anatomy.head.module
@@ -201,6 +237,10 @@ class Cut:
         if self._received is None:
             raise RunError("a stage of the pipeline was run without what the stage before it has made")
         return self._received
+
+    def _arrived_on(self) -> torch.device:
+        # Tokens may have been moved to where the embeddings are, and these are nowhere.
+        return self._arrived(torch.empty(0)).device
 
     def _reach(self, hidden: torch.Tensor) -> torch.Tensor:
         self._reached.append(hidden)
@@ -275,16 +315,17 @@ class _Passed(_Elsewhere):
 class _Zeros(_Elsewhere):
     """Answers with zeros in the shape of what the module would have answered."""
 
-    def __init__(self, module: nn.Module, width: int) -> None:
+    def __init__(self, module: nn.Module, width: int, device: Callable[[], torch.device]) -> None:
         super().__init__(module)
-        self.__dict__["width"] = width
+        self.__dict__["width"], self.__dict__["device"] = width, device
 
-    def forward(self, given: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        """Zeros for tokens, or for hidden states."""
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Zeros for tokens, or for hidden states, whatever their name is."""
+        given = next(each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor))
         rows = given.shape[:-1] if given.is_floating_point() else given.shape
         module = self.__dict__["instead_of"]
         dtype = given.dtype if given.is_floating_point() else next(module.parameters()).dtype
-        return torch.zeros(*rows, self.__dict__["width"], dtype=dtype, device=given.device)
+        return torch.zeros(*rows, self.__dict__["width"], dtype=dtype, device=self.__dict__["device"]())
 
 
 @dataclass
@@ -315,11 +356,12 @@ class _Seen:
 
     def _note(self, module: nn.Module, _: Any, answer: Any) -> None:
         self.order.append(id(module))
-        hidden = answer[0] if isinstance(answer, tuple) else answer
+        several = isinstance(answer, (tuple, list))
+        hidden = answer[0] if several else answer
         self.widths[id(module)] = hidden.shape[-1]
-        if module is self.first and isinstance(answer, tuple):
-            others = tuple(None for _ in answer[1:])
-            self.answer = lambda hidden: (hidden, *others)
+        if module is self.first and several:
+            others = [None for _ in answer[1:]]
+            self.answer = lambda hidden: type(answer)((hidden, *others))
 
 
 def _layers(model: nn.Module) -> list[_Place]:

@@ -71,11 +71,12 @@ def put_in_place(
         # Before it is cut up: how the loss is computed depends on what the whole head does.
         seams.append(CausalLoss(model, kind=settings.loss))
         if world.layout.pp > 1:
-            from forge.ml.parallel.pipeline_cut import Cut, dissect
+            from forge.ml.parallel.pipeline_cut import Cut, check_cut, dissect
 
             anatomy = dissect(seams[0].head)
             names = tuple(model.state_dict())
             cuts.append(Cut(anatomy, world.layout, world.place("pp"), settings.dataset.max_length, names))
+            check_cut(cuts[0])
 
     def spread(model: Any) -> None:
         _tell_size(model, world, attention, console)
