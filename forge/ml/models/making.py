@@ -40,7 +40,7 @@ class _Step:
     generator: Tensor | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Room:
     """The memory of a weight, given back while nobody looks, and what was done with it."""
 
@@ -67,7 +67,8 @@ class OneAtATime(TorchDispatchMode):
         rooms = self._rooms_of(args, named)
         if not rooms:
             return func(*args, **named)
-        if _is_done_with_the_first(func, args) and len(rooms) == 1:
+        # What is without a room may be given something that has one: that is done at once.
+        if _is_done_with_the_first(func, args) and self._rooms_of(args[:1], {}) == rooms:
             return self._note(func, args, named, rooms[0])
         with self._opened(rooms, filled=not _is_view(func)):
             answer = func(*args, **named)

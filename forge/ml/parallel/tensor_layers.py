@@ -91,18 +91,25 @@ def finish_module(module: nn.Module, cuts: Cuts) -> None:
         )
     if any(each is not None for each in module._parameters.values()):  # noqa: SLF001 - its own ones only
         _run_on_pieces(module, cuts)
+    for child in module.children():
+        if isinstance(child, nn.Conv1d):  # nobody calls it: kernels are given its weights
+            wrap_forward(module, _exchanged(_partial_leaves(child, cuts), cuts.peers, child))
     for around in cuts.around.get(id(module), ()):
         wrap_forward(module, around)
 
 
 def _run_on_pieces(module: nn.Module, cuts: Cuts) -> None:
-    own = module._parameters.items()  # noqa: SLF001 - as above
-    partial = frozenset(leaf for leaf, each in own if id(each) in cuts.partial)
+    partial = _partial_leaves(module, cuts)
     if type(module) is nn.Linear:
         wrap_forward(module, _linear(partial, cuts.peers, with_bias=id(module) not in cuts.without_bias))
     else:
         pieces = _seen if _asks_for_attributes_only(module) else _exchanged
         wrap_forward(module, pieces(partial, cuts.peers))
+
+
+def _partial_leaves(module: nn.Module, cuts: Cuts) -> frozenset[str]:
+    own = module._parameters.items()  # noqa: SLF001 - as above
+    return frozenset(leaf for leaf, each in own if id(each) in cuts.partial)
 
 
 def _piece(module: nn.Module, leaf: str, partial: frozenset[str], peers: Peers) -> torch.Tensor | None:
@@ -148,15 +155,16 @@ def _seen(partial: frozenset[str], peers: Peers) -> Callable[[Forward], Forward]
     return around
 
 
-def _exchanged(partial: frozenset[str], peers: Peers) -> Callable[[Forward], Forward]:
-    """For all other code: the pieces stand in the module itself while it runs."""
+def _exchanged(partial: frozenset[str], peers: Peers, owner: nn.Module | None = None) -> Callable[[Forward], Forward]:
+    """For all other code: the pieces stand in the module itself while it runs, or in the part of it that has them."""
 
     def around(inner: Forward) -> Forward:
         def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            own = self._parameters
+            module = owner or self
+            own = module._parameters  # noqa: SLF001 - as above
             kept = dict(own)
             for leaf in kept:
-                own[leaf] = _piece(self, leaf, partial, peers)
+                own[leaf] = _piece(module, leaf, partial, peers)
             try:
                 return inner(self, *args, **kwargs)
             finally:

@@ -48,8 +48,10 @@ def test_whatever_is_done_with_a_weight_is_done_again() -> None:
         other.copy_(one[3])
         torch.nn.init.orthogonal_(one[:4])
         one.add_(other)
+        there = torch.ones(4)  # has its numbers, and is given others
+        there.copy_(torch.empty(4).uniform_().log_())
         torch._foreach_mul_([one, other], 3.0)
-        return [one, other, one.sum(), torch.rand(2)]
+        return [one, other, one.sum(), there, torch.rand(2)]
 
     torch.manual_seed(1)
     wanted = make()

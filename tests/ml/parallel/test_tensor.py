@@ -36,8 +36,17 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "cohere": {},
     "phi3": {},
     "qwen3_moe": {"head_dim": 8, "moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2},
+    "qwen3_5_text": {
+        "head_dim": 8,
+        "layer_types": ["linear_attention", "full_attention"],
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+    },
     "assembled": {},
 }
+PACKED = [model for model in CONFIGS if model != "qwen3_5_text"]  # whose layers keep a state along a row
 BIASED = {"num_key_value_heads": 4, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}
 
 Case = dict[str, Any]
@@ -64,6 +73,7 @@ ON_TWO = [
     case("gemma2", ALL, checkpointing=True, **SHORT),
     case("phi3", ALL, **SHORT),
     case("qwen3_moe", ALL, **SHORT),
+    case("qwen3_5_text", ALL, attention="sdpa", padded=True, **SHORT),
     {**case("assembled", ALL, **SHORT), "config": {"qk_norm": True}},
     case("llama", ALL, lora=True, width=31, padded=True, **SHORT),
 ]
@@ -73,12 +83,12 @@ ON_FOUR = [
     case("llama", TP | {"dp_replicate": 2}, **SHORT),
 ]
 if FULL:
-    ON_TWO += [case(model, layout) for model in CONFIGS for layout in (TP, ALL)]
+    ON_TWO += [case(model, layout) for model in PACKED for layout in (TP, ALL)]
     ON_TWO += [case(model, ALL, lora=True) for model in ("qwen3", "granite", "phi3")]
     ON_TWO += [case("llama", ALL, checkpointing=how, compile=True) for how in (False, True, "selective")]
     ON_TWO += [case("llama", ALL, attention="sdpa", width=31), case("llama", TP, lora=["q_proj", "lm_head"])]
     ON_TWO += [check("logits", TP), case("llama", ALL, loss="logits"), case("llama", TP, loss="whole")]
-    ON_FOUR += [case(model, ALL | FSDP) for model in CONFIGS]
+    ON_FOUR += [case(model, ALL | FSDP) for model in PACKED]
     ON_FOUR += [case("gemma2", ALL | FSDP | {"zero_stage": 1}), case("llama", ALL | {"dp_replicate": 2})]
     ON_FOUR += [case("llama", ALL | FSDP, lora=True, compile=True)]
     ON_FOUR += [{**case("llama", ALL | {"tp": 4}, width=29, padded=True), "config": BIASED}]
