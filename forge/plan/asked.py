@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from forge.plan.families import family_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from forge.plan.families import ModelFamily
     from forge.plan.layout import Layout
     from forge.plan.shape import ModelShape
 
@@ -84,8 +87,9 @@ NOTHING_ELSE: Final = Choices()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunQuestion:
-    """One question. With a `shape` of None nothing is known of the model, with a `device` of None what some device can do is let by.
+    """One question. With a `shape` of None no more is known of the model than its `model_type`, if that.
 
+    With a `device` of None what some device can do is let by.
     `here` says that the run is to be on this machine, whose packages are looked for; `vocabulary` is the value of the config that makes
     the vocabulary larger, where one does. `accumulation` is how many batches make a step, which go through a pipeline as if they were one.
     """
@@ -100,6 +104,17 @@ class RunQuestion:
     here: bool = False
     vocabulary: str = ""
     choices: Choices = NOTHING_ELSE
+    model_type: str = ""
+
+    @property
+    def family(self) -> ModelFamily:
+        """What models of its kind have in common."""
+        return family_of(self.model_type) if self.shape is None else self.shape.family
+
+    @property
+    def kind(self) -> str:
+        """The type of the model, where it is known."""
+        return self.model_type if self.shape is None else self.shape.model_type
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

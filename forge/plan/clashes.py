@@ -25,6 +25,7 @@ def choice_objections(asked: RunQuestion) -> Iterator[Refusal]:
         _optimizer,
         _fused,
         _loss,
+        _packing,
         _adapter,
         _adapted_layers,
         _compiled,
@@ -71,6 +72,12 @@ def _against_fused(asked: RunQuestion) -> Iterator[tuple[str, ...]]:
     if asked.choices.clips_norm:
         why = "the norm of all of them is known only later; max_grad_value clips each value"
         yield "max_grad_norm", why, "trainer.max_grad_norm=null"
+
+
+def _packing(asked: RunQuestion) -> Iterator[Refusal]:
+    if asked.choices.packed and asked.family.stateful:
+        why = "its layers keep a state along a row, from one document into the next"
+        yield Refusal("/dataset.packing", f"{asked.kind} does not go with packed rows", why, ("dataset.packing=none",))
 
 
 def _loss(asked: RunQuestion) -> Iterator[Refusal]:

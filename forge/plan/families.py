@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-__all__ = ["LLAMA_FAMILY", "ModelFamily", "QueryKeyNorm", "family_of", "type_of_config_class"]
+__all__ = ["LLAMA_FAMILY", "ModelFamily", "QueryKeyNorm", "TensorPlanKind", "family_of", "type_of_config_class"]
 
 QueryKeyNorm = Literal["none", "head", "whole"]
+TensorPlanKind = Literal["whole", "part", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +17,11 @@ class ModelFamily:
     """How the layers of a family are made.
 
     `norms` are the norms of a layer, `norm_bias` whether they have biases (LayerNorm); `qk_norm` says whether queries and keys are
-    normalised a head at a time or whole. `fused` families have one matrix for queries, keys and values. `tensor_parallel` is
-    whether the library has a plan for it; a pipeline needs none. `forge_attention` is whether its attention can be forge's own, and
-    `adapted_experts` whether an adapter on all linear layers is put on experts, too. `known` is false for a family that is taken for a llama.
+    normalised a head at a time or whole. `fused` families have one matrix for queries, keys and values. `tensor_plan` is what
+    the library says of how its matrices are divided: nothing, or not of all. `forge_attention` is whether its attention can be forge's own,
+    `adapted_experts` whether an adapter on all linear layers is put on experts, too, and `stateful` whether layers keep a state along a row.
+    `beside` names the values of a config, and what they are where nothing is said, with which layers are given more than hidden
+    states, so that a stage of a pipeline would lack it. `known` is false for a family that is taken for a llama.
     """
 
     norms: int = 2
@@ -35,9 +38,11 @@ class ModelFamily:
     plain_norm: bool = False
     soft_caps: bool = False
     scaled_logits: bool = False
-    tensor_parallel: bool = True
+    tensor_plan: TensorPlanKind = "whole"
     forge_attention: bool = True
     adapted_experts: bool = True
+    stateful: bool = False
+    beside: tuple[tuple[str, int], ...] = ()
     known: bool = True
     refused: str = ""
 
@@ -47,7 +52,7 @@ LLAMA_FAMILY: Final = ModelFamily()
 
 _UNKNOWN: Final = ModelFamily(known=False)
 # Of these is known only what they have not.
-_OLDER: Final = ModelFamily(known=False, gated=False, tensor_parallel=False, forge_attention=False)
+_OLDER: Final = ModelFamily(known=False, gated=False)
 _GEMMA: Final = ModelFamily(norms=4, tied=True, soft_caps=True)
 _GPT: Final = ModelFamily(
     norm_bias=True, gated=False, fused=True, qkv_bias=True, output_bias=True, mlp_bias=True, plain_norm=True
@@ -87,7 +92,7 @@ _FAMILIES: Final = {
     "starcoder2": ModelFamily(
         norm_bias=True, gated=False, qkv_bias=True, output_bias=True, mlp_bias=True, tied=True, plain_norm=True
     ),
-    "stablelm": ModelFamily(norm_bias=True, plain_norm=True, tensor_parallel=False, forge_attention=False),
+    "stablelm": ModelFamily(norm_bias=True, plain_norm=True),
     "gpt2": ModelFamily(
         norm_bias=True,
         gated=False,
@@ -98,7 +103,6 @@ _FAMILIES: Final = {
         learned_positions=True,
         tied=True,
         plain_norm=True,
-        tensor_parallel=False,
     ),
     "gpt_neox": _GPT,
     "mixtral": LLAMA_FAMILY,
@@ -106,12 +110,65 @@ _FAMILIES: Final = {
     "qwen3_moe": ModelFamily(qk_norm="head"),
     "olmoe": ModelFamily(qk_norm="whole"),
     "forge_decoder": LLAMA_FAMILY,
+    "gemma3n_text": ModelFamily(known=False, beside=(("altup_num_inputs", 4),)),
+    "gemma4_text": ModelFamily(known=False, beside=(("hidden_size_per_layer_input", 256), ("num_kv_shared_layers", 0))),
     **dict.fromkeys(("falcon", "mpt", "bloom", "gptj", "gpt_neo", "gpt_neox_japanese", "codegen", "biogpt"), _OLDER),
 }
+_STATEFUL: Final = (
+    *("mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm", "recurrent_gemma", "minimax", "zaya", "deepseek_v4"),
+    *("bamba", "jamba", "zamba", "zamba2", "falcon_h1", "nemotron_h", "granitemoehybrid", "qwen3_5_text"),
+    *(
+        "qwen3_next",
+        "qwen3_5_moe_text",
+        "qwen4_exp_text",
+        "lfm2",
+        "lfm2_moe",
+        "kimi_linear",
+        "olmo_hybrid",
+        "bailing_hybrid",
+    ),
+)
+_NO_PLAN: Final = (
+    *(
+        "bamba",
+        "biogpt",
+        "bitnet",
+        "bloom",
+        "codegen",
+        "ctrl",
+        "dbrx",
+        "diffllama",
+        "falcon",
+        "falcon_h1",
+        "falcon_mamba",
+    ),
+    *("gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox_japanese", "gpt_oss", "gptj", "hunyuan_v1_dense", "jetmoe", "lfm2"),
+    *("mamba", "mamba2", "modernbert-decoder", "mpt", "openai-gpt", "opt", "persimmon", "recurrent_gemma", "rwkv"),
+    *("stablelm", "xglm", "xlstm", "zamba", "zamba2", "zaya"),
+)
+_PART_OF_A_PLAN: Final = (
+    *("afmoe", "apertus", "bailing_hybrid", "deepseek_v3", "deepseek_v4", "doge", "gemma3n_text", "gemma4_text"),
+    *("granitemoe", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "jamba", "kimi_linear", "lfm2_moe"),
+    *("llama4_text", "minimax", "nemotron_h", "olmo_hybrid", "phimoe"),
+)
+_OWN_ATTENTION: Final = (
+    *("bailing_hybrid", "bamba", "biogpt", "bloom", "codegen", "falcon", "falcon_h1", "falcon_mamba", "gpt_neo"),
+    *("gpt_neox_japanese", "gptj", "jamba", "kimi_linear", "mamba", "mamba2", "mpt", "nemotron_h", "olmo_hybrid"),
+    *(
+        "openai-gpt",
+        "qwen3_5_moe_text",
+        "qwen3_5_text",
+        "qwen3_next",
+        "rwkv",
+        "stablelm",
+        "xglm",
+        "xlstm",
+        "zamba",
+        "zamba2",
+    ),
+)
 _REFUSED: Final = {
-    **dict.fromkeys(("mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm", "recurrent_gemma"), _STATE),
-    **dict.fromkeys(("bamba", "jamba", "zamba", "zamba2", "falcon_h1", "nemotron_h", "granitemoehybrid"), _STATE),
-    **dict.fromkeys(("qwen3_next", "lfm2", "lfm2_moe", "kimi_linear", "olmo_hybrid", "bailing_hybrid"), _STATE),
+    **dict.fromkeys(_STATEFUL, _STATE),
     **dict.fromkeys(
         ("deepseek_v2", "deepseek_v3", "deepseek_v32", "minicpm3", "longcat_flash", "glm4_moe_lite"), _LATENT
     ),
@@ -134,14 +191,33 @@ _CLASSES: Final = {
     "GraniteMoeHybridConfig": "granitemoehybrid",
     "MiniCPM3Config": "minicpm3",
     "xLSTMConfig": "xlstm",
+    "BitNetConfig": "bitnet",
+    "CTRLConfig": "ctrl",
+    "DiffLlamaConfig": "diffllama",
+    "GPTBigCodeConfig": "gpt_bigcode",
+    "GraniteMoeConfig": "granitemoe",
+    "GraniteMoeSharedConfig": "granitemoeshared",
+    "HunYuanDenseV1Config": "hunyuan_v1_dense",
+    "HunYuanMoEV1Config": "hunyuan_v1_moe",
+    "JetMoeConfig": "jetmoe",
+    "MiniMaxConfig": "minimax",
+    "ModernBertDecoderConfig": "modernbert-decoder",
+    "OpenAIGPTConfig": "openai-gpt",
+    "Qwen3_5MoeTextConfig": "qwen3_5_moe_text",
+    "Qwen3_5TextConfig": "qwen3_5_text",
+    "XGLMConfig": "xglm",
 }
 
 
 def family_of(model_type: str) -> ModelFamily:
     """The family of a type; one that forge has not met is taken for a llama, and says so in `ModelFamily.known`."""
-    if model_type in _REFUSED:
-        return ModelFamily(known=False, refused=_REFUSED[model_type])
-    return _FAMILIES.get(model_type, _UNKNOWN)
+    refused = _REFUSED.get(model_type)
+    return replace(
+        ModelFamily(known=False, refused=refused) if refused else _FAMILIES.get(model_type, _UNKNOWN),
+        tensor_plan="none" if model_type in _NO_PLAN else "part" if model_type in _PART_OF_A_PLAN else "whole",
+        forge_attention=model_type not in _OWN_ATTENTION,
+        stateful=model_type in _STATEFUL,
+    )
 
 
 def type_of_config_class(name: str) -> str:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["size_objections"]
 
 _ROUNDS: Final = ("interleaved_1f1b", "interleaved_zero_bubble")
+_NO_PLAN: Final = ("{} has no tensor-parallel plan", "nobody says how its matrices are divided")
+_PART_OF_A_PLAN: Final = (
+    "the tensor-parallel plan of {} leaves out matrices or names others",
+    "what it leaves out would silently be kept whole in every process",
+)
 
 
 def size_objections(asked: RunQuestion) -> Iterator[Refusal]:
@@ -43,12 +48,11 @@ def _tensor(asked: RunQuestion) -> Iterator[Refusal]:
     shape, tp = asked.shape, asked.layout.tp
     if tp == 1:
         return
+    if asked.family.tensor_plan != "whole":
+        what, why = _NO_PLAN if asked.family.tensor_plan == "none" else _PART_OF_A_PLAN
+        yield Refusal("tp", what.format(asked.kind), why)
+        return
     if shape is not None:
-        if not shape.family.tensor_parallel:
-            yield Refusal(
-                "tp", f"{shape.model_type} has no tensor-parallel plan", "nobody says how its matrices are divided"
-            )
-            return
         yield from _heads(shape, tp)
         yield from _widths(shape, tp)
         yield from _vocabulary(asked, shape.vocab)
@@ -114,6 +118,10 @@ def _pipeline(asked: RunQuestion) -> Iterator[Refusal]:
     layout, shape = asked.layout, asked.shape
     if layout.pp == 1:
         return
+    if shape is not None and shape.beside:
+        why = "a stage of a pipeline has no more than the hidden states of the layer before"
+        yield Refusal("pp", f"{shape.model_type} with {shape.beside} does not go with pp", why)
+        return
     if shape is not None and shape.layers < layout.stages:
         many = f"{layout.pp} processes with {_count(layout.stages_per_rank, 'stage')} each"
         yield Refusal("pp", f"{shape.layers} layers do not make {layout.stages} stages", f"{many} need a layer a stage")
@@ -174,9 +182,13 @@ def _context(asked: RunQuestion) -> Iterator[Refusal]:
     cp, length, shape = asked.layout.cp, asked.sequence_length, asked.shape
     if cp == 1:
         return
-    if shape is not None and not shape.family.forge_attention:
+    if asked.family.stateful:
+        why = "rows are cut into pieces, and what comes before a piece is in another process"
+        yield Refusal("cp", f"{asked.kind} does not go with cp: its layers keep a state along a row", why)
+        return
+    if not asked.family.forge_attention:
         why = "rows are cut into pieces, over which forge's own attention attends alone"
-        yield Refusal("cp", f"{shape.model_type} does not go with cp: its attention is its own", why)
+        yield Refusal("cp", f"{asked.kind} does not go with cp: its attention is its own", why)
         return
     if shape is not None and (shape.heads // asked.layout.tp) % cp:
         each = f" of each of tp={asked.layout.tp}" if asked.layout.tp > 1 else ""

@@ -18,7 +18,7 @@ from forge.plan.layout import Layout
 from forge.plan.near import mending_lines
 from forge.plan.optimizer_state import optimizer_plan
 from forge.plan.setup import TrainingSetup
-from forge.plan.shape import ModelShape
+from forge.plan.shape import ModelShape, type_of_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +47,7 @@ class RunReading:
 
     root: Node
     settings: Mapping[str, Any]
+    model_type: str
     shape: ModelShape | None
     problem: str
     layout: Layout | None
@@ -113,6 +114,7 @@ class RunReading:
             here=here,
             vocabulary=_vocabulary_key(self.settings.get("model")),
             choices=Choices.of(self.settings),
+            model_type=self.model_type,
         )
         return refusals(asked, self.prefix)
 
@@ -134,14 +136,12 @@ def read_run(root: Node, main: str | None) -> RunReading | None:
     settings = plain_data(trainer)
     parallel = find(trainer, ("parallel",))
     layout, refused = _layout(parallel)
-    try:
-        shape, problem = _shape(settings.get("model")), ""
-    except ValueError as error:
-        shape, problem = None, str(error)
+    model_type, shape, problem = _known_of(settings.get("model"))
     nodes, each, launched = _launch(root)
     return RunReading(
         root,
         settings,
+        model_type,
         shape,
         problem,
         layout,
@@ -241,19 +241,30 @@ def _given(node: Call) -> dict[str, Any]:
     return {name: value for name, value in plain_data(node).items() if name in names and value is not None}
 
 
-def _shape(model: Any) -> ModelShape:
-    """The shape of a model by its config, or by the one in its folder."""
+def _known_of(model: Any) -> tuple[str, ModelShape | None, str]:
+    """The type of a model and its shape, as far as its config tells them; or why it does not."""
+    model_type = ""
+    try:
+        config = _model_config(model)
+        model_type = type_of_config(config)
+        shape = ModelShape.from_config(config)
+    except ValueError as error:
+        return model_type, None, str(error)
+    grown = None if isinstance(model.get("config"), dict) else model.get("resize_to")
+    return model_type, replace(shape, vocab=grown) if isinstance(grown, int) else shape, ""
+
+
+def _model_config(model: Any) -> Mapping[str, Any]:
+    """The config of a model, or the one in its folder."""
     if not isinstance(model, dict) or model.get("_target_") != _MODEL:
         made_by = model.get("_target_") if isinstance(model, dict) else None
         raise ValueError(f"nothing is known of the sizes of a model that {made_by or 'no object'} makes")
     config, path = model.get("config"), model.get("path")
     if isinstance(config, dict):
-        return ModelShape.from_config(config)
+        return config
     if not isinstance(path, str):
         raise ValueError("the config names no model: choose one, or name its folder: -M FOLDER")  # noqa: TRY004 - as above
-    shape = ModelShape.from_config(_folder_config(path))
-    grown = model.get("resize_to")
-    return replace(shape, vocab=grown) if isinstance(grown, int) else shape
+    return _folder_config(path)
 
 
 def _vocabulary_key(model: Any) -> str:

@@ -10,7 +10,7 @@ from forge.plan.families import LLAMA_FAMILY, ModelFamily, family_of, type_of_co
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ModelShape"]
+__all__ = ["ModelShape", "type_of_config"]
 
 # The first name that a config has counts. Newer families use the first one.
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -66,6 +66,7 @@ class ModelShape:
     mlp_bias: bool = False
     dropout: bool = False
     partly_rotated: bool = False
+    beside: str = ""
     family: ModelFamily = LLAMA_FAMILY
 
     def __post_init__(self) -> None:
@@ -79,8 +80,7 @@ class ModelShape:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelShape:
         """The shape of the model that a Hugging Face config describes; ValueError says what is missing in it."""
-        text = _text_part(config)
-        model_type = _type(text) or _type(config)
+        text, model_type = _text_part(config), type_of_config(config)
         family = family_of(model_type)
         if isinstance(text.get("layers"), (list, tuple)) and text["layers"]:
             text, family = _assembled(text)
@@ -167,6 +167,11 @@ class ModelShape:
         return matrices + biases
 
 
+def type_of_config(config: Mapping[str, Any]) -> str:
+    """The ``model_type`` of the model that a config describes, or of the decoder in it; nothing where it does not say."""
+    return _type(_text_part(config)) or _type(config)
+
+
 def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Models that also see or hear keep their decoder's config inside their own."""
     for name in _TEXT_PARTS:
@@ -231,8 +236,15 @@ def _parts(config: Mapping[str, Any], family: ModelFamily) -> dict[str, Any]:
         "mlp_bias": _first(config.get("mlp_bias"), everywhere, family.mlp_bias),
         "dropout": any(_positive(config.get(name)) for name in _DROPOUTS),
         "partly_rotated": _rotated_part(config, family) < 1,
+        "beside": _beside(config, family),
         "family": family,
     }
+
+
+def _beside(config: Mapping[str, Any], family: ModelFamily) -> str:
+    """The value by which layers are given more than hidden states, if one does."""
+    found = ((name, config.get(name, usual)) for name, usual in family.beside)
+    return next((f"{name}={value}" for name, value in found if value), "")
 
 
 def _rotated_part(config: Mapping[str, Any], family: ModelFamily) -> float:

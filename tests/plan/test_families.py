@@ -1,8 +1,32 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import Any
+
 import pytest
 
 from forge.plan.families import family_of, type_of_config_class
+from forge.plan.shape import ModelShape
+
+HEADS = {"head_dim": 128}
+# With what makes a model of its config where it is not made without.
+PARTS: dict[str, dict[str, Any]] = {
+    each: HEADS if each == "hunyuan_v1_moe" else {}
+    for each in (
+        *("afmoe", "apertus", "bailing_hybrid", "deepseek_v3", "deepseek_v4", "doge", "gemma3n_text", "gemma4_text"),
+        *(
+            "granitemoe",
+            "granitemoehybrid",
+            "granitemoeshared",
+            "hunyuan_v1_moe",
+            "jamba",
+            "kimi_linear",
+            "llama4_text",
+        ),
+        *("minimax", "nemotron_h", "olmo_hybrid", "phimoe"),
+    )
+}
+SEEING = {"qwen3_5", "qwen3_5_moe", "qwen4_exp"}  # whose decoders are types of their own
 
 
 @pytest.mark.parametrize(
@@ -54,26 +78,56 @@ def test_attention_is_forges_own_where_the_library_lets_it_be() -> None:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(
-    "model_type",
-    [
-        "llama",
-        "qwen3",
-        "gemma2",
-        "granite",
-        "cohere",
-        "phi3",
-        "qwen3_moe",
-        "gpt2",
-        "olmoe",
-        "stablelm",
-        "falcon",
-        "bloom",
-    ],
-)
-def test_plans_exist_where_the_library_has_them(model_type: str) -> None:
+def test_tensor_plans_are_what_the_library_has() -> None:
     from transformers import CONFIG_MAPPING
 
-    config = CONFIG_MAPPING[model_type]
-    family = family_of(model_type)
-    assert family.tensor_parallel == bool(getattr(config, "base_model_tp_plan", None))
+    # Some are of the library under other names, or are never a causal model's own.
+    known = [each for each in CONFIG_MAPPING if family_of(each) != family_of("nobody_knows")]
+    found = {each: bool(getattr(CONFIG_MAPPING[each], "base_model_tp_plan", None)) for each in known}
+    assert found == {each: family_of(each).tensor_plan != "none" for each in known}
+    assert {"opt", "gpt_oss", "llama", "qwen3_5_text"} <= set(found)
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", ["llama", "qwen3_5_text", "gpt_neox", *PARTS])
+def test_plans_that_leave_something_out_are_known(model_type: str) -> None:
+    import torch
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    from forge.base.errors import ModelError
+    from forge.ml.memory.blocks import blocks
+    from forge.ml.parallel.tensor_plan import read_plan
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[model_type](**PARTS.get(model_type, {})))
+    assert family_of(model_type).tensor_plan == ("part" if model_type in PARTS else "whole")
+    with pytest.raises(ModelError, match="tensor-parallel plan") if model_type in PARTS else nullcontext():
+        read_plan(model, blocks(model))
+
+
+@pytest.mark.torch
+def test_layers_with_a_state_are_those_of_the_library() -> None:
+    from transformers import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    found = {each: MODEL_FOR_CAUSAL_LM_MAPPING.get(CONFIG_MAPPING[each], None) for each in CONFIG_MAPPING}
+    texts = {each: one for each, one in found.items() if one is not None and "CausalLM" in one.__name__}
+    stateful = {each for each, one in texts.items() if one._is_stateful}
+    assert {"mamba", "qwen3_next", "qwen3_5_text"} <= stateful
+    assert stateful - SEEING == {each for each in stateful if family_of(each).stateful}
+
+
+def test_what_layers_are_given_beside_hidden_states_hangs_on_the_config() -> None:
+    sizes = {
+        "num_hidden_layers": 2,
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "vocab_size": 9,
+        "intermediate_size": 8,
+    }
+    small = {**sizes, "model_type": "gemma4_text"}
+    assert ModelShape.from_config(small).beside == "hidden_size_per_layer_input=256"
+    large = {**small, "hidden_size_per_layer_input": 0}
+    assert ModelShape.from_config(large).beside == ""
+    assert ModelShape.from_config({**large, "num_kv_shared_layers": 1}).beside == "num_kv_shared_layers=1"
