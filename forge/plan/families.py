@@ -117,31 +117,12 @@ _FAMILIES: Final = {
 _STATEFUL: Final = (
     *("mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm", "recurrent_gemma", "minimax", "zaya", "deepseek_v4"),
     *("bamba", "jamba", "zamba", "zamba2", "falcon_h1", "nemotron_h", "granitemoehybrid", "qwen3_5_text"),
-    *(
-        "qwen3_next",
-        "qwen3_5_moe_text",
-        "qwen4_exp_text",
-        "lfm2",
-        "lfm2_moe",
-        "kimi_linear",
-        "olmo_hybrid",
-        "bailing_hybrid",
-    ),
+    *("qwen3_next", "qwen3_5_moe_text", "qwen4_exp_text", "lfm2", "lfm2_moe", "kimi_linear", "olmo_hybrid"),
+    "bailing_hybrid",
 )
 _NO_PLAN: Final = (
-    *(
-        "bamba",
-        "biogpt",
-        "bitnet",
-        "bloom",
-        "codegen",
-        "ctrl",
-        "dbrx",
-        "diffllama",
-        "falcon",
-        "falcon_h1",
-        "falcon_mamba",
-    ),
+    *("bamba", "biogpt", "bitnet", "bloom", "codegen", "ctrl", "dbrx", "diffllama", "falcon", "falcon_h1"),
+    "falcon_mamba",
     *("gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox_japanese", "gpt_oss", "gptj", "hunyuan_v1_dense", "jetmoe", "lfm2"),
     *("mamba", "mamba2", "modernbert-decoder", "mpt", "openai-gpt", "opt", "persimmon", "recurrent_gemma", "rwkv"),
     *("stablelm", "xglm", "xlstm", "zamba", "zamba2", "zaya"),
@@ -154,18 +135,8 @@ _PART_OF_A_PLAN: Final = (
 _OWN_ATTENTION: Final = (
     *("bailing_hybrid", "bamba", "biogpt", "bloom", "codegen", "falcon", "falcon_h1", "falcon_mamba", "gpt_neo"),
     *("gpt_neox_japanese", "gptj", "jamba", "kimi_linear", "mamba", "mamba2", "mpt", "nemotron_h", "olmo_hybrid"),
-    *(
-        "openai-gpt",
-        "qwen3_5_moe_text",
-        "qwen3_5_text",
-        "qwen3_next",
-        "rwkv",
-        "stablelm",
-        "xglm",
-        "xlstm",
-        "zamba",
-        "zamba2",
-    ),
+    *("openai-gpt", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next", "rwkv", "stablelm", "xglm", "xlstm", "zamba"),
+    "zamba2",
 )
 _REFUSED: Final = {
     **dict.fromkeys(_STATEFUL, _STATE),
