@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from forge.base.errors import ForgeError, UsageError
 from forge.base.json_file import read_json
@@ -191,9 +190,12 @@ def cluster_name(cluster: dict[str, Any]) -> str:
 
 
 def _known(record: JobRecord) -> KnownJob:
-    if record.cluster is not None and not record.ended and (code := _told_ending(record.run)) is not None:
-        record = replace(record, code=code, ended=_iso(sign_of_life(record.run) or time.time()))
-    return KnownJob(record, _state(record))
+    state = _state(record)
+    # Who would have written down how it ended is gone, or never was on this machine: the run itself has.
+    if not record.ended and state in {"lost", "elsewhere"} and (told := _told_ending(record.run)) is not None:
+        record = replace(record, code=told.code, ended=_iso(told.at))
+        state = _ending(record)
+    return KnownJob(record, state)
 
 
 def _state(record: JobRecord) -> State:
@@ -232,9 +234,7 @@ def _record_of_unregistered(path: str) -> JobRecord | None:
         "run": path,
     }
     made["console"] = _newest_log(path)
-    code = _told_ending(path)
-    ended = "" if code is None else _iso(sign_of_life(path) or began)
-    return JobRecord(**made, host="", user="", started=_iso(began), code=code, ended=ended)
+    return JobRecord(**made, host="", user="", started=_iso(began))
 
 
 def _moved(record: JobRecord, path: str) -> str:
@@ -268,16 +268,23 @@ def _newest_log(path: str) -> str:
     return max((log for log in logs if os.path.isfile(log) and _is_inside(log, path)), key=os.path.getmtime, default="")
 
 
-def _told_ending(path: str) -> int | None:
-    """The exit code that the run itself has written down, or that follows from its last step; one that was begun again goes on."""
+class _Told(NamedTuple):
+    """What a run has written down of its end: its exit code, and when, in seconds since 1970."""
+
+    code: int
+    at: float
+
+
+def _told_ending(path: str) -> _Told | None:
+    """The end that the run itself has written down; None where it has not, and where it was begun again and goes on."""
+    file = os.path.join(path, ENDING_FILE)
     try:
-        seen = sign_of_life(path)
-        if seen is not None and seen > os.stat(os.path.join(path, ENDING_FILE)).st_mtime + _SETTLED:
+        at, seen = os.stat(file).st_mtime, sign_of_life(path)
+        if seen is not None and seen > at + _SETTLED:
             return None
-        return int(read_json(os.path.join(path, ENDING_FILE), _LONGEST)["code"])
-    except (OSError, ForgeError, ValueError, KeyError, TypeError):
-        progress = progress_of(path)
-        return 0 if progress.step is not None and progress.step == progress.total else None
+        return _Told(int(read_json(file, _LONGEST)["code"]), at)
+    except (OSError, ForgeError, ValueError, KeyError, TypeError, OverflowError):
+        return None
 
 
 def _iso(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 ``STOP``: end after this step, with a last checkpoint. ``ABORT``: TERM means at once, and nothing is saved. ``SAVE``: make a
 checkpoint now and go on. Who asks for one puts a token into the file and finds it again in ``saved.json`` when that checkpoint
-is on disk; a bare file without a token is a request too. ``ending.json`` says how a run of several processes ended.
+is on disk; a bare file without a token is a request too. ``ending.json`` says how a run ended.
 """
 
 from __future__ import annotations

@@ -165,6 +165,8 @@ def test_a_run_of_a_cluster_is_known_by_its_folder(tmp_path: Path) -> None:
     write_progress(folder, RunProgress(4, 10))
     assert not job_of_run(folder).over
     write_progress(folder, RunProgress(10, 10))
+    assert not job_of_run(folder).over  # it may be writing its last checkpoint
+    (tmp_path / "x" / "ending.json").write_text('{"code": 0, "reason": ""}')
     done = as_now(found)
     assert (done.state, done.seconds is not None) == ("finished", True)
 
@@ -172,6 +174,21 @@ def test_a_run_of_a_cluster_is_known_by_its_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("code", "state"), [(0, "finished"), (1, "failed"), (3, "stopped"), (130, "aborted")])
 def test_a_run_of_a_cluster_says_how_it_ended(tmp_path: Path, code: int, state: str) -> None:
     assert job_of_run(cluster_run(tmp_path / "x", code=code, reason="")).state == state
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, "finished"), (1, "failed"), (3, "stopped"), (130, "aborted")])
+def test_what_a_run_says_of_its_end_counts_where_nobody_was_left_to_write_it_down(
+    made: Callable[..., Registration], code: int, state: str
+) -> None:
+    job = made()
+    change_record(job.id, keeper=None)
+    assert find_job(job.id).state == "lost"
+    with open(os.path.join(run_of(job), "ending.json"), "w") as file:
+        json.dump({"code": code, "reason": ""}, file)
+    found = find_job(job.id)
+    assert (found.state, found.over, found.seconds is not None) == (state, True, True)
+    change_record(job.id, host="elsewhere")
+    assert find_job(job.id).state == state
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"config": "a"}'])
@@ -205,7 +222,16 @@ NESTED = "[" * 3000
     [
         (name, text)
         for name in ("job.json", "progress.json", "ending.json", "saved.json", "settings.json", "run.json", "door.json")
-        for text in (NESTED, "[]", "[3]", '[{"token": "t"}]', '{"step": "x", "code": [], "config": 3}', "null", "\0")
+        for text in (
+            NESTED,
+            "[]",
+            "[3]",
+            '{"code": 1e999}',
+            '[{"token": "t"}]',
+            '{"step": "x", "code": [], "config": 3}',
+            "null",
+            "\0",
+        )
     ],
 )
 def test_what_lies_in_a_strange_run_folder_harms_nobody(tmp_path: Path, name: str, text: str) -> None:

@@ -62,10 +62,18 @@ def main(arguments: Sequence[str]) -> int:
             code = _run(arguments[0], stopping)
     except KeyboardInterrupt:
         _say("aborted: nothing was saved since the last checkpoint")
-        own_heart().farewell(Ending.ABORTED)
-        return Ending.ABORTED
+        code = Ending.ABORTED
     own_heart().farewell(code)
-    return _told(arguments[0], code, stopping.reason, before) if among_others() else code
+    if among_others():  # what looks after several processes tells that they were aborted
+        return code if code == Ending.ABORTED else _told(arguments[0], code, stopping.reason, before)
+    _tell(arguments[0], code, stopping.reason)
+    return code
+
+
+def _tell(folder: str, code: int, reason: str) -> None:
+    """Write down how the run ended: whoever waits for its exit code may be gone, or on another machine."""
+    with contextlib.suppress(FileError):
+        write_atomic(os.path.join(folder, ENDING_FILE), json.dumps({"code": int(code), "reason": reason}) + "\n")
 
 
 def _told(folder: str, code: int, reason: str, before: object) -> int:
@@ -73,8 +81,7 @@ def _told(folder: str, code: int, reason: str, before: object) -> int:
     if os.environ.get("RANK") != "0":
         ended = code in (Ending.FINISHED, Ending.STOPPED) or (code == Ending.REFUSED and _all_refuse(folder, before))
         return Ending.FINISHED if ended else Ending.FAILED
-    with contextlib.suppress(FileError):
-        write_atomic(os.path.join(folder, ENDING_FILE), json.dumps({"code": int(code), "reason": reason}) + "\n")
+    _tell(folder, code, reason)
     return Ending.FAILED if code == Ending.FAILED else Ending.FINISHED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -70,11 +71,15 @@ class Does(Callback):
         self.what(run)
 
 
-def raising(error: BaseException) -> Does:
+def raising_of(error: BaseException) -> Callable[[Run], None]:
     def raise_it(_: Run) -> None:
         raise error
 
-    return Does(raise_it)
+    return raise_it
+
+
+def raising(error: BaseException) -> Does:
+    return Does(raising_of(error))
 
 
 def test_a_run_to_its_end(ended: Ended, freeze: Callable[..., str], tmp_path: Path) -> None:
@@ -82,6 +87,33 @@ def test_a_run_to_its_end(ended: Ended, freeze: Callable[..., str], tmp_path: Pa
     assert code == Ending.FINISHED == 0
     assert "step 4/4" in said
     assert [one.step for one in Store(tmp_path / "out" / "checkpoints").list()] == [4]
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        (lambda _: None, 0),
+        (lambda run: run.stopping.interrupt("SIGTERM"), 3),
+        (raising_of(ValueError("odd")), 1),
+        (raising_of(KeyboardInterrupt()), 130),
+    ],
+)
+def test_a_run_of_one_process_writes_down_how_it_ended_too(
+    ended: Ended,
+    freeze: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    what: Callable[[Run], None],
+    code: int,
+) -> None:
+    every_callback(monkeypatch, Does(what))
+    folder = freeze()
+    assert ended(folder)[0] == code
+    assert json.loads(Path(folder, "ending.json").read_text())["code"] == code
+
+
+def test_a_folder_that_is_not_there_is_not_made(ended: Ended, tmp_path: Path) -> None:
+    assert ended(str(tmp_path / "nowhere"))[0] == Ending.REFUSED
+    assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize("arguments", [[], ["one", "two"]])
