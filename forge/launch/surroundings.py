@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from forge.base.errors import UsageError
+from forge.launch.torchrun import check_value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -36,7 +37,7 @@ _WORDS: Final = {
     "master-addr": "the first node",
     "master-port": "the port of the first node",
 }
-_COUNTS: Final = ("node-rank", "master-port", "max-restarts")
+_NO_GPUS: Final = ("SKYPILOT_NUM_GPUS_PER_NODE", "0")  # from which no number of processes follows
 _PORTS: Final = (20000, 10000)  # the first of those that jobs of Slurm meet at, and how many there are
 _FIRST_OF: Final = re.compile(r"([^\[,]+)(?:\[(\d+)[^\]]*\])?([^\[,]*)")
 
@@ -102,11 +103,13 @@ def _refuse_rank(environment: Mapping[str, str]) -> None:
 def _said(environment: Mapping[str, str]) -> Iterator[tuple[str, Stated]]:
     for name, variables in _NAMES.items():
         for variable in variables:
-            if value := environment.get(variable, "").strip():
+            value = environment.get(variable, "").strip()
+            if value and (variable, value) != _NO_GPUS:
                 yield name, Stated(value, variable)
     yield from _skypilot(environment)
     # In the shell of an allocation nothing is distributed yet: a step of several tasks is.
-    if environment.get("SLURM_PROCID") and int(environment.get("SLURM_NNODES", "1")) > 1:
+    nodes = environment.get("SLURM_NNODES", "")
+    if environment.get("SLURM_PROCID") and nodes.isdecimal() and int(nodes) > 1:
         yield from _slurm(environment)
 
 
@@ -120,7 +123,8 @@ def _slurm(environment: Mapping[str, str]) -> Iterator[tuple[str, Stated]]:
     yield "nnodes", Stated(environment["SLURM_NNODES"], "SLURM_NNODES")
     if rank := environment.get("SLURM_NODEID"):
         yield "node-rank", Stated(rank, "SLURM_NODEID")
-    if gpus := environment.get("SLURM_GPUS_ON_NODE"):
+    gpus = environment.get("SLURM_GPUS_ON_NODE", "0")
+    if gpus != "0":
         yield "nproc-per-node", Stated(gpus, "SLURM_GPUS_ON_NODE")
     if (nodes := environment.get("SLURM_JOB_NODELIST")) and not environment.get("MASTER_ADDR"):
         yield "master-addr", Stated(first_host(nodes), "SLURM_JOB_NODELIST")
@@ -135,7 +139,11 @@ def first_host(nodes: str) -> str:
 
 
 def _check(name: str, fact: Stated) -> None:
-    if name in _COUNTS and not fact.value.isdecimal():
-        raise UsageError(f"{fact.source} is a whole number, not {fact.value!r}")
-    if name == "nnodes" and not re.fullmatch(r"[1-9]\d*(:[1-9]\d*)?", fact.value):
+    check_value(name, fact.value, fact.source)
+    if name != "nnodes":
+        return
+    if not re.fullmatch(r"[1-9]\d*(:[1-9]\d*)?", fact.value):
         raise UsageError(f"{fact.source} is a number of nodes, or least:most, not {fact.value!r}")
+    least, _, most = fact.value.partition(":")
+    if int(most or least) < int(least):
+        raise UsageError(f"{fact.source}={fact.value} has more nodes at least than at most", hint="write LEAST:MOST")

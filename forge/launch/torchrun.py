@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
     from forge.launch.address import Endpoint
 
-__all__ = ["FLAGS", "SWITCHES", "TRAINS", "Meeting", "joined_conf", "split_conf", "torchrun_command", "torchrun_words"]
+__all__ = [
+    "FLAGS",
+    "SWITCHES",
+    "TRAINS",
+    "Meeting",
+    "check_value",
+    "joined_conf",
+    "split_conf",
+    "torchrun_command",
+    "torchrun_words",
+]
 
 
 class Meeting(NamedTuple):
@@ -111,7 +121,7 @@ def torchrun_words(words: Sequence[str]) -> dict[str, str]:
             found = value if equals else next(rest, None)
             if found is None:
                 raise UsageError(f"torchrun's --{name} needs a value", hint=f"write --{name} VALUE")
-            _check_value(name, found)
+            check_value(name, found, f"torchrun's --{name}")
             given[name] = found
         else:
             raise _unknown(word, name)
@@ -124,10 +134,11 @@ def _name(word: str) -> tuple[str, str, str]:
     return _SHORT.get(head) or head.removeprefix("--").replace("_", "-"), equals, value
 
 
-def _check_value(name: str, value: str) -> None:
+def check_value(name: str, value: str, source: str) -> None:
+    """UsageError where torchrun does not take a value for one of its flags; ``source`` is where it was said."""
     pattern, what = _VALUES.get(name, ("(?s:.*)", ""))
     if re.fullmatch(pattern, value, re.ASCII) is None:
-        raise UsageError(f"torchrun's --{name} is {what}, not {value!r}", hint="correct it, or leave it out")
+        raise UsageError(f"{source} is {what}, not {value!r}", hint="correct it, or leave it out")
 
 
 def _unknown(word: str, name: str) -> UsageError:

@@ -69,6 +69,9 @@ SKYPILOT = {
         ),
         ({key: SLURM[key] for key in SLURM if key != "SLURM_PROCID"}, {}),  # the shell of an allocation
         ({**SLURM, "SLURM_NNODES": "1"}, {}),
+        ({"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NUM_GPUS_PER_NODE": "0"}, {"nnodes": "2"}),  # machines without GPUs
+        ({"SLURM_PROCID": "0", "SLURM_NNODES": "2", "SLURM_GPUS_ON_NODE": "0"}, {"nnodes": "2"}),
+        ({"SLURM_PROCID": "0", "SLURM_NNODES": "some"}, {}),
     ],
 )
 def test_what_each_cluster_says(environment: dict[str, str], facts: dict[str, str]) -> None:
@@ -93,6 +96,13 @@ def test_one_node_is_not_several() -> None:
         ({"NODE_RANK": "one"}, "NODE_RANK is a whole number"),
         ({"NNODES": "0"}, "NNODES is a number of nodes"),
         ({"PET_NNODES": "1:2:3"}, "least:most"),
+        ({"NNODES": "3:1"}, "NNODES=3:1 has more nodes at least than at most"),
+        (
+            {"NPROC_PER_NODE": "foo"},
+            "NPROC_PER_NODE is a whole number of at least 1, or auto, cpu, gpu or xpu, not 'foo'",
+        ),
+        ({"PET_NPROC_PER_NODE": "0"}, "PET_NPROC_PER_NODE is a whole number of at least 1"),
+        ({"PET_MAX_RESTARTS": "-1"}, "PET_MAX_RESTARTS is a whole number of at least 0"),
     ],
 )
 def test_what_cannot_be_is_named(environment: dict[str, str], says: str) -> None:
