@@ -7,6 +7,7 @@ volume that all pods share. torchrun is told where it is by the variables that t
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.launch.address import Endpoint
@@ -36,6 +37,8 @@ _QUEUE: Final = "kueue.x-k8s.io/queue-name"
 _INDEX: Final = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - a mount of the pod's own
 _GPU: Final = "nvidia.com/gpu"
+# A text that is one without quotes to every reader of YAML: to some of them 1e3 is a number, and y is true.
+_BARE: Final = re.compile(r"[A-Za-z][A-Za-z]|/")
 
 
 def manifests(topology: Topology, run_folder: str, files: Mapping[str, str]) -> list[_Manifest]:
@@ -66,7 +69,8 @@ def _dumper() -> type[Any]:
             return True
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+        style = "|" if "\n" in value else None if _BARE.match(value) else "'"
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
     return Dumper
@@ -252,6 +256,8 @@ def _deadline(topology: Topology) -> _Manifest:
 def _container(topology: Topology, run_folder: str, name: str) -> _Manifest:
     python = topology.python or "python"
     agent = [python, *AGENT, "-m", "forge.launch.rank", TRAINS, run_folder]
+    node = [python, "-m", "forge.launch.node", "--from", CONFIG_FOLDER, "--again", str(_AGAIN)]
+    command = [*node, *_roll_call(topology, run_folder), run_folder, *agent]
     mounts = [
         {"name": "run", "mountPath": CONFIG_FOLDER, "readOnly": True},
         {"name": "shm", "mountPath": _SHARED_MEMORY},
@@ -261,18 +267,7 @@ def _container(topology: Topology, run_folder: str, name: str) -> _Manifest:
     return {
         "name": name,
         "image": topology.image,
-        "command": [
-            python,
-            "-m",
-            "forge.launch.node",
-            "--from",
-            CONFIG_FOLDER,
-            "--again",
-            str(_AGAIN),
-            *_roll_call(topology, run_folder),
-            run_folder,
-            *agent,
-        ],
+        "command": list(map(_as_it_is, command)),
         "env": _variables({**SAFE, **topology.env}),
         **_resources(topology),
         "volumeMounts": mounts,
@@ -299,7 +294,12 @@ def _pod_names(topology: Topology) -> tuple[str, ...]:
 
 
 def _variables(values: Mapping[str, str]) -> list[_Manifest]:
-    return [{"name": name, "value": value} for name, value in values.items()]
+    return [{"name": name, "value": _as_it_is(value)} for name, value in values.items()]
+
+
+def _as_it_is(value: str) -> str:
+    """A text that a container gets as it is: Kubernetes reads ``$(NAME)`` as a reference, and two dollars as one."""
+    return value.replace("$", "$$")
 
 
 def _resources(topology: Topology) -> _Manifest:

@@ -126,6 +126,23 @@ def test_each_release_of_the_trainer_has_its_own_key(version: str, key: str) -> 
     assert "claimName" in str(spec[key])
 
 
+@pytest.mark.parametrize("value", ["1e3", "-1e-3", "y", "N", "0o17", "+1", ".5", "0x1f", "1_000", "12:30", "null", "="])
+def test_a_text_that_another_reader_takes_for_something_else_is_in_quotes(value: str) -> None:
+    """YAML has versions: what kubectl reads as a number, or as true, PyYAML would leave bare."""
+    written = as_yaml(manifests(topology("k8s_job", env={"A": value}), RUN, FILES))
+    assert f"value: '{value}'\n" in written
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dollar_is_one_in_the_pod(kind: str) -> None:
+    """Kubernetes reads $(NAME) in variables and commands as a reference, and two dollars as one."""
+    for container in containers(manifests(topology(kind, env={"A": "a$$b $(B) $c"}), "/ckpt/$(X)", FILES)[-1]):
+        if "env" in container:
+            assert {"name": "A", "value": "a$$$$b $$(B) $$c"} in container["env"]
+        if "command" in container:
+            assert container["command"][-1] == "/ckpt/$$(X)"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_pod_sees_the_config_and_the_volumes(kind: str) -> None:
     documents = manifests(topology(kind), RUN, FILES)
@@ -183,4 +200,4 @@ def test_hostile_values_arrive_as_they_are(value: str, name: str) -> None:
     found = list(yaml.safe_load_all(as_yaml(documents)))
     assert found == documents
     (container,) = containers(found[-1])
-    assert {"name": name, "value": printable} in container["env"]
+    assert {"name": name, "value": printable.replace("$", "$$")} in container["env"]
