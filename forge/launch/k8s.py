@@ -262,8 +262,10 @@ def _container(topology: Topology, run_folder: str, name: str) -> _Manifest:
         {"name": "run", "mountPath": CONFIG_FOLDER, "readOnly": True},
         {"name": "shm", "mountPath": _SHARED_MEMORY},
     ]
+    volumes = _claimed(topology)
     for mount in topology.mounts:
-        mounts.append({"name": mount.claim, "mountPath": mount.path, **({"readOnly": True} if mount.read_only else {})})
+        read_only = {"readOnly": True} if mount.read_only else {}
+        mounts.append({"name": volumes[mount.claim], "mountPath": mount.path, **read_only})
     return {
         "name": name,
         "image": topology.image,
@@ -308,12 +310,17 @@ def _resources(topology: Topology) -> _Manifest:
     return {"resources": {"limits": limits, "requests": limits}} if limits else {}
 
 
+def _claimed(topology: Topology) -> dict[str, str]:
+    """The volume of each claim: a claim may be called as nothing else may, or as one of the volumes that are here anyway."""
+    claims = dict.fromkeys(mount.claim for mount in topology.mounts)
+    return {claim: f"claim-{number}" for number, claim in enumerate(claims)}
+
+
 def _pod(topology: Topology, container: _Manifest) -> _Manifest:
-    claims = {mount.claim: mount for mount in topology.mounts}
     volumes: list[_Manifest] = [
         {"name": "run", "configMap": {"name": topology.job_name}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},  # the default of 64 MB ends NCCL and data workers
-        *({"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in claims),
+        *({"name": name, "persistentVolumeClaim": {"claimName": claim}} for claim, name in _claimed(topology).items()),
     ]
     return {
         "terminationGracePeriodSeconds": _GRACE,

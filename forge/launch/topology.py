@@ -50,8 +50,15 @@ _BELONGS_TO: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DNS_LABEL: Final = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
-_TIME: Final = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
+_DNS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*")
+_LONGEST_LABEL: Final = 63
+# What the last of the pods is called behind the name of the job: the longest name that comes of it.
+_PODS: Final = {"k8s_job": "-{}", "k8s_trainjob": "-node-0-{}-abcde"}
+_QUANTITY: Final = re.compile(r"(\d+\.?\d*|\.\d+)([KMGTPE]i|[kMGTPE])?", re.ASCII)
+_TIME: Final = re.compile(r"(\d+-)?\d+:[0-5]\d:[0-5]\d", re.ASCII)
 _ARRAY: Final = re.compile(r"\d+-\d+%1")
+_LONGEST_WARNING: Final = 65535  # Slurm keeps it in two bytes
+_EARLIER: Final = 60  # seconds by which Slurm may be early with its signal
 _DIRECTIVE: Final = re.compile(r"[a-z][a-z-]*")
 _ONE_LINE: Final = ("partition", "account", "qos", "constraint", "mail", "memory_per_node", "log_folder", "job_name")
 _ENDPOINT: Final = re.compile(r"[^\s:/]+(:\d{1,5})?")
@@ -66,10 +73,10 @@ class Mount:
     read_only: bool = False
 
     def __post_init__(self) -> None:
-        if not _DNS_LABEL.fullmatch(self.claim):
-            raise ValueError(f"a volume claim is a name of small letters, digits and -, not {self.claim!r}")
-        if not self.path.startswith("/"):
-            raise ValueError(f"a volume is mounted at an absolute path, not {self.path!r}")
+        if not _DNS_NAME.fullmatch(self.claim):
+            raise ValueError(f"a volume claim is a name of small letters, digits, - and ., not {self.claim!r}")
+        if not self.path.startswith("/") or ":" in self.path:
+            raise ValueError(f"a volume is mounted at an absolute path without a colon, not {self.path!r}")
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ class Topology:
     array: str | None = None
     tmp_dir: str | None = None
     log_folder: str | None = None
-    sbatch: Mapping[str, str] = field(default_factory=dict)
+    sbatch: Mapping[str, str | int] = field(default_factory=dict)
     python: str | None = None
     image: str | None = None
     namespace: str | None = None
@@ -132,7 +139,10 @@ class Topology:
         self._check_elastic()
         self._check_rendezvous()
         self._check_names()
+        self._check_time()
         self._check_slurm()
+        if self.kind in _KUBERNETES:
+            self._check_kubernetes()
 
     @property
     def ranks(self) -> int:
@@ -204,6 +214,13 @@ class Topology:
             raise ValueError("a host has at least one process: host:1")
 
     def _check_slurm(self) -> None:
+        if self.signal_seconds > _LONGEST_WARNING:
+            raise ValueError(f"signal_seconds is at most {_LONGEST_WARNING}, not {self.signal_seconds}")
+        if self.kind == "slurm" and self.seconds is not None and self.seconds <= self.signal_seconds + _EARLIER:
+            raise ValueError(
+                f"the run is told to save {self.signal_seconds} seconds before its time of {self.time} is over, and Slurm may be a minute"
+                " early: nothing would be trained; set a longer time, or fewer signal_seconds"
+            )
         if self.array is not None and not _ARRAY.fullmatch(self.array):
             raise ValueError(
                 f"the jobs of an array continue the run one after another: array is written 0-7%1, not {self.array!r}"
@@ -211,21 +228,45 @@ class Topology:
         for name, value in self.sbatch.items():
             if not _DIRECTIVE.fullmatch(name) or "\n" in str(value):
                 raise ValueError(f"sbatch.{name} is a long option of sbatch with a value on one line")
+            if isinstance(value, bool) or not isinstance(value, (str, int)):
+                raise TypeError(f"sbatch.{name} is text: write it in quotes, and '' for an option without a value")
         for name in _ONE_LINE:
             if "\n" in (getattr(self, name) or ""):
                 raise ValueError(f"{name} is written on one line")
 
-    def _check_names(self) -> None:
-        if self.kind in _KUBERNETES and not self.image:
-            raise ValueError(f"{self.kind} needs the container image to run: set image")
-        if self.kind in _KUBERNETES and not _DNS_LABEL.fullmatch(self.job_name):
+    def _check_time(self) -> None:
+        if self.time is None:
+            return
+        if not _TIME.fullmatch(self.time):
+            raise ValueError(f"time is written hours:minutes:seconds or days-hours:minutes:seconds, not {self.time!r}")
+        if not self.seconds:
+            raise ValueError(f"time is more than {self.time}: leave it null where there is no limit")
+
+    def _check_kubernetes(self) -> None:
+        """What the cluster would refuse, maybe after a part of the manifests is there already."""
+        if not self.image or any(mark.isspace() for mark in self.image):
+            raise ValueError(f"{self.kind} needs the container image to run: set image, a word without spaces")
+        room = _LONGEST_LABEL - len(_PODS.get(self.kind, "-worker-{}").format((self.max_nodes or self.nodes) - 1))
+        if not _DNS_LABEL.fullmatch(self.job_name) or len(self.job_name) > room:
             raise ValueError(
-                f"job_name is at most 63 small letters, digits and -, beginning with a letter, not {self.job_name!r}"
+                f"job_name is at most {room} small letters, digits and -, beginning with a letter, not {self.job_name!r}"
             )
+        for name in ("namespace", "queue", "runtime"):
+            value = getattr(self, name)
+            if value is not None and not _DNS_NAME.fullmatch(value):
+                raise ValueError(f"{name} is a name of small letters, digits and -, not {value!r}")
+        if self.memory_per_node is not None and not _QUANTITY.fullmatch(self.memory_per_node):
+            raise ValueError(f"memory_per_node is written 64Gi or 64G on Kubernetes, not {self.memory_per_node!r}")
+        for name, value in self.node_selector.items():
+            if not isinstance(value, str):
+                raise TypeError(f"node_selector.{name} is text: write it in quotes, as '{value}'")
+        places = [mount.path.rstrip("/") for mount in self.mounts]
+        if twice := next((place for place in places if places.count(place) > 1), None):
+            raise ValueError(f"one volume is mounted at a path, and mounts has {twice} twice")
+
+    def _check_names(self) -> None:
         if not self.job_name or any(mark.isspace() for mark in self.job_name):
             raise ValueError(f"job_name is a word without spaces, not {self.job_name!r}")
-        if self.time is not None and not _TIME.fullmatch(self.time):
-            raise ValueError(f"time is written hours:minutes:seconds or days-hours:minutes:seconds, not {self.time!r}")
         for name, value in self.env.items():
             if not _VARIABLE.fullmatch(name):
                 raise ValueError(f"{name!r} is not a name of an environment variable")

@@ -15,6 +15,7 @@ FILES = {
     "TrainingRuntime": "trainer.kubeflow.org_trainingruntimes.yaml",
 }
 NAME = {"type": "string", "pattern": "^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"}
+CLAIM = {"type": "string", "pattern": "^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$"}
 COUNT = {"type": "integer", "minimum": 0}
 
 
@@ -61,7 +62,7 @@ POD = thing(
             name=NAME,
             configMap=thing(["name"], name=NAME),
             emptyDir=thing([], medium={"enum": ["Memory"]}),
-            persistentVolumeClaim=thing(["claimName"], claimName=NAME),
+            persistentVolumeClaim=thing(["claimName"], claimName=CLAIM),
         )
     ),
     terminationGracePeriodSeconds=COUNT,

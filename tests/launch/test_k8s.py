@@ -155,6 +155,21 @@ def test_every_pod_sees_the_config_and_the_volumes(kind: str) -> None:
     assert RUN in str(documents[-1])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_claim_may_be_called_as_anything(kind: str) -> None:
+    mounts = [Mount("run", "/ckpt"), Mount("0.data", "/data"), Mount("run", "/again")]
+    documents = manifests(topology(kind, mounts=mounts, nodes=1), RUN, FILES)
+    check(documents)
+    volumes = {volume["name"]: volume for volume in _volumes(documents[-1])}
+    assert len(volumes) == len(_volumes(documents[-1])) == 4
+    seen = {
+        mount["mountPath"]: volumes[mount["name"]].get("persistentVolumeClaim", {}).get("claimName")
+        for container in containers(documents[-1])
+        for mount in container.get("volumeMounts", [])
+    }
+    assert (seen["/ckpt"], seen["/data"], seen["/again"], seen[CONFIG_FOLDER]) == ("run", "0.data", "run", None)
+
+
 def _volumes(node: Any) -> list[Any]:
     if isinstance(node, dict):
         return [*node.get("volumes", []), *(one for value in node.values() for one in _volumes(value))]
