@@ -104,26 +104,28 @@ class _Line:
         output = f"++{self.base.main}.output_dir={quote_value(member.output)}"
         return self.base.override(*changes, output)
 
-    def planned(self, member: Member, place: int = 0, *, resumes: bool = False) -> PlannedRun:
-        """What starts one run in one of the places that run at once."""
+    def planned(self, member: Member, place: int = 0, checkpoint: str | None = None) -> PlannedRun:
+        """What starts one run in one of the places that run at once, from nothing or from a checkpoint."""
+        from forge.compose.quote import quote_value
+
         config = self.config(member)
-        if resumes:
-            config = config.override(f"++{config.main}.resume_from_checkpoint=auto")
+        if checkpoint is not None:
+            config = config.override(f"++{config.main}.resume_from_checkpoint={quote_value(checkpoint)}")
         planned = config.plan_run()
         if self.topology.kind == "slurm":
             return planned
         return planned._replace(launch=self._plan(place).launch(planned.folder))
 
-    def resumes(self, member: Member) -> bool:
-        """Whether a run goes on from its own checkpoints: from those there are, or, begun again by Slurm, will be."""
+    def checkpoint(self, member: Member) -> str | None:
+        """From where a run goes on: from its newest checkpoint, also one that, begun again by Slurm, there will be; None from nothing."""
         again = self.topology.kind == "slurm" and (self.topology.requeue or self.topology.max_restarts > 0)
-        return again or _has_checkpoints(member)
+        return "auto" if again or _has_checkpoints(member) else _kept(member)
 
     def findings(self, member: Member) -> list[Finding]:
         """What this machine lacks for a run."""
         from forge.launch.preflight import preflight, shared_preflight
 
-        config = self.planned(member, resumes=self.resumes(member)).config
+        config = self.planned(member, checkpoint=self.checkpoint(member)).config
         root, main = config.graph.root, str(config.main)
         if self.topology.kind == "slurm":
             return shared_preflight(root, main, member.output)
@@ -209,7 +211,7 @@ def _list(context: Context, line: _Line, members: Sequence[Member]) -> None:
     from forge.cli.pasted import as_comment, job_lines, preparing
 
     folder = os.path.dirname(members[0].output)
-    planned = [line.planned(member, resumes=line.resumes(member)) for member in members]
+    planned = [line.planned(member, checkpoint=line.checkpoint(member)) for member in members]
     shown = [as_comment(f"{len(members)} runs in {shown_path(folder)}")]
     shown += [as_comment(f"  {member.name}") for member in members]
     shown += preparing(planned[0])[1:2]
@@ -240,7 +242,7 @@ def _carry_out(context: Context, line: _Line, sweep: Sweep) -> int:
     options = context.options
 
     def begin(member: Member, place: int) -> str:
-        planned = line.planned(member, place, resumes=line.resumes(member))
+        planned = line.planned(member, place, checkpoint=line.checkpoint(member))
         return os.path.abspath(planned.start_detached().folder)
 
     finished = carry_on(
@@ -261,7 +263,7 @@ def _by_slurm(context: Context, line: _Line, sweep: Sweep) -> int:
     number = submit_rest(
         sweep,
         line.topology,
-        lambda member: _prepared(line.planned(member, resumes=line.resumes(member))),
+        lambda member: _prepared(line.planned(member, checkpoint=line.checkpoint(member))),
         context.options.sweep_jobs,
     )
     if number:
@@ -282,6 +284,15 @@ def _prepared(planned: PlannedRun) -> str:
 def _has_checkpoints(member: Member) -> bool:
     saved = os.path.join(member.output, "checkpoints")
     return os.path.isdir(saved) and any(name.startswith("checkpoint-") for name in os.listdir(saved))
+
+
+def _kept(member: Member) -> str | None:
+    """The checkpoint that the newest of a member's runs has kept in its own folder, where it saves nothing by itself."""
+    from forge.cli.checkpoints import kept_checkpoint
+
+    runs = os.path.join(member.output, "runs")
+    names = sorted(os.listdir(runs), reverse=True) if os.path.isdir(runs) else []
+    return next(filter(None, (kept_checkpoint(os.path.join(runs, name)) for name in names)), None)
 
 
 def _refuse_other_config(line: _Line, member: Member) -> None:

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import re
+import signal
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +22,7 @@ from forge.control.jobs import stop, wait_for_end
 from forge.control.known import job_of_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from forge.base.locks import Claim
     from forge.control.known import KnownJob
@@ -119,7 +121,8 @@ def carry_on(
         while running or (waiting and not failed):
             while waiting and len(running) < most and not failed:
                 place = next(number for number in range(most) if number not in running)
-                running[place] = _begun(sweep, waiting.pop(0), place, begin, say)
+                with _uninterrupted():
+                    running[place] = _begun(sweep, waiting.pop(0), place, begin, say)
             for place, member in list(running.items()):
                 if _ended(sweep, member, measure, say):
                     del running[place]
@@ -131,6 +134,23 @@ def carry_on(
         _stop(sweep, list(running.values()), measure, say)
         return False
     return all(member.done for member in sweep.members)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hear a Ctrl-C at the end: a run that is being started, and is not written down yet, would be left behind."""
+    heard: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # nobody is interrupted by it anyway
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _member(folder: str, number: int, point: Mapping[str, str]) -> Member:

@@ -107,6 +107,25 @@ def test_a_run_goes_on_from_its_checkpoints(run: Run, project: Path) -> None:
     assert "resume_from_checkpoint: auto" in (newest / "config.yaml").read_text()
 
 
+def test_a_run_that_saves_nothing_by_itself_goes_on_from_what_it_has_kept(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["train", "--sweep", "trainer.max_steps=13,4"]
+    assert run(*line).code == 1
+    (member,) = project.glob("output/demo/tiny/sweeps/*/000-*")
+    (first,) = member.glob("runs/*")
+    kept = str(first / "checkpoints" / "checkpoint-4")
+    os.makedirs(kept)
+    monkeypatch.setattr(
+        "forge.cli.checkpoints.listed_checkpoints",
+        lambda folder: [{"path": kept, "newest": True}] if os.path.samefile(folder, first) else [],
+    )
+    done = run(*line)
+    newest = max(member.glob("runs/*"), key=lambda folder: folder.stat().st_mtime_ns)
+    assert newest != first, done.errors
+    assert f"resume_from_checkpoint: {kept}" in (newest / "config.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

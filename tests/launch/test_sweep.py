@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -146,6 +148,21 @@ def test_an_interrupt_stops_what_runs_and_the_next_time_goes_on(
         assert not line.carry_on(sweep)
     assert states(sweep) == ["stopped", "waiting", "waiting"]
     assert Line().carry_on(opened())
+
+
+def test_an_interrupt_while_a_run_is_being_started_leaves_none_behind(opened: Callable[..., Sweep]) -> None:
+    class Interrupted(Line):
+        def begin(self, member: Member, place: int) -> str:
+            folder = super().begin(member, place)
+            os.kill(os.getpid(), signal.SIGINT)  # it runs, and nobody else knows of it yet
+            time.sleep(0.05)
+            return folder
+
+    line, sweep = Interrupted(lr1="wait"), opened()
+    assert not line.carry_on(sweep)
+    assert states(sweep) == ["stopped", "waiting", "waiting"]
+    assert not [job for job in known_jobs() if job.running]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_run_of_a_sweep_that_is_gone_is_waited_for(opened: Callable[..., Sweep]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.errors import ToolError, UsageError
+from forge.base.errors import UsageError
 from forge.base.origin import shown_path
 from forge.cli.columns import in_columns
 from forge.cli.options import JSON, OUTPUT, Option, Positional
@@ -27,7 +27,6 @@ _FLAGS: Final = {
     "detach": ("resume", "relaunch"),
     "output": ("report",),
 }
-_SECONDS: Final = 120
 
 
 def _run(context: Context) -> int:
@@ -111,13 +110,14 @@ def _compare(context: Context, names: list[str]) -> int:
 
 
 def _report(context: Context, names: list[str]) -> int:
+    from forge.cli.checkpoints import listed_checkpoints
     from forge.report.folders import output_of
     from forge.report.page import report_page
 
     if len(names) != 1:
         raise UsageError("runs report takes one run", hint="forge runs report RUN -o report.html")
     job = _named(context, names[0])
-    checkpoints = [one for one in _checkpoints(output_of(job.record.run)) if _is_of(one, job.record.run)]
+    checkpoints = [one for one in listed_checkpoints(output_of(job.record.run)) if _is_of(one, job.record.run)]
     page = report_page(job, checkpoints)
     if context.options.output is None:
         context.options.output = os.path.join(job.record.run, "report.html")
@@ -132,27 +132,9 @@ def _is_of(checkpoint: dict[str, Any], run_folder: str) -> bool:
     return own is None or os.path.basename(str(own)) == os.path.basename(run_folder)
 
 
-def _checkpoints(output: str) -> list[dict[str, Any]]:
-    """What the module that knows checkpoints says of those in an output folder."""
-    import json
-    import subprocess
-
-    from forge.launch.process import module_command, module_environment
-
-    if not os.path.isdir(os.path.join(output, "checkpoints")):
-        return []
-    command = module_command("forge.ml.checkpoint", ["ls", "--json", os.path.abspath(output)])
-    done = subprocess.run(  # noqa: S603 - a list, and no shell
-        command, env=module_environment(), capture_output=True, text=True, timeout=_SECONDS, check=False
-    )
-    if done.returncode:
-        raise ToolError(f"the checkpoints in {shown_path(output)} cannot be listed: {done.stderr.strip()[-300:]}")
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
-
-
 def _again(context: Context, words: list[str]) -> int:
     """Start what a run was started as, from its newest checkpoint or from nothing."""
+    from forge.cli.checkpoints import kept_checkpoint
     from forge.cli.handing_over import HandingOver, hand_over
     from forge.cli.pasted import preparing
     from forge.cli.rerun import ended_job, frozen_run, rerun
@@ -161,8 +143,7 @@ def _again(context: Context, words: list[str]) -> int:
     if not words:
         raise UsageError(f"runs {action} needs a run", hint="`forge runs` lists them")
     job = ended_job(words[0], lambda: _named(context, words[0]))
-    kept = [one for one in _checkpoints(job.record.run) if one["newest"]]  # of a run that saved nothing by itself
-    checkpoint = kept[0]["path"] if kept else "auto"
+    checkpoint = kept_checkpoint(job.record.run) or "auto"
     with frozen_run(job) as folder:
         again = rerun(job, words[1:], resumes=action == "resume", checkpoint=checkpoint, folder=folder)
     for line in again.notes:
