@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from forge.launch.supervise import Detached
     from forge.launch.topology import Topology
 
-__all__ = ["HandingOver", "begun_again", "built_topology", "hand_over", "is_ready", "prepare_run", "start_run"]
+__all__ = ["HandingOver", "begun_again", "built_topology", "hand_over", "is_ready", "is_sound", "prepare_run", "start_run"]
 
 _JOB: Final = "job.sbatch"
 _LARGEST: Final = 1 << 20  # what a cluster takes as one config
@@ -222,6 +222,16 @@ def _started(job: Detached) -> str:
     if not job.id:
         return f"started: {where}; a file named STOP in that folder stops it"
     return f"{job.id} started: {where}\n  logs {job.id} -f, attach {job.id}, stop {job.id}: to see and to end it"
+
+
+def is_sound(output: Output, config: ConfigHandle) -> bool:
+    """Whether a run of the config can begin; what is wrong with it is printed."""
+    findings = [finding for finding in config.check() if finding.severity == "error"]
+    for finding in findings:
+        output.note(str(finding))
+    if findings:
+        output.note(f"{config.name}: nothing was started, correct the {len(findings)} above first")
+    return not findings
 
 
 def is_ready(

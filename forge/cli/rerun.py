@@ -30,12 +30,13 @@ _RESUME = "resume_from_checkpoint"
 
 
 class Rerun(NamedTuple):
-    """A run that can begin again, the line that begins it, and what its user should know before."""
+    """A run that can begin again, the line that begins it, what its user should know before, and, on this machine, its plan."""
 
     planned: PlannedRun
     line: str
     notes: list[str]
     topology: Topology
+    plan: LocalPlan | None = None
 
 
 def rerun(
@@ -72,12 +73,14 @@ def rerun(
     planned = planned._replace(folder=new_run_folder(planned.output, config.name))
     topology = _topology(past, config, more)
     planned = begun_again(planned, topology)
-    if topology.kind == "local":
-        planned = planned._replace(launch=_plan(job, topology).launch(planned.folder))
-    changed = [line for line in PastRun(past).diff(config).text().splitlines() if _RESUME not in line]
+    plan = _plan(job, topology) if topology.kind == "local" else None
+    if plan is not None:
+        planned = planned._replace(launch=plan.launch(planned.folder))
+    told = PastRun(past).diff(config).text().splitlines()
+    changed = [line for line in told if line.strip() and _RESUME not in line]
     notes = ["what is otherwise than then:", *(f"  {line}" for line in changed)] if changed else []
     line = shlex.join(["forge", *forge_words(config, topology.hosts)])
-    return Rerun(planned, line, notes, topology)
+    return Rerun(planned, line, notes, topology, plan)
 
 
 def ended_job(name: str, find: Callable[[], KnownJob]) -> KnownJob:

@@ -135,7 +135,7 @@ def _is_of(checkpoint: dict[str, Any], run_folder: str) -> bool:
 def _again(context: Context, words: list[str]) -> int:
     """Start what a run was started as, from its newest checkpoint or from nothing."""
     from forge.cli.checkpoints import kept_checkpoint
-    from forge.cli.handing_over import HandingOver, hand_over
+    from forge.cli.handing_over import HandingOver, hand_over, is_ready, is_sound
     from forge.cli.pasted import preparing
     from forge.cli.rerun import ended_job, frozen_run, rerun
 
@@ -148,6 +148,8 @@ def _again(context: Context, words: list[str]) -> int:
         again = rerun(job, words[1:], resumes=action == "resume", checkpoint=checkpoint, folder=folder)
     for line in again.notes:
         context.output.note(line)
+    if not is_sound(context.output, again.planned.config):
+        return 2
     local = again.topology.kind == "local"
     if context.options.dry_run or not local:
         context.output.note(again.line)
@@ -156,7 +158,9 @@ def _again(context: Context, words: list[str]) -> int:
         return hand_over(context.output, again.planned, again.topology, how, job)
     if context.options.dry_run:
         context.output.write("\n".join([*preparing(again.planned), str(again.planned.launch)]))
-        return 0
+    ready = is_ready(context.output, again.planned, plan=again.plan, dry_run=context.options.dry_run)
+    if context.options.dry_run or not ready:
+        return 0 if context.options.dry_run else 2
     context.output.flush()
     if not context.options.detach:
         return again.planned.start()

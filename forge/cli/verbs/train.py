@@ -37,12 +37,12 @@ def _run(context: Context) -> int:
     planned = config.plan_run()
     if context.options.prepare:
         planned = planned._replace(folder=_new_folder(context.options.prepare))
-    if not _is_sound(context, config):
+    from forge.cli.handing_over import HandingOver, begun_again, hand_over, is_sound
+
+    if not is_sound(context.output, config):
         return 2
     topology = _topology(context, config)
     _refuse_idle_flags(context, topology)
-    from forge.cli.handing_over import HandingOver, begun_again, hand_over
-
     planned = begun_again(planned, topology)
     if topology.kind == "local":
         return _here(context, planned, topology)
@@ -153,16 +153,6 @@ def _join(context: Context, planned: PlannedRun, plan: LocalPlan) -> int:
     overrides = [change if isinstance(change, str) else change[1] for change in config.overrides]
     launch = plan.launch(folder)
     return run_joined(launch, config=config.name, project=config.project.name, overrides=overrides, run_folder=folder)
-
-
-def _is_sound(context: Context, config: ConfigHandle) -> bool:
-    """Whether a run of the config can begin; what is wrong with it is printed."""
-    findings = [finding for finding in config.check() if finding.severity == "error"]
-    for finding in findings:
-        context.output.note(str(finding))
-    if findings:
-        context.output.note(f"{config.name}: nothing was started, correct the {len(findings)} above first")
-    return not findings
 
 
 VERB = Verb(

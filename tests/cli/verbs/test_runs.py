@@ -137,6 +137,24 @@ def test_a_run_that_saved_only_what_it_was_asked_to_goes_on_from_that(run: Run, 
     assert f"++trainer.resume_from_checkpoint={kept}" in done.out
 
 
+@pytest.mark.parametrize("action", ["resume", "relaunch"])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("trainer.max_steps=some", "tiny: nothing was started, correct the 1 above first"),
+        ("++trainer.resume_from_checkpoint=nowhere", "tiny: nothing was started, there is not what it needs"),
+    ],
+)
+def test_what_cannot_begin_again_is_told_before_it_begins(
+    run: Run, made: Make, project: Path, action: str, change: str, says: str
+) -> None:
+    folder = made("++trainer.output_dir=output")
+    before = os.listdir(project / folder / "..")
+    done = run("runs", action, folder, change)
+    assert (done.code, says in done.errors) == (2, True), done.errors
+    assert os.listdir(project / folder / "..") == before
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
