@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from forge.launch.supervise import Detached
     from forge.launch.topology import Topology
 
-__all__ = ["HandingOver", "begun_again", "built_topology", "hand_over", "is_ready", "is_sound", "prepare_run", "start_run"]
+__all__ = [
+    "HandingOver",
+    "begun_again",
+    "built_topology",
+    "hand_over",
+    "is_ready",
+    "is_sound",
+    "prepare_run",
+    "start_run",
+]
 
 _JOB: Final = "job.sbatch"
 _LARGEST: Final = 1 << 20  # what a cluster takes as one config

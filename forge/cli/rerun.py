@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from forge.api.config import ConfigHandle
+    from forge.api.project import ProjectHandle
     from forge.api.run import PlannedRun
     from forge.control.known import KnownJob
     from forge.launch.local import LocalPlan
@@ -40,13 +41,18 @@ class Rerun(NamedTuple):
 
 
 def rerun(
-    job: KnownJob, more: Sequence[str], *, resumes: bool, checkpoint: str = "auto", folder: str | None = None
+    job: KnownJob,
+    more: Sequence[str],
+    *,
+    resumes: bool,
+    checkpoint: str = "auto",
+    folder: str | None = None,
+    project: str | None = None,
 ) -> Rerun:
     """Plan the run that a past one was, where that was; with ``resumes`` it goes on from a checkpoint, the newest by default.
 
-    ``folder`` has its frozen config, where its own run folder is not here.
+    ``folder`` has its frozen config, where its own run folder is not here, and ``project`` is where its project is, if that was moved.
     """
-    from forge.api.project import open_project
     from forge.api.run import PastRun
     from forge.build.frozen import thaw
     from forge.cli.handing_over import begun_again
@@ -59,15 +65,15 @@ def rerun(
     if folder is None or folder == job.record.run:
         _refuse_strange(job, past)
     facts = thaw(past).facts
-    project = open_project(facts.project_folder)
-    before = project.config(facts.config)
+    home = _project(job, facts.project_folder, project)
+    before = home.config(facts.config)
     # Others may be able to write into the run folder, and nobody into the user's own records.
     own = [_change(before, one) for one in (job.record.overrides if is_own_job(job) else facts.overrides)]
     own = [one for one in own if _key(one) != f"{facts.main}.{_RESUME}"]
     if any(_expression(one).endswith(f"={MASK}") for one in own):
         raise UsageError(f"{job.id} was started with a secret, which no run folder keeps", hint="start it by hand")
     changes = [*own, *([f"++{facts.main}.{_RESUME}={checkpoint}"] if resumes else []), *more]
-    config = project.config(facts.config, *changes)
+    config = home.config(facts.config, *changes)
     planned = config.plan_run()
     _refuse_elsewhere(job, planned.output, more)
     planned = planned._replace(folder=new_run_folder(planned.output, config.name))
@@ -118,6 +124,25 @@ def frozen_run(job: KnownJob) -> Iterator[str]:
         yield folder
     finally:
         remove_tree(folder)
+
+
+def _project(job: KnownJob, folder: str, named: str | None) -> ProjectHandle:
+    """The project of a run: where it was then, or, of one that was moved, where it is said to be."""
+    from forge.api.project import open_project
+
+    if os.path.isdir(folder):
+        return open_project(folder)
+    if named is None:
+        raise UsageError(
+            f"the project of {job.id} was {shown_path(folder)}, which is not there any more",
+            hint="say where it is now: forge -p FOLDER runs resume RUN",
+        )
+    found = open_project(named)
+    if found.name != job.record.project:
+        raise UsageError(
+            f"{job.id} is of the project {job.record.project}, and {shown_path(found.folder)} is {found.name}"
+        )
+    return found
 
 
 def _refuse_strange(job: KnownJob, past: str) -> None:

@@ -149,6 +149,21 @@ def test_a_checkpoint_may_be_named(made: Make) -> None:
     )
 
 
+def test_a_project_that_was_moved_is_found_where_it_is_said_to_be(made: Make, project: Path) -> None:
+    job = made()
+    (project / "output").rename(project.parent / "output")
+    moved = job_of_run(str(project.parent / "output" / "runs" / os.path.basename(job.record.run)))
+    there = project.rename(project.parent / "else where")
+    where = f"trainer.output_dir={project.parent / 'output'}"
+    with pytest.raises(UsageError, match=r"was .*/demo, which is not there any more\n.*forge -p FOLDER runs resume"):
+        rerun(moved, [where], resumes=True)
+    again = rerun(moved, [where], resumes=True, project=str(there))
+    assert again.planned.config.project.folder == str(there)
+    (there / "project.yaml").write_text("name: another\n")
+    with pytest.raises(UsageError, match=r"is of the project demo, and .* is another"):
+        rerun(moved, [where], resumes=True, project=str(there))
+
+
 def test_what_cannot_start_again_is_told(made: Make) -> None:
     meets = AskedHere(None, None, ("--nnodes", "2", "--rdzv-endpoint", "192.0.2.7", "--rdzv-conf", "is_host=false"))
     with pytest.raises(UsageError, match=r"was not started on this machine alone: it met others at 192\.0\.2\.7:29400"):

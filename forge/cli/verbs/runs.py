@@ -145,7 +145,14 @@ def _again(context: Context, words: list[str]) -> int:
     job = ended_job(words[0], lambda: _named(context, words[0]))
     checkpoint = kept_checkpoint(job.record.run) or "auto"
     with frozen_run(job) as folder:
-        again = rerun(job, words[1:], resumes=action == "resume", checkpoint=checkpoint, folder=folder)
+        again = rerun(
+            job,
+            words[1:],
+            resumes=action == "resume",
+            checkpoint=checkpoint,
+            folder=folder,
+            project=context.session.project,
+        )
     for line in again.notes:
         context.output.note(line)
     if not is_sound(context.output, again.planned.config):
