@@ -17,6 +17,7 @@ __all__ = [
     "Completes",
     "Option",
     "Positional",
+    "was_given",
 ]
 
 Completes: TypeAlias = Literal[
@@ -61,6 +62,11 @@ class Positional:
         """As the usage line writes it: ``KEY``, ``[KEY]``, ``[PROJECT ...]``."""
         text = self.name if self.most == 1 else f"{self.name} ..."
         return text if self.least else f"[{text}]"
+
+
+def was_given(value: object) -> bool:
+    """Whether this is the value of a flag that was given; 0 is one like any other."""
+    return value is not None and value is not False
 
 
 OUTPUT: Final = Option(("-o", "--output"), "write to this file instead of the terminal", "FILE", completes="file")

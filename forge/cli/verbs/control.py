@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import UsageError
 from forge.cli.cluster_control import on_cluster
-from forge.cli.options import JSON, Option, Positional
+from forge.cli.options import JSON, Option, Positional, was_given
 from forge.cli.parse import Parsed
 from forge.cli.registry import Verb
 
@@ -79,14 +79,14 @@ def _line(context: Context) -> list[str]:
     flags: list[str] = []
     for option in VERB.options:
         given = getattr(context.options, option.name)
-        if option.name != "host" and given is not None and given is not False:
+        if option.name != "host" and was_given(given):
             flags += [max(option.names, key=len), *([str(given)] if option.value else [])]
     return [*(item.text for item in context.items), *flags]
 
 
 def _refuse_idle_flags(context: Context, word: str) -> None:
     for option in VERB.options:
-        given = getattr(context.options, option.name) not in {None, False}
+        given = was_given(getattr(context.options, option.name))
         if given and word not in _FLAGS.get(option.name, (word,)):
             words = " and ".join(_FLAGS[option.name])
             raise UsageError(f"control {word} has no flag {max(option.names, key=len)}", hint=f"it belongs to {words}")

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from forge.base.errors import UsageError
-from forge.cli.options import JSON, OUTPUT, Option, Positional
+from forge.cli.options import JSON, OUTPUT, Option, Positional, was_given
 from forge.cli.registry import Verb
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _run(context: Context) -> int:
 
 def _cache_arguments(context: Context) -> list[str]:
     options = context.options
-    used = [flag for flag, name in _NOT_CACHE.items() if getattr(options, name) not in (None, False)]
+    used = [flag for flag, name in _NOT_CACHE.items() if was_given(getattr(options, name))]
     if used:
         raise UsageError(f"{used[0]} is not for `forge data cache`", hint="it takes --prune and --json")
     context.output.flush()
@@ -80,7 +80,7 @@ def _arguments(context: Context, what: str) -> list[str]:
 def _form(context: Context, what: str) -> str:
     options = context.options
     if what == "stats":
-        used = [flag for flag, given in _ONLY_SHOW.items() if getattr(options, given) not in (None, False)]
+        used = [flag for flag, given in _ONLY_SHOW.items() if was_given(getattr(options, given))]
         if used:
             raise UsageError(f"{used[0]} is for `forge data show`", hint="`forge data stats` looks at all rows")
     elif options.format == "svg":

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import UsageError
-from forge.cli.options import Option, Positional
+from forge.cli.options import Option, Positional, was_given
 from forge.cli.registry import Verb
 
 if TYPE_CHECKING:
@@ -62,13 +62,21 @@ _CLIENT: Final = (
     Option(("--stop",), "end where this text would come", "TEXT"),
     Option(("--list-models",), "print what the server serves and end"),
 )
+_BOUNDS: Final = {
+    "follow": (1, 86_400),
+    "port": (0, 65_535),
+    "max_model_len": (1, 1 << 30),
+    "max_num_seqs": (1, 1 << 16),
+    "max_waiting": (1, 1 << 20),
+}
+"""The least and the most that a number may be; one that is far outside is a slip of the hand."""
 _SETTINGS: Final = ("max_tokens", "temperature", "top_p", "top_k", "seed", "stop")
 
 
 def _run(context: Context) -> int:
     action = context.words[0]
     others = _CLIENT if action == "server" else _SERVER
-    given = [option for option in others if getattr(context.options, option.name) not in (None, False)]
+    given = [option for option in others if was_given(getattr(context.options, option.name))]
     if given:
         other = "client" if action == "server" else "server"
         raise UsageError(f"inf {action} has no flag {given[0].names[-1]!r}", hint=f"it is one of forge inf {other}")
@@ -87,8 +95,16 @@ def _serve(context: Context) -> int:
         )
     if options.follow is not None and not options.from_checkpoint:
         raise UsageError("--follow is for checkpoints", hint="write -c beside it")
+    _check_numbers(options)
     context.output.flush()
     return run_module("forge.ml.serve", _server_words(options))
+
+
+def _check_numbers(options: Any) -> None:
+    for name, (least, most) in _BOUNDS.items():
+        value = getattr(options, name)
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"--{name.replace('_', '-')} is a number from {least} to {most}, not {value}")
 
 
 def _server_words(options: Any) -> list[str]:
@@ -97,7 +113,7 @@ def _server_words(options: Any) -> list[str]:
         value = getattr(options, option.name)
         if value is True:
             words.append(f"--{option.name.replace('_', '-')}")
-        elif value not in (None, False):
+        elif was_given(value):
             words.append(f"--{option.name.replace('_', '-')}={value}")
     return words
 

@@ -70,6 +70,11 @@ def test_the_server_is_another_process(run: Run, started: list[Any], tmp_path: P
     ]
 
 
+def test_any_free_port_may_be_asked_for(run: Run, started: list[Any], tmp_path: Path) -> None:
+    assert run("inf", "server", "-m", str(tmp_path), "--port", "0").code == 3
+    assert "--port=0" in started[0]
+
+
 def test_every_flag_of_the_server_is_one_of_its_process(run: Run, started: list[Any], tmp_path: Path) -> None:
     from forge.cli.verbs.inf import _BOTH, _SERVER
     from forge.ml.serve.__main__ import _parser
@@ -130,6 +135,13 @@ def test_models_are_listed_and_one_of_several_is_named(run: Run, url: str, spoke
         (["server", "-m", "nosuch"], "no folder 'nosuch'"),
         (["server", "-m", ".", "--message", "x"], "no flag '--message'"),
         (["server", "-m", ".", "--follow", "3"], "for checkpoints"),
+        (["server", "-c", "-m", ".", "--follow", "0"], "--follow is a number from 1 to"),
+        (["server", "-c", "-m", ".", "--follow", "nan"], "--follow is a number from 1 to"),
+        (["server", "-m", ".", "--port", "99999"], "--port is a number from 0 to 65535, not 99999"),
+        (["server", "-m", ".", "--max-num-seqs", "0"], "--max-num-seqs is a number from 1 to"),
+        (["server", "-m", ".", "--max-waiting", "0"], "--max-waiting is a number from 1 to"),
+        (["server", "-m", ".", "--max-model-len", "-1"], "--max-model-len is a number from 1 to"),
+        (["server", "-m", ".", "--seed", "0"], "no flag '--seed'"),
         (["client", "--port", "3"], "no flag '--port'"),
         (["client", "--message", "a", "--completion", "b"], "two questions"),
         (["client", "--url", "ftp://x", "--message", "a"], "no address"),
