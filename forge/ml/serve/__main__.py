@@ -203,6 +203,7 @@ def _engine(options: argparse.Namespace) -> tuple[TextEngine, ServedModel, Follo
         texts=source.texts,
         name=options.served_model_name or source.name,
         template=options.chat_template,
+        longest=options.max_model_len,
     )
     asyncio.run(_try_template(model))
     if options.engine == "vllm":
@@ -228,7 +229,7 @@ def _batcher(options: argparse.Namespace, source: ServedSource, model: ServedMod
     limits = BatcherLimits(
         slots=options.max_num_seqs,
         waiting=options.max_waiting,
-        longest=options.max_model_len or model.longest,
+        longest=model.longest,
         cached=free_tokens(weights),
     )
     return Batcher(weights, limits, grammars=_grammars(model), pooling=options.pooling or model.pooling)

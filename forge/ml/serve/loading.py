@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from forge.base.errors import ModelError
+from forge.base.errors import ModelError, UsageError
 from forge.base.machine_memory import free_memory
 from forge.ml.models.adapter_folder import holds_adapter, refuse_adapter
 from forge.ml.models.causal import causal_lm, deferred_weights, materialise
@@ -26,7 +26,15 @@ _DTYPES: Mapping[str, torch.dtype] = {
 def serving_device(name: str | None = None) -> torch.device:
     """The device that was asked for, or the best there is."""
     if name is not None:
-        return torch.device(name)
+        try:
+            device = torch.device(name)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:  # torch that was built without CUDA asserts that it was
+            raise UsageError(
+                f"there is no device {name!r} here: {str(error)[:160]}",
+                hint="write --device cpu, or leave it out for the best there is",
+            ) from error
+        return device
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

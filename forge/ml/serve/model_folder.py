@@ -50,11 +50,17 @@ class ServedModel:
 
 
 def read_served_model(
-    folder: str, *, texts: str | None = None, name: str | None = None, template: str | None = None
+    folder: str,
+    *,
+    texts: str | None = None,
+    name: str | None = None,
+    template: str | None = None,
+    longest: int | None = None,
 ) -> ServedModel:
     """Read a model's folder; ``texts`` is another one that has the tokenizer and the chat template.
 
     ``template`` is the name of one of forge's chat templates, or a file, to be used instead.
+    ``longest`` is how many tokens a prompt and its text have together, if not as many as the model knows positions.
     """
     if not os.path.isdir(folder):
         raise ModelError(
@@ -73,11 +79,21 @@ def read_served_model(
         template=_template_file(template) if template is not None else _own_template(texts, described),
         special_tokens=_special_tokens(described),
         ends=_ends(config, generation, described, tokenizer),
-        longest=int(text.get("max_position_embeddings") or text.get("n_positions") or 2048),
+        longest=_longest(text, longest),
         vocabulary=int(text.get("vocab_size") or tokenizer.get_vocab_size()),
         pooling=_pooling(folder),
         usual=_usual(generation),
     )
+
+
+def _longest(config: dict[str, Any], wanted: int | None) -> int:
+    positions = int(config.get("max_position_embeddings") or config.get("n_positions") or 0)
+    if wanted is not None and positions and wanted > positions:
+        raise ModelError(
+            f"texts of {wanted:,} tokens are asked for, and the model knows {positions:,} positions",
+            hint=f"set --max-model-len to {positions} or less, or leave it out",
+        )
+    return wanted or positions or 2048
 
 
 def _json(folder: str, name: str, *, needed: bool = False) -> dict[str, Any]:

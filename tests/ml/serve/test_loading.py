@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 torch = pytest.importorskip("torch")
-from forge.base.errors import ModelError  # noqa: E402 - what follows needs torch
+from forge.base.errors import ModelError, UsageError  # noqa: E402 - what follows needs torch
 from forge.ml.serve.loading import free_tokens, load_served_model, serving_device  # noqa: E402
 
 if TYPE_CHECKING:
@@ -59,3 +59,6 @@ def test_an_adapter_is_merged(model_folder: Path, tmp_path: Path) -> None:
 def test_a_device_is_chosen() -> None:
     assert serving_device("cpu") == CPU
     assert serving_device().type in {"cpu", "cuda"}
+    for name in ("nosuch", "cuda:99", "cpu:x"):
+        with pytest.raises(UsageError, match=rf"(?s)no device '{name}' here.*--device cpu"):
+            serving_device(name)

@@ -27,6 +27,14 @@ def test_a_folder_says_how_it_is_served(folder: Path) -> None:
     assert len(model.tokens("abc")) == 3
 
 
+def test_texts_may_be_shorter_than_the_model_allows_and_not_longer(copied: Path) -> None:
+    assert read_served_model(str(copied), longest=64).longest == 64
+    with pytest.raises(ModelError, match=r"(?s)1,000 tokens are asked for, and the model knows 512.*--max-model-len"):
+        read_served_model(str(copied), longest=1000)
+    (copied / "config.json").write_text('{"vocab_size": 261}')
+    assert [read_served_model(str(copied), longest=one).longest for one in (None, 5000)] == [2048, 5000]
+
+
 def test_what_the_folder_proposes_is_kept(copied: Path) -> None:
     proposed = {"eos_token_id": [3, 4], "do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20}
     (copied / "generation_config.json").write_text(json.dumps(proposed))
