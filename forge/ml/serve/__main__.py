@@ -258,7 +258,7 @@ def _follower(options: argparse.Namespace, source: ServedSource, engine: Batcher
         found = find_source(path, say=_say)
         engine.replace_model(_weights(options, found.weights, found.adapter)).result()
 
-    return Follower(checkpoints_of(options.model), source.step, options.follow, take)
+    return Follower(checkpoints_of(options.model), source.checkpoint, options.follow, take)
 
 
 def _say(text: str) -> None:

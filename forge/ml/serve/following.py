@@ -19,10 +19,10 @@ _log: Final = logging.getLogger("forge.serve")
 
 
 class Follower:
-    """Looks for a checkpoint newer than ``step`` every so many seconds; ``take`` is given the path of each."""
+    """Looks for a checkpoint after the one of the name ``current`` every so many seconds; ``take`` gets the path of each."""
 
-    def __init__(self, store: Store, step: int | None, seconds: float, take: Callable[[str], Any]) -> None:
-        self.step = step
+    def __init__(self, store: Store, current: str | None, seconds: float, take: Callable[[str], Any]) -> None:
+        self.current = current
         self._store = store
         self._seconds = seconds
         self._take = take
@@ -40,17 +40,17 @@ class Follower:
     def look(self) -> bool:
         """Take a newer checkpoint if there is one. One that cannot be served is told, and what is served stays."""
         listed = [one for one in self._store.list(quick=True) if one.valid]
-        if not listed or listed[-1].step == self.step:
+        if not listed or listed[-1].name == self.current:
             return False
         try:
             found = self._store.newest()
-            if found is None or found.step == self.step:
+            if found is None or found.name == self.current:
                 return False
             self._take(found.path)
-        except (ForgeError, ValueError, OSError) as error:
+        except (ForgeError, ValueError, OSError, RuntimeError) as error:  # a full GPU is a RuntimeError
             _log.warning("a newer checkpoint cannot be served: %s", error)
             return False
-        self.step = found.step
+        self.current = found.name
         _log.warning("serving %s now", found.name)
         return True
 

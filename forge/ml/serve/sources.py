@@ -27,7 +27,8 @@ class ServedSource:
     texts: str
     adapter: str | None
     name: str
-    step: int | None = None
+    checkpoint: str | None = None
+    """The name of the checkpoint that was found."""
 
 
 def find_source(
@@ -39,7 +40,7 @@ def find_source(
         found = checkpoints_of(model).newest(say)
         if found is None:
             raise ModelError(f"there are no checkpoints in {model}", hint="train first, or leave -c out")
-        return _source(found.path, adapter, name, found.step)
+        return _source(found.path, adapter, name, found.name)
     return _source(model, adapter, name, None)
 
 
@@ -49,9 +50,9 @@ def checkpoints_of(model: str) -> Store:
     return Store(inside if os.path.isdir(inside) else model)
 
 
-def _source(folder: str, adapter: str | None, name: str, step: int | None) -> ServedSource:
+def _source(folder: str, adapter: str | None, name: str, checkpoint: str | None) -> ServedSource:
     if not holds_adapter(folder):
-        return ServedSource(folder, folder, adapter, name, step)
+        return ServedSource(folder, folder, adapter, name, checkpoint)
     if adapter is not None:
         raise ModelError(f"the folder {folder} holds an adapter already, and a model takes one here")
     base = _base(folder)
@@ -61,7 +62,7 @@ def _source(folder: str, adapter: str | None, name: str, step: int | None) -> Se
             hint=f"name both: forge inf server -m MODEL_FOLDER --adapter {folder}",
         )
     texts = folder if os.path.isfile(os.path.join(folder, "tokenizer.json")) else base
-    return ServedSource(base, texts, folder, name, step)
+    return ServedSource(base, texts, folder, name, checkpoint)
 
 
 def _base(folder: str) -> str | None:

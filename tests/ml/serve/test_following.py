@@ -32,19 +32,24 @@ def test_each_newer_checkpoint_is_taken_once(tmp_path: Path, caplog: pytest.LogC
     second = _commit(tmp_path, 2)
     assert follower.look()
     assert taken == [first, second]
-    assert follower.step == 2
-    assert "serving checkpoint-2 now" in caplog.text
+    again = _commit(tmp_path, 2)  # a run that went back saves the same step anew
+    assert follower.look()
+    assert taken == [first, second, again]
+    assert follower.current == "checkpoint-2-2"
+    assert "serving checkpoint-2-2 now" in caplog.text
 
 
 def test_one_that_cannot_be_served_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def refuse(_path: str) -> None:
-        raise ModelError("it is another model")
-
     _commit(tmp_path, 1)
-    follower = Follower(Store(tmp_path), 0, 1, refuse)
-    assert not follower.look()
-    assert follower.step == 0
-    assert "it is another model" in caplog.text
+    for reason in (ModelError("it is another model"), RuntimeError("out of memory")):
+
+        def refuse(_path: str, reason: Exception = reason) -> None:
+            raise reason
+
+        follower = Follower(Store(tmp_path), "checkpoint-0", 1, refuse)
+        assert not follower.look()
+        assert follower.current == "checkpoint-0"
+        assert str(reason) in caplog.text
 
 
 def test_it_looks_by_itself(tmp_path: Path, until: Callable[..., None]) -> None:

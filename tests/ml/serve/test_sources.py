@@ -37,7 +37,11 @@ def test_the_newest_checkpoint_that_is_whole_is_served(tmp_path: Path) -> None:
     first = _commit(tmp_path, 10)
     second = _commit(tmp_path, 20)
     found = find_source(str(tmp_path), checkpoint=True, say=_said)
-    assert (os.path.realpath(found.weights), found.step, found.name) == (os.path.realpath(second), 20, tmp_path.name)
+    assert (os.path.realpath(found.weights), found.checkpoint, found.name) == (
+        os.path.realpath(second),
+        "checkpoint-20",
+        tmp_path.name,
+    )
     with open(f"{second}/config.json", "w", encoding="utf-8") as file:
         file.write('{"step": 99}')
     skipped: list[str] = []
