@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from forge.plan.asked import RunQuestion
-from forge.plan.capability import refusals
+from forge.plan.capability import is_possible
 from forge.plan.layout import Layout
 from forge.plan.memory import pipeline_memory
 from forge.plan.near import divisors, override_lines
@@ -92,7 +92,7 @@ def _fits(setup: TrainingSetup, layout: Layout, ranks: int, room: float) -> tupl
         device=setup.device,
         choices=setup.choices,
     )
-    if refusals(asked):
+    if not is_possible(asked):
         return None
     made = replace(setup, layout=layout, ranks=ranks)
     peak = max(memory.peak for memory in pipeline_memory(made))

@@ -12,6 +12,8 @@ from forge.plan.speed import Hardware
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pytest
+
     from forge.plan.fit import Fitting
     from forge.plan.setup import TrainingSetup
 
@@ -48,6 +50,17 @@ def test_what_is_listed_fits_is_possible_and_goes_from_quick_to_slow(setup_for: 
     speeds = [one.tokens_per_second for one in found]
     assert speeds == sorted(speeds, reverse=True)
     assert len({one.overrides for one in found}) == len(found)
+
+
+def test_ways_out_of_layouts_that_cannot_be_are_not_looked_for(
+    setup_for: Callable[..., TrainingSetup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looked_for(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("forge.plan.capability.layouts_near", looked_for)
+    setup = setup_for(model={**MODEL, "num_attention_heads": 5, "num_key_value_heads": 5}, device="cuda", batch_size=8)
+    assert fits(setup, 400e9, 64)
 
 
 def test_layers_are_checkpointed_only_where_a_layout_does_not_fit_otherwise(
