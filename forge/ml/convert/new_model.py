@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from hashlib import sha256
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, final
 
 from forge.base.errors import FileError, ForgeError, ModelError
@@ -14,6 +15,8 @@ from forge.base.locks import claim
 from forge.base.new_file import NewFile
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
+from forge.ml.checkpoint.manifest import MANIFEST
+from forge.ml.checkpoint.place import is_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +31,16 @@ _SPARE: Final = 1 << 20
 
 
 def refuse_present(path: str) -> None:
-    """ModelError when there is something under this name already: nothing that is there is ever written over."""
+    """ModelError when nothing may be written here: what is there is never written over, nor added to when it is a checkpoint."""
     if os.path.lexists(path):
         raise ModelError(f"{shown_path(path)} is there already", hint="name a new folder, or move that one away")
+    for above in map(str, PurePath(os.path.realpath(path)).parents):
+        if is_checkpoint(above) and os.path.isfile(os.path.join(above, MANIFEST)):
+            # Its files are known one by one: with another among them it would count as damaged.
+            raise ModelError(
+                f"{shown_path(path)} is inside of the checkpoint {shown_path(above)}",
+                hint="name a folder in another place",
+            )
 
 
 @final

@@ -24,6 +24,15 @@ def test_it_is_there_when_it_is_committed_and_not_before(tmp_path: Path) -> None
     assert os.listdir(target.parent) == ["model"]
 
 
+def test_a_checkpoint_gets_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-1").mkdir()
+    (tmp_path / "checkpoint-1" / "manifest.json").write_text("{}")
+    for target in ("checkpoint-1/model", "checkpoint-1/deep/model"):
+        with pytest.raises(ModelError, match=r"(?s)inside of the checkpoint .*checkpoint-1.*another place"):
+            refuse_present(str(tmp_path / target))
+    refuse_present(str(tmp_path / "model"))
+
+
 def test_without_a_commit_nothing_stays(tmp_path: Path) -> None:
     with NewModelFolder(str(tmp_path / "model")) as new:
         new.write("config.json", b"{}")
