@@ -242,7 +242,7 @@ class Store:
                 hint="link another one first with `forge ckpt link`, or add --force",
             )
         rest = [path for path in self._paths() if path not in wanted]
-        if not any(_look(path, quick=False).valid for path in reversed(rest)):
+        if not _any_valid(rest) and _any_valid(wanted):
             raise CheckpointError(
                 "without them no valid checkpoint would be left"
                 if len(wanted) > 1
@@ -332,6 +332,10 @@ def _as_checkpoint_error() -> Iterator[None]:
         raise CheckpointError(error.what, hint=error.hint) from error
     except OSError as error:
         raise CheckpointError(f"{error.filename}: {error.strerror}") from error
+
+
+def _any_valid(paths: Sequence[str]) -> bool:
+    return any(_look(path, quick=False).valid for path in reversed(paths))
 
 
 def _look(path: str, *, quick: bool) -> Checkpoint:

@@ -191,6 +191,15 @@ def test_removing_the_last_valid_one_has_to_be_forced(store: Store, add: Callabl
     assert store.list() == []
 
 
+def test_what_is_damaged_is_removed_where_nothing_is_valid_either(store: Store, add: Callable[..., str]) -> None:
+    first, second = add(1), add(2)
+    damage(first)
+    damage(second)
+    store.remove([first])
+    store.remove([second])
+    assert store.list() == []
+
+
 def test_what_is_linked_is_removed_by_force_only(store: Store, add: Callable[..., str]) -> None:
     path = add(1)
     add(2)
