@@ -38,7 +38,7 @@ _INDEX: Final = "metadata.annotations['batch.kubernetes.io/job-completion-index'
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - a mount of the pod's own
 _GPU: Final = "nvidia.com/gpu"
 # A text that is one without quotes to every reader of YAML: to some of them 1e3 is a number, and y is true.
-_BARE: Final = re.compile(r"[A-Za-z][A-Za-z]|/")
+_BARE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]|/")
 
 
 def manifests(topology: Topology, run_folder: str, files: Mapping[str, str]) -> list[_Manifest]:
