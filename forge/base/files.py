@@ -40,6 +40,7 @@ __all__ = [
     "remove_file",
     "remove_tree",
     "replace_symlink",
+    "temporary_folder",
     "write_atomic",
     "write_temporary",
     "write_through",
@@ -159,6 +160,23 @@ def write_temporary(name: str, text: str) -> str:
     path = os.path.join(tempfile.mkdtemp(prefix="forge-"), name)
     write_atomic(path, text, durable=False)
     return path
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """A new private folder that is removed at the end of the block, with what is in it."""
+    import tempfile  # as above
+
+    try:
+        folder = tempfile.mkdtemp(prefix="forge-")
+    except OSError as error:
+        raise FileError(
+            f"cannot make a temporary folder: {reason_of(error)}", hint="TMPDIR says where they are"
+        ) from error
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
 
 
 def remove_file(path: str | os.PathLike[str]) -> None:

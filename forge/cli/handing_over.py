@@ -24,7 +24,6 @@ __all__ = [
     "built_topology",
     "hand_over",
     "is_ready",
-    "is_sound",
     "prepare_run",
     "start_run",
 ]
@@ -212,18 +211,15 @@ def _on_kubernetes(
 
 def _frozen(config: ConfigHandle, topology: Topology) -> dict[str, str]:
     """The files of a frozen config, for a run folder that is somewhere else."""
-    from forge.base.files import read_bounded, remove_tree, write_temporary
+    from forge.base.files import read_bounded
+    from forge.cli.frozen_config import frozen
     from forge.launch.run_folder import topology_file
 
-    folder = os.path.dirname(write_temporary("config.yaml", config.show(resolve=True)))
-    try:
-        config.freeze(folder)
+    with frozen(config) as folder:
         names = os.listdir(folder)
         written = {name: read_bounded(os.path.join(folder, name), _LARGEST).decode() for name in names}
         written.update([topology_file(topology)])
         return dict(sorted(written.items()))
-    finally:
-        remove_tree(folder)
 
 
 def _started(job: Detached) -> str:
@@ -231,16 +227,6 @@ def _started(job: Detached) -> str:
     if not job.id:
         return f"started: {where}; a file named STOP in that folder stops it"
     return f"{job.id} started: {where}\n  logs {job.id} -f, attach {job.id}, stop {job.id}: to see and to end it"
-
-
-def is_sound(output: Output, config: ConfigHandle) -> bool:
-    """Whether a run of the config can begin; what is wrong with it is printed."""
-    findings = [finding for finding in config.check() if finding.severity == "error"]
-    for finding in findings:
-        output.note(str(finding))
-    if findings:
-        output.note(f"{config.name}: nothing was started, correct the {len(findings)} above first")
-    return not findings
 
 
 def is_ready(

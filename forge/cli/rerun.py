@@ -111,19 +111,16 @@ def ended_job(name: str, find: Callable[[], KnownJob]) -> KnownJob:
 @contextmanager
 def frozen_run(job: KnownJob) -> Iterator[str]:
     """The folder with the frozen config of a run: its own, or, of one whose folder only pods see, one with what the cluster has of it."""
-    from forge.base.files import remove_tree, write_atomic, write_temporary
+    from forge.base.files import temporary_folder, write_atomic
     from forge.launch.cluster_jobs import frozen_files
 
     if os.path.isdir(job.record.run) or (job.record.cluster or {}).get("kind") != "k8s":
         yield job.record.run
         return
-    folder = os.path.dirname(write_temporary("run", job.id))
-    try:
+    with temporary_folder() as folder:
         for name, text in frozen_files(job).items():
             write_atomic(os.path.join(folder, os.path.basename(name)), text)
         yield folder
-    finally:
-        remove_tree(folder)
 
 
 def _project(job: KnownJob, folder: str, named: str | None) -> ProjectHandle:

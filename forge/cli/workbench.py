@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from forge.base.errors import ForgeError, UsageError
@@ -68,18 +67,14 @@ class _Telling:
 
 def ask(context: Context, action: str, arguments: Mapping[str, Any], *, part: str | None = None) -> Answer:
     """Freeze the config, or one part of it, for the workbench, and wait for the answer."""
-    from forge.base.files import make_private_folder, remove_tree  # `forge --help` asks nothing
-    from forge.base.places import user_cache
+    from forge.cli.frozen_config import frozen  # `forge --help` asks nothing
     from forge.cli.session import current_folder
     from forge.launch.workbench import Request
 
     config = context.config
     config.graph_of(part)  # what is wrong with the config shows before anything is started
     bench: Workbench = context.session.workbench or _OneLine()
-    folder = os.path.join(user_cache(), "looks", os.urandom(8).hex())
-    make_private_folder(folder)
-    try:
-        config.freeze(folder, part)
+    with frozen(config, part) as folder:
         context.output.flush()
         bench.start(config.project.source_folders)
         try:
@@ -87,8 +82,6 @@ def ask(context: Context, action: str, arguments: Mapping[str, Any], *, part: st
             return bench.ask(request, _Telling(context.output))
         finally:
             bench.end()
-    finally:
-        remove_tree(folder)
 
 
 def require_run(context: Context) -> None:

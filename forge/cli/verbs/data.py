@@ -18,8 +18,7 @@ _NEEDED = ("dataset", "tokenizer")
 
 
 def _run(context: Context) -> int:
-    from forge.base.files import make_private_folder, remove_tree  # `forge --help` starts nothing
-    from forge.base.places import user_cache
+    from forge.cli.frozen_config import run_on_config  # `forge --help` starts nothing
     from forge.launch.process import run_module
 
     what = context.words[0]
@@ -29,15 +28,7 @@ def _run(context: Context) -> int:
         raise UsageError(f"--prune is for `forge data cache`, not for `forge data {what}`", hint="leave it out")
     arguments = _arguments(context, what)
     _check_config(context)
-    folder = os.path.join(user_cache(), "looks", os.urandom(8).hex())
-    make_private_folder(folder)
-    try:
-        context.config.freeze(folder)
-        context.output.flush()
-        environment = {"FORGE_DEBUG": "1"} if context.session.debug else None
-        return run_module("forge.ml.data", [what, folder, *arguments], environment=environment)
-    finally:
-        remove_tree(folder)
+    return run_on_config(context, context.config, "forge.ml.data", lambda folder: [what, folder, *arguments], _NEEDED)
 
 
 def _cache_arguments(context: Context) -> list[str]:

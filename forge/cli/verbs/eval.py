@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from forge.base.errors import UsageError
@@ -16,8 +15,7 @@ __all__ = ["VERB"]
 
 
 def _run(context: Context) -> int:
-    from forge.base.files import remove_tree, write_temporary  # `forge --help` evaluates nothing
-    from forge.launch.process import run_module
+    from forge.cli.frozen_config import run_on_config  # `forge --help` evaluates nothing
 
     options = context.options
     if options.tasks is None and (options.task_folder or options.limit is not None):
@@ -32,13 +30,7 @@ def _run(context: Context) -> int:
             hint="its trainer says what is evaluated: add '- /trainer: default' to the config's defaults",
         )
     config, _ = context.config.with_output()
-    folder = os.path.dirname(write_temporary("command.txt", "forge eval\n"))
-    try:
-        config.freeze(folder)
-        context.output.flush()
-        return run_module("forge.ml.evaluate", [folder, *_arguments(context)])
-    finally:
-        remove_tree(folder)
+    return run_on_config(context, config, "forge.ml.evaluate", lambda folder: [folder, *_arguments(context)])
 
 
 def _arguments(context: Context) -> list[str]:

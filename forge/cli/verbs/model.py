@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["VERB"]
 
 _ACTIONS = ("show", "test")
+_PARTS = ("model", "trainer", "optimizer")
 
 
 def _run(context: Context) -> int:
-    from forge.launch.process import run_module  # `forge --help` starts nothing
+    from forge.cli.frozen_config import run_on_config  # `forge --help` starts nothing
+    from forge.launch.process import run_module
 
     action, folder = _words(context)
     arguments = _arguments(context)
@@ -27,7 +29,7 @@ def _run(context: Context) -> int:
     context.output.flush()
     if folder is not None:
         return run_module("forge.ml.models", [action, folder, *arguments])
-    return _on_config(context, action, arguments)
+    return run_on_config(context, context.config, "forge.ml.models", lambda made: [action, made, *arguments], _PARTS)
 
 
 def _words(context: Context) -> tuple[str, str | None]:
@@ -49,18 +51,6 @@ def _arguments(context: Context) -> list[str]:
         raise UsageError(f"{small[0]} is at least 1")
     words = [f"{name}={size}" for name, size in sizes.items() if size is not None]
     return [*words, "--json"] if options.json else words
-
-
-def _on_config(context: Context, action: str, arguments: list[str]) -> int:
-    from forge.base.files import remove_tree, write_temporary  # as in _run
-    from forge.launch.process import run_module
-
-    folder = os.path.dirname(write_temporary("command.txt", f"forge model {action}\n"))
-    try:
-        context.config.freeze(folder)
-        return run_module("forge.ml.models", [action, folder, *arguments])
-    finally:
-        remove_tree(folder)
 
 
 VERB = Verb(

@@ -135,7 +135,8 @@ def _is_of(checkpoint: dict[str, Any], run_folder: str) -> bool:
 def _again(context: Context, words: list[str]) -> int:
     """Start what a run was started as, from its newest checkpoint or from nothing."""
     from forge.cli.checkpoints import kept_checkpoint
-    from forge.cli.handing_over import HandingOver, hand_over, is_ready, is_sound
+    from forge.cli.frozen_config import is_sound
+    from forge.cli.handing_over import HandingOver, hand_over, is_ready
     from forge.cli.pasted import preparing
     from forge.cli.rerun import ended_job, frozen_run, rerun
 

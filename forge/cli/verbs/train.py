@@ -37,7 +37,8 @@ def _run(context: Context) -> int:
     planned = config.plan_run()
     if context.options.prepare:
         planned = planned._replace(folder=_new_folder(context.options.prepare))
-    from forge.cli.handing_over import HandingOver, begun_again, hand_over, is_sound
+    from forge.cli.frozen_config import is_sound
+    from forge.cli.handing_over import HandingOver, begun_again, hand_over
 
     if not is_sound(context.output, config):
         return 2

@@ -20,7 +20,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What would be run, with the trainer of the frozen config, while its folder is there; it ends with code 1."""
     seen: list[Any] = []
 
-    def record(module: str, arguments: list[str]) -> int:
+    def record(module: str, arguments: list[str], **_: Any) -> int:
         seen.append((module, arguments, thaw(arguments[0]).build()))
         return 1
 
@@ -81,7 +81,7 @@ def test_a_secret_is_not_written_down(run: Run, started: list[Any]) -> None:
 
 
 def test_json_is_what_programs_get(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(_module: str, _arguments: list[str]) -> int:
+    def answer(_module: str, _arguments: list[str], **_: Any) -> int:
         print(json.dumps({"datasets": []}))  # noqa: T201 - in place of the process
         return 0
 

@@ -18,7 +18,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str], list[
     """What was started: the module, its arguments, and the files in the folder that the second argument names."""
     found: list[tuple[str, list[str], list[str]]] = []
 
-    def start(module: str, arguments: Sequence[str] = ()) -> int:
+    def start(module: str, arguments: Sequence[str] = (), **_: object) -> int:
         found.append((module, list(arguments), sorted(os.listdir(arguments[1]))))
         return 7
 
@@ -39,7 +39,7 @@ def test_the_config_is_frozen_for_the_process_that_has_torch(
 def test_the_changes_of_the_line_are_in_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def start(_module: str, arguments: Sequence[str] = ()) -> int:
+    def start(_module: str, arguments: Sequence[str] = (), **_: object) -> int:
         with open(os.path.join(arguments[1], "run.json"), encoding="utf-8") as file:
             seen.append(json.load(file)["overrides"])
         return 0
