@@ -33,6 +33,7 @@ _PART: Final = r"(?:[A-Za-z_$][\w$-]*|\d+)"
 # As Hydra's grammar has it: names joined by slashes for a group, by dots for a key, and the place of a group behind an @.
 _KEY: Final = re.compile(rf"{_PART}(?:[/.]{_PART})*(?:@(?:{_PART}(?:\.{_PART})*)?)?", re.ASCII)
 _MOST_MEANT: Final = 3  # places that a message offers for a key that is not where it was looked for
+_MOST_KEYS: Final = 6
 _ABOUT_THE_CONFIG: Final = ("args", "meta")  # what describes a config is not what somebody means to set
 
 
@@ -234,14 +235,23 @@ def _unknown_key(root: ConfigMap, path: Path, depth: int, override: Override, gr
     if depth == 0:
         known += [group for group in groups if group != key]
     parent = ".".join(map(str, path[:depth]))
-    what = f"{parent!r} has no key {key!r}" if parent else f"the config has no key {key!r}"
+    near = did_you_mean(key, known)
+    what = (
+        f"{parent!r} has no key {key!r}{'' if near else _beside(known)}" if parent else f"the config has no key {key!r}"
+    )
     elsewhere, unchosen = _meant_elsewhere(root, path[depth:]), _unchosen_group(root, path[: depth or 1], groups)
     hint = (
         ((unchosen or elsewhere) if depth else (elsewhere or unchosen))
-        or did_you_mean(key, known)
+        or near
         or f"to add a key write +{override.typed.lstrip('+')}"
     )
     return OverrideError(what, origin=override.origin, hint=hint)
+
+
+def _beside(known: Sequence[str]) -> str:
+    """``, it has path and format``: what is there, where that is little, helps more than a guess at another place."""
+    plain = [name for name in known if not name.startswith("_")]
+    return f", it has {', '.join(plain)}" if 0 < len(plain) <= _MOST_KEYS else ""
 
 
 def _meant_elsewhere(root: ConfigMap, wanted: Path) -> str:
