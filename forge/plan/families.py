@@ -113,6 +113,9 @@ _FAMILIES: Final = {
     "gemma3n_text": ModelFamily(known=False, beside=(("altup_num_inputs", 4),)),
     "gemma4_text": ModelFamily(known=False, beside=(("hidden_size_per_layer_input", 256), ("num_kv_shared_layers", 0))),
     **dict.fromkeys(("falcon", "mpt", "bloom", "gptj", "gpt_neo", "gpt_neox_japanese", "codegen", "biogpt"), _OLDER),
+    **dict.fromkeys(
+        ("apertus", "arcee", "gpt_bigcode", "jais2", "nanochat", "nemotron", "opt", "persimmon", "xglm"), _OLDER
+    ),
 }
 _STATEFUL: Final = (
     *("mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm", "recurrent_gemma", "minimax", "zaya", "deepseek_v4"),
@@ -152,6 +155,7 @@ _CLASSES: Final = {
     "GPTNeoConfig": "gpt_neo",
     "GPTJConfig": "gptj",
     "OPTConfig": "opt",
+    "NanoChatConfig": "nanochat",
     "SmolLM3Config": "smollm3",
     "DecoderConfig": "forge_decoder",
     "Gemma3TextConfig": "gemma3_text",

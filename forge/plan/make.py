@@ -9,6 +9,7 @@ from forge.plan.arithmetic import arithmetic
 from forge.plan.memory import pipeline_memory
 from forge.plan.read import setup_of
 from forge.plan.report import RunPlan
+from forge.plan.stored_weights import stored_parameters
 from forge.plan.traffic import traffic
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from forge.plan.layout import Layout
     from forge.plan.read import RunReading
     from forge.plan.setup import TrainingSetup
+    from forge.plan.shape import ModelShape
 
 __all__ = ["make_plan"]
 
@@ -52,6 +54,19 @@ def _number(value: Any, default: Any) -> Any:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else default
 
 
+def _held_to(shape: ModelShape, model: Any) -> str:
+    """``, which makes 16 % more parameters than its folder holds``: how far the plan of an unknown family is off, where that shows."""
+    if not isinstance(model, dict) or isinstance(model.get("config"), dict) or model.get("resize_to") is not None:
+        return ""
+    held = stored_parameters(str(model.get("path")))
+    if held is None:
+        return ""
+    off = round(100 * (shape.parameters / held - 1))
+    return (
+        f", which makes {abs(off)} % {'more' if off > 0 else 'fewer'} parameters than its folder holds" if off else ""
+    )
+
+
 def _notes(reading: RunReading, setup: TrainingSetup) -> list[str]:
     """What a reader should know of how the figures came about."""
     shape, settings = setup.shape, reading.settings
@@ -59,6 +74,7 @@ def _notes(reading: RunReading, setup: TrainingSetup) -> list[str]:
     if not shape.family.known:
         found.append(
             f"{shape.model_type or 'this model'} is not known to forge: its layers are taken for those of a llama"
+            + _held_to(shape, settings.get("model"))
         )
     if reading.sequence_length is None:
         found.append(
