@@ -56,11 +56,13 @@ _LONGEST_LABEL: Final = 63
 _PODS: Final = {"k8s_job": "-{}", "k8s_trainjob": "-node-0-{}-abcde"}
 _QUANTITY: Final = re.compile(r"(\d+\.?\d*|\.\d+)([KMGTPE]i|[kMGTPE])?", re.ASCII)
 _TIME: Final = re.compile(r"(\d+-)?\d+:[0-5]\d:[0-5]\d", re.ASCII)
-_ARRAY: Final = re.compile(r"\d+-\d+%1")
+_ARRAY: Final = re.compile(r"(\d+)-(\d+)%1", re.ASCII)
 _LONGEST_WARNING: Final = 65535  # Slurm keeps it in two bytes
 _EARLIER: Final = 60  # seconds by which Slurm may be early with its signal
+_COUNTED: Final = ("nodes", "ntasks", "ntasks-per-node")  # the ranks follow from what else says them
 _DIRECTIVE: Final = re.compile(r"[a-z][a-z-]*")
 _ONE_LINE: Final = ("partition", "account", "qos", "constraint", "mail", "memory_per_node", "log_folder", "job_name")
+_HOST: Final = re.compile(r"[^:]+(:\d{1,5})?", re.ASCII)
 _ENDPOINT: Final = re.compile(r"[^\s:/]+(:\d{1,5})?")
 
 
@@ -178,10 +180,10 @@ class Topology:
         for name, least in (("nodes", 1), ("nproc_per_node", 1), ("max_restarts", 0), ("signal_seconds", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is at least {least}, not {getattr(self, name)}")
-        for name in ("gpus_per_node", "cpus_per_node"):
+        for name, least in (("gpus_per_node", 0), ("cpus_per_node", 1)):
             count = getattr(self, name)
-            if count is not None and count < 0:
-                raise ValueError(f"{name} is at least 0, or null for what the cluster gives, not {count}")
+            if count is not None and count < least:
+                raise ValueError(f"{name} is at least {least}, or null for what the cluster gives, not {count}")
         if self.kind == "local" and self.nodes > 1 and self.rdzv_backend == "static":
             raise ValueError(
                 "several local nodes find each other through the c10d rendezvous: set rdzv_backend to c10d"
@@ -210,6 +212,10 @@ class Topology:
             raise ValueError(f"ssh needs one host for each of {self.nodes} nodes, and hosts has {len(self.hosts)}")
         if any(not host or host.startswith("-") or any(mark.isspace() for mark in host) for host in self.hosts):
             raise ValueError("a host is a name without spaces that does not begin with a dash")
+        if odd := next((host for host in self.hosts if not _HOST.fullmatch(host)), None):
+            raise ValueError(
+                f"a host is written name, or name:processes, not {odd!r}; ~/.ssh/config names addresses with colons"
+            )
         if any(count < 1 for _, count in self.counted_hosts):
             raise ValueError("a host has at least one process: host:1")
 
@@ -221,13 +227,16 @@ class Topology:
                 f"the run is told to save {self.signal_seconds} seconds before its time of {self.time} is over, and Slurm may be a minute"
                 " early: nothing would be trained; set a longer time, or fewer signal_seconds"
             )
-        if self.array is not None and not _ARRAY.fullmatch(self.array):
+        jobs = None if self.array is None else _ARRAY.fullmatch(self.array)
+        if self.array is not None and (jobs is None or int(jobs[1]) > int(jobs[2])):
             raise ValueError(
                 f"the jobs of an array continue the run one after another: array is written 0-7%1, not {self.array!r}"
             )
         for name, value in self.sbatch.items():
             if not _DIRECTIVE.fullmatch(name) or "\n" in str(value):
                 raise ValueError(f"sbatch.{name} is a long option of sbatch with a value on one line")
+            if name in _COUNTED:
+                raise ValueError(f"sbatch.{name} says how many processes there are, which nodes and nproc_per_node say")
             if isinstance(value, bool) or not isinstance(value, (str, int)):
                 raise TypeError(f"sbatch.{name} is text: write it in quotes, and '' for an option without a value")
         for name in _ONE_LINE:

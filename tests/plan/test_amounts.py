@@ -28,13 +28,21 @@ def test_what_is_no_size(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("300M", 300_000_000), ("1.5B", 1_500_000_000), ("4_096", 4096), ("2k", 2000)]
+    ("text", "count"),
+    [
+        ("300M", 300_000_000),
+        ("1.5B", 1_500_000_000),
+        ("4_096", 4096),
+        ("2k", 2000),
+        ("1e9", 10**9),
+        ("1.5E+6", 1_500_000),
+    ],
 )
 def test_amounts(text: str, count: int) -> None:
     assert parse_amount(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "many", "0", "3Q"])
+@pytest.mark.parametrize("text", ["", "many", "0", "3Q", "1e", "1e400", "1e-3"])
 def test_what_is_no_amount(text: str) -> None:
     with pytest.raises(ValueError, match="amount"):
         parse_amount(text)
