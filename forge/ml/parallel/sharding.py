@@ -10,6 +10,7 @@ gathered with what is around the layers. A layer with other matrices, such as th
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -66,7 +67,11 @@ def _pieces(model: nn.Module, blocks: Sequence[nn.Module], world: World, compute
     spread = mesh["shard"] if layout.dp_replicate == 1 else mesh["replicate", "shard"]
     policy = CPUOffloadPolicy() if layout.cpu_offload else OffloadPolicy()
     cast = {block for block in blocks if computed is not None and _all_cast(block, computed)}
-    by_layer = {weight for block in blocks for weight in block.parameters() if weight.ndim > 1 or block not in cast}
+    owners = Counter(weight for block in blocks for weight in block.parameters())
+    own = {weight for weight, layers in owners.items() if layers == 1}  # what several layers share is around them
+    by_layer = {
+        weight for block in blocks for weight in block.parameters() if weight.ndim > 1 or block not in cast
+    } & own
     # First what is around the layers: torch does not look into what is cut up already, and norms in there are among it.
     fully_shard(model, mesh=spread, reshard_after_forward=False, offload_policy=policy, ignored_params=by_layer)
     around = {weight for weight in model.parameters() if weight not in by_layer}

@@ -85,6 +85,17 @@ def test_what_each_stage_of_zero_has_whole_within_a_step(
         assert local(remembered).numel() * 4 == remembered.numel()
 
 
+def test_a_weight_of_several_layers_is_around_them(pretend: Pretend) -> None:
+    with pretend(0, 2, dp_shard=2, zero_stage=3) as joined:
+        model = small()
+        model[1].weight = model[0].weight
+        sharding.share_data(model, list(model[:2]), joined)
+        assert model[1].weight is model[0].weight
+        model(torch.randn(2, 4)).sum().backward()
+        assert {len(weight.to_local()) for weight in model.parameters()} == {2, 1}
+        assert all(weight.grad is not None for weight in model.parameters())
+
+
 class Parts(torch.nn.Module):
     def __init__(self, **parts: Any) -> None:
         super().__init__()
