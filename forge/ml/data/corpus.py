@@ -45,6 +45,7 @@ class TextCorpus:
     def texts(self) -> Iterator[str]:
         """The documents to learn from; what a new tokenizer is trained on."""
         from forge.ml.chat.conversation import RowError
+        from forge.ml.data.source import check_not_empty
         from forge.ml.data.worker import document_of
 
         refused, count = None, 0
@@ -57,6 +58,8 @@ class TextCorpus:
             yield found
         if refused is not None and not count:
             raise DataError(f"no row of the dataset has text: {refused}", hint=hint_for(refused.reason))
+        if not count:
+            check_not_empty(self.train, "the dataset")
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,9 @@ class ChatCorpus:
         """The contents of all messages to learn from; what a new tokenizer is trained on."""
         from forge.ml.chat.conversation import RowError
         from forge.ml.chat.formats import to_conversation
+        from forge.ml.data.source import check_not_empty
 
+        check_not_empty(self.train, "the dataset")
         row_format = self.row_format()
         for row in self.train:
             try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from forge.base.errors import DataError
@@ -12,6 +14,12 @@ def test_a_text_corpus_gives_the_documents_to_learn_from_again_and_again() -> No
     corpus = TextCorpus(train=("a", "b"), held_out=("c",))
     assert list(corpus.texts()) == list(corpus.texts()) == ["a", "b"]
     assert list(TextCorpus(train=[{"body": "a"}], column="body").texts()) == ["a"]
+
+
+@pytest.mark.parametrize("corpus", [TextCorpus([]), ChatCorpus([]), Mixture({"one": TextCorpus([])})])
+def test_of_no_rows_no_tokenizer_is_made(corpus: Any) -> None:
+    with pytest.raises(DataError, match="the dataset has no rows"):
+        list(corpus.texts())
 
 
 def test_documents_that_a_tokenizer_cannot_be_made_of_are_passed_over_or_named() -> None:
