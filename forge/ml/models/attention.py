@@ -43,6 +43,7 @@ DOCUMENTS: Final = "forge_documents"
 """The name under which `transformers` knows the attention of this module."""
 
 _FLASH: Final = ("flash_attention_2", "flash_attention_3")
+_OTHERWISE: Final = "write attn_implementation: sdpa, or eager; where that does not help, packing: none with it"
 FLAT: Final = (DOCUMENTS, *_FLASH)
 """The attentions that find the documents of a batch by their bounds, so that a row needs no padding."""
 
@@ -145,7 +146,21 @@ def check_documents(model: PreTrainedModel, implementation: str) -> None:
     for row in (tokens, other):
         targets = torch.full_like(row[None], IGNORED)
         batch = Batch(row[None], targets, position_ids, lengths, tokens=16, trained=0).to(device)
-        answers.append(model(input_ids=batch.input_ids, **attention_inputs(batch, implementation)).logits[0, 9:])
+        try:
+            answers.append(model(input_ids=batch.input_ids, **attention_inputs(batch, implementation)).logits[0, 9:])
+        except torch.OutOfMemoryError:
+            raise
+        except (
+            TypeError,
+            AttributeError,
+            LookupError,
+            ValueError,
+            RuntimeError,
+        ) as error:  # as a mask that it takes for given
+            raise ModelError(
+                f"{type(model).__name__} cannot compute a packed row with attn_implementation {implementation}: {error}",
+                hint=_OTHERWISE,
+            ) from error
     model.train(training)
     first, second = (answer.float() for answer in answers)
     # Nearly equal: products of matrices, of experts above all, may be added up in another order.
@@ -153,7 +168,7 @@ def check_documents(model: PreTrainedModel, implementation: str) -> None:
     if (first - second).abs().max() > noise * first.abs().max():
         raise ModelError(
             f"the documents of a row see each other in {type(model).__name__} with attn_implementation {implementation}",
-            hint="write attn_implementation: sdpa, or eager; where that does not help, packing: none with it",
+            hint=_OTHERWISE,
         )
 
 

@@ -141,6 +141,16 @@ def test_documents_that_see_each_other_are_found(name: str) -> None:
         attention.check_documents(model, name)
 
 
+def test_a_model_that_fails_with_an_attention_is_refused_with_the_reason() -> None:
+    model = _model("llama", attention.DOCUMENTS)
+    missing: Any = None
+    model.model.layers[1].register_forward_pre_hook(lambda *_: missing["mask"])
+    with pytest.raises(
+        errors.ModelError, match=r"(?s)packed row with attn_implementation .*not subscriptable.*sdpa, or eager"
+    ):
+        attention.check_documents(model, attention.DOCUMENTS)
+
+
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])
 def test_checkpointed_blocks_give_the_same(kind: str) -> None:
