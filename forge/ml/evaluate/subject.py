@@ -20,7 +20,7 @@ from forge.ml.evaluate.perplexity import evaluate
 from forge.ml.loss import CausalLoss
 from forge.ml.memory.precision import choose_precision
 from forge.ml.models.adapter_folder import holds_adapter
-from forge.ml.models.attention import DOCUMENTS, check_documents, choose_attention
+from forge.ml.models.attention import DOCUMENTS, attention_for, check_documents
 from forge.ml.models.causal import deferred_weights, materialise
 from forge.ml.models.vocabulary import check_vocabulary
 from forge.ml.models.weights import load_weights
@@ -128,8 +128,13 @@ def _held_out(
         for line in split.report.lines():
             say(f"{name}: {line}")
     packed = settings.dataset.packing != "none"
-    attention = choose_attention(
-        getattr(settings.model, "requested_attention", "auto"), device, packed=packed, model_class=type(settings.model)
+    attention = attention_for(
+        settings.model,
+        getattr(settings.model, "requested_attention", "auto"),
+        device,
+        packed=packed,
+        rows=settings.per_device_eval_batch_size,
+        length=settings.dataset.max_length,
     )
     model = _model(settings, weights, device)
     model.set_attn_implementation(attention)

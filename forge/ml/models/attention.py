@@ -33,6 +33,7 @@ __all__ = [
     "FLAT",
     "attend_through",
     "attending_alone",
+    "attention_for",
     "attention_inputs",
     "check_documents",
     "choose_attention",
@@ -95,6 +96,45 @@ def choose_attention(
     if packed and getattr(model_class, "_supports_attention_backend", False):
         return DOCUMENTS
     return "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
+
+
+def attention_for(
+    model: PreTrainedModel,
+    requested: str,
+    device: torch.device | str,
+    *,
+    packed: bool,
+    flat: bool = False,
+    rows: int,
+    length: int,
+) -> str:
+    """The attention for so many rows of so many tokens at a time, `packed` or, with ``flat``, one behind the other.
+
+    Some models count chunks or positions from the start of a row and not from that of a document: ModelError where a row of theirs
+    would be too long for that, and no longer row than the data asks for where ``auto`` can do without.
+    """
+    limit = _counted_within(model.config)
+    joined = rows * length
+    if limit is None or joined <= limit:
+        return choose_attention(requested, device, packed=packed or flat, model_class=type(model))
+    chosen = choose_attention(requested, device, packed=False, model_class=type(model))
+    longest = joined if chosen in FLAT else length if packed else 0
+    if longest > limit:
+        raise ModelError(
+            f"{type(model).__name__} counts from the start of a row, not of a document, and is right within {limit:,} tokens;"
+            f" a row would have {longest:,}",
+            hint="set attn_implementation: auto and packing: none, or shorter rows, and no cp",
+        )
+    return chosen
+
+
+def _counted_within(config: Any) -> int | None:
+    """How many tokens a row may have in which a model counts from the start of the row; None where it does not."""
+    text = config.get_text_config()
+    chunked = "chunked_attention" in (getattr(text, "layer_types", None) or ())
+    tuned = bool(getattr(text, "attn_temperature_tuning", False))  # the scale of queries grows with their place
+    limits = [*([text.attention_chunk_size] if chunked else []), *([int(text.floor_scale) - 1] if tuned else [])]
+    return min(filter(None, limits), default=None)
 
 
 def attention_inputs(batch: Batch, implementation: str) -> dict[str, Any]:

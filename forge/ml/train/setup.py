@@ -20,7 +20,7 @@ from forge.ml.checkpoint.store import Store
 from forge.ml.line_console import LineConsole
 from forge.ml.memory.fused import FusedBackward
 from forge.ml.memory.precision import choose_precision
-from forge.ml.models.attention import FLAT, choose_attention
+from forge.ml.models.attention import FLAT, attention_for
 from forge.ml.models.causal import deferred_weights
 from forge.ml.models.save import config_files
 from forge.ml.models.vocabulary import check_vocabulary
@@ -178,11 +178,14 @@ def attention_of(settings: Trainer, device: torch.device) -> str:
     """The attention of the run; where it knows documents, several of them lie in a row even when none are packed."""
     model = settings.model
     stateful = getattr(type(model), "_is_stateful", False)
-    return choose_attention(
+    return attention_for(
+        model,
         model.requested_attention,
         device,
-        packed=settings.dataset.packing != "none" or settings.parallel.cp > 1 or not stateful,
-        model_class=type(model),
+        packed=settings.dataset.packing != "none",
+        flat=settings.parallel.cp > 1 or not stateful,
+        rows=max(settings.per_device_train_batch_size, settings.per_device_eval_batch_size),
+        length=settings.dataset.max_length,
     )
 
 

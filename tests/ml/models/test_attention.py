@@ -246,6 +246,65 @@ def test_what_auto_is(requested: str, *, packed: bool, model: str | None, chosen
     assert attention.choose_attention(requested, "cpu", packed=packed, model_class=model_class) == chosen
 
 
+_CHUNKED = {
+    "num_local_experts": 2,
+    "intermediate_size_mlp": 16,
+    "head_dim": 8,
+    "pad_token_id": 0,
+    "attention_chunk_size": 16,
+    "floor_scale": 12,
+    "layer_types": ["chunked_attention", "full_attention"],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows", "length", "more", "chosen"),
+    [
+        ({}, 1, 11, {"packed": True}, attention.DOCUMENTS),
+        ({}, 2, 11, {"packed": False, "flat": True}, "sdpa"),
+        ({}, 2, 11, {"packed": True, "flat": True}, "sdpa"),
+        ({}, 1, 12, {"packed": False, "flat": True}, "sdpa"),
+        ({"attn_temperature_tuning": False}, 1, 16, {"packed": True}, attention.DOCUMENTS),
+        (
+            {"attn_temperature_tuning": False, "layer_types": ["full_attention"] * 2},
+            8,
+            64,
+            {"packed": True},
+            attention.DOCUMENTS,
+        ),
+    ],
+)
+def test_a_model_that_counts_from_the_start_of_a_row_has_short_ones(
+    changes: dict[str, Any], rows: int, length: int, more: dict[str, bool], chosen: str
+) -> None:
+    model = _of_chunks(**changes)
+    assert attention.attention_for(model, "auto", "cpu", rows=rows, length=length, **more) == chosen
+
+
+@pytest.mark.parametrize(
+    ("requested", "length", "packed", "told"),
+    [("auto", 12, True, "12"), (attention.DOCUMENTS, 11, False, "22"), ("sdpa", 12, True, "12")],
+)
+def test_or_is_refused(requested: str, length: int, *, packed: bool, told: str) -> None:
+    with pytest.raises(
+        errors.ModelError, match=rf"(?s)is right within 11 tokens; a row would have {told}.*packing: none"
+    ):
+        attention.attention_for(_of_chunks(), requested, "cpu", packed=packed, rows=2, length=length)
+
+
+def test_alone_its_rows_may_be_longer() -> None:
+    model = _of_chunks()
+    assert attention.attention_for(model, "sdpa", "cpu", packed=False, rows=2, length=500) == "sdpa"
+    llama = _model("llama", "eager")
+    assert attention.attention_for(llama, "auto", "cpu", packed=True, rows=9, length=999) == attention.DOCUMENTS
+
+
+def _of_chunks(**changes: Any) -> Any:
+    config = transformers.AutoConfig.for_model("llama4_text", **{**TINY, **_CHUNKED, **changes})
+    with torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(config)
+
+
 @pytest.mark.parametrize(
     ("name", "device", "message"),
     [
