@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from forge.plan import families
 from forge.plan.families import family_of, type_of_config_class
 from forge.plan.shape import ModelShape
 
@@ -131,3 +134,19 @@ def test_what_layers_are_given_beside_hidden_states_hangs_on_the_config() -> Non
     large = {**small, "hidden_size_per_layer_input": 0}
     assert ModelShape.from_config(large).beside == ""
     assert ModelShape.from_config({**large, "num_kv_shared_layers": 1}).beside == "num_kv_shared_layers=1"
+
+
+def test_the_page_has_what_is_refused_of_other_families() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "layouts.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- table: tests/plan -->\n")[2].partition("<!-- end of table -->")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
+    shown = [set(re.findall(r"`([^`]+)`", types)) for _, types, _ in rows]
+    named = {one for types in shown for one in types}
+    known = {one: family_of(one) for one in named | families._FAMILIES.keys() | families._REFUSED.keys()}
+    assert shown == [
+        set(families._NO_PLAN),
+        set(families._PART_OF_A_PLAN),
+        {one for one in families._OWN_ATTENTION if not known[one].stateful},
+        {one for one, family in known.items() if family.stateful},
+        {one for one, family in known.items() if family.beside},
+    ]
