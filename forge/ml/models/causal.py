@@ -220,7 +220,7 @@ def _made(config: PretrainedConfig, dtype: torch.dtype, attn_implementation: str
             config, dtype=dtype, attn_implementation=attention, trust_remote_code=False
         )
     except (ValueError, ImportError) as error:
-        hint = "set model.attn_implementation=auto, or eager" if "attention" in str(error).lower() else None
+        hint = "take auto, or eager, for attn_implementation" if "attention" in str(error).lower() else None
         # The library explains on many lines and long ones; the beginning says it.
         raise ModelError(f"{type(config).__name__}: {_beginning(error)}", hint=hint) from error
 

@@ -246,7 +246,7 @@ def _weights(options: argparse.Namespace, folder: str, adapter: str | None) -> A
 
     device = serving_device(options.device)
     return load_served_model(
-        folder, device, dtype=options.dtype, adapter=adapter, attention=options.attn_implementation or "sdpa"
+        folder, device, dtype=options.dtype, adapter=adapter, attention=options.attn_implementation or "auto"
     )
 
 

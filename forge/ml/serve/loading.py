@@ -10,6 +10,7 @@ from forge.base.errors import ModelError, UsageError
 from forge.base.machine_memory import free_memory
 from forge.ml.models.adapter_folder import holds_adapter, refuse_adapter
 from forge.ml.models.causal import causal_lm, deferred_weights, materialise
+from forge.ml.serve.pages import bytes_of_a_token, kept_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ def serving_device(name: str | None = None) -> torch.device:
 
 
 def load_served_model(
-    folder: str, device: torch.device, *, dtype: str = "auto", adapter: str | None = None, attention: str = "sdpa"
+    folder: str, device: torch.device, *, dtype: str = "auto", adapter: str | None = None, attention: str = "auto"
 ) -> Any:
     """The model of a folder, ready to generate; an adapter is merged into it."""
     refuse_adapter(folder)
@@ -55,11 +56,8 @@ def load_served_model(
 
 def free_tokens(model: Any, share: float = 0.8) -> int:
     """For how many tokens there is room to keep keys and values: of a GPU's free memory, or of the machine's."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    each = 2 * config.num_hidden_layers * heads * size * next(model.parameters()).element_size()
-    device = next(model.parameters()).device
+    weight = next(model.parameters())
+    each, device = bytes_of_a_token(kept_sizes(model), weight.element_size()), weight.device
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory() // 2
     # The rest is for a step: it copies the keys and values of a layer out of their pages, and repeats the heads of prompts.
     return max(int(free * share / 3 / each), 1)

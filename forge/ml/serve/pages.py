@@ -7,35 +7,51 @@ in them and before them: a text that begins like another one shares its pages an
 from __future__ import annotations
 
 import mmap
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import torch
+from torch.nn import functional
 from transformers import ContinuousBatchingConfig
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 from transformers.generation.continuous_batching import RequestState
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
 from transformers.generation.continuous_batching.distributed import DistributedHelper
 
+from forge.base.errors import ModelError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
-__all__ = ["PagedCache"]
+__all__ = ["ANOTHER_ENGINE", "KeptSizes", "PagedCache", "bytes_of_a_token", "kept_sizes", "refusing_others"]
+
+ANOTHER_ENGINE: Final = "--engine vllm may serve it, on a machine that has vllm"
+"""What is left for a model that the engine of this folder does not take."""
 
 _PAGE: Final = 16
 _SHORTEST: Final = 256
 _ALL: Final = "full_attention"
 
 
+class KeptSizes(NamedTuple):
+    """What a layer keeps of a token: as many heads of keys as of values, and the size of a head of each."""
+
+    heads: int
+    key: int
+    value: int
+
+
 class PagedCache(Cache):
     """A cache for a model's layers with room for so many tokens; `place` says where the next states go."""
 
-    def __init__(self, config: Any, tokens: int, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, sizes: Sequence[KeptSizes], tokens: int, *, device: torch.device, dtype: torch.dtype) -> None:
         self._device = device
-        self._pages = _pages(config, tokens, device, dtype)
+        width = _width(sizes)
+        self._pages = _pages(len(sizes), width, tokens, device, dtype)
         self._own = self._pages.cache_allocators[_ALL]
         self._memory = _memory_of_its_own(self._pages, self._own) if device.type == "cpu" else None
         self._states: dict[int, RequestState] = {}
@@ -43,7 +59,8 @@ class PagedCache(Cache):
         # Where each token of each text is: a row for a text, and nowhere (0) behind its last page.
         self._table = torch.zeros(1, _SHORTEST, dtype=torch.int64, device=device)
         self._placed = _Placed()
-        super().__init__(layers=[_PageLayer(self._own, place, self._placed) for place in self._own.layer_indices])
+        layers = zip(self._own.layer_indices, sizes, strict=True)
+        super().__init__(layers=[_PageLayer(self._own, layer, one, width, self._placed) for layer, one in layers])
 
     @property
     def tokens(self) -> int:
@@ -150,22 +167,30 @@ class _Placed:
 class _PageLayer(CacheLayerMixin):
     is_sliding = False
 
-    def __init__(self, pages: Any, layer: int, placed: _Placed) -> None:
+    def __init__(self, pages: Any, layer: int, sizes: KeptSizes, width: int, placed: _Placed) -> None:
         super().__init__()
-        self._pages, self._layer, self._placed = pages, layer, placed
+        self._pages, self._layer, self._sizes, self._width, self._placed = pages, layer, sizes, width, placed
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor, Tensor]:
-        placed = self._placed
-        # [texts, heads, tokens, size], as the library's pages have it: [all tokens, heads, size]
-        _, heads, tokens, size = key_states.shape
-        if tokens == 1:
-            keys, values = key_states.squeeze(2), value_states.squeeze(2)
-        else:
-            keys, values = key_states.transpose(1, 2).flatten(0, 1), value_states.transpose(1, 2).flatten(0, 1)
-        keys, values = self._pages.update(keys, values, self._layer, placed.read, placed.write)
-        shape = (placed.texts, placed.length, heads, size)
-        return keys.view(shape).transpose(1, 2), values.view(shape).transpose(1, 2)
+        placed, sizes = self._placed, self._sizes
+        keys, values = self._pages.update(
+            self._flat(key_states), self._flat(value_states), self._layer, placed.read, placed.write
+        )
+        return self._apart(keys, sizes.key), self._apart(values, sizes.value)
+
+    def _flat(self, states: Tensor) -> Tensor:
+        """Of [texts, heads, tokens, size] what the library's pages take: [all tokens, 1, width]."""
+        one = states.squeeze(2) if states.shape[2] == 1 else states.transpose(1, 2).flatten(0, 1)
+        flat = one.flatten(1)
+        if flat.shape[1] < self._width:
+            flat = functional.pad(flat, (0, self._width - flat.shape[1]))
+        return flat[:, None]
+
+    def _apart(self, flat: Tensor, size: int) -> Tensor:
+        placed, heads = self._placed, self._sizes.heads
+        whole = flat.view(placed.texts, placed.length, self._width)
+        return whole[..., : heads * size].unflatten(-1, (heads, size)).transpose(1, 2)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Nothing: there is room already."""
@@ -180,15 +205,49 @@ class _PageLayer(CacheLayerMixin):
         return self._placed.length, 0
 
 
-def _pages(config: Any, tokens: int, device: torch.device, dtype: torch.dtype) -> PagedAttentionCache:
-    # To the masks a window is a matter of the mask: the pages of all layers are alike.
+def kept_sizes(model: Any) -> list[KeptSizes]:
+    """What each layer of a model keeps of a token, seen in a step of one: configs have many words for it."""
+    seen = DynamicCache()
+    token = torch.zeros(1, 1, dtype=torch.int64, device=next(model.parameters()).device)
+    with refusing_others(), torch.inference_mode():
+        model(input_ids=token, past_key_values=seen, use_cache=True)
+        if not seen.layers:
+            raise ValueError("there are none")
+        return [KeptSizes(layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3]) for layer in seen.layers]
+
+
+def bytes_of_a_token(sizes: Sequence[KeptSizes], element: int) -> int:
+    """What the pages of all layers take for a token, of numbers of so many bytes."""
+    return 2 * len(sizes) * _width(sizes) * element
+
+
+@contextmanager
+def refusing_others() -> Iterator[None]:
+    """Turn what a model of another kind fails with into a ModelError that says so."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, AttributeError, ValueError, LookupError) as error:
+        raise ModelError(
+            f"the keys and values of this model cannot be kept in pages: {' '.join(str(error).split())[:160]}",
+            hint=ANOTHER_ENGINE,
+        ) from error
+
+
+def _width(sizes: Sequence[KeptSizes]) -> int:
+    return max(one.heads * max(one.key, one.value) for one in sizes)
+
+
+def _pages(layers: int, width: int, tokens: int, device: torch.device, dtype: torch.dtype) -> PagedAttentionCache:
+    # To the masks a window is a matter of the mask: the pages of all layers are alike, and to them a token is one row of numbers.
     plain = SimpleNamespace(
-        num_hidden_layers=config.num_hidden_layers,
-        num_attention_heads=config.num_attention_heads,
-        num_key_value_heads=getattr(config, "num_key_value_heads", None),
-        hidden_size=config.hidden_size,
-        head_dim=getattr(config, "head_dim", None),
-        vocab_size=config.vocab_size,
+        num_hidden_layers=layers,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        hidden_size=width,
+        head_dim=width,
+        vocab_size=1,
         _attn_implementation="sdpa",
     )
     settings = ContinuousBatchingConfig(

@@ -9,7 +9,7 @@ import torch
 
 from forge.base.errors import ModelError
 from forge.ml.serve.engine import Ended, Sampled, Sampling, Work
-from forge.ml.serve.pages import PagedCache
+from forge.ml.serve.pages import ANOTHER_ENGINE, PagedCache, kept_sizes, refusing_others
 from forge.ml.serve.sampler import Choosing, choose_tokens
 
 if TYPE_CHECKING:
@@ -123,16 +123,21 @@ class Steps:
         return found
 
     def try_out(self) -> None:
-        """ModelError unless the keys and values of this model are of the kind that can be kept."""
-        text = GrowingText(0, Work((0,), Sampling(1)), lambda _word: None, Choosing(Sampling(1)), [0])
-        self._cache.begin(text.number, text.tokens)
-        self._cache.make_room(text.number, 1)
-        try:
-            self._forward([text], [text.tokens])
-        except (RuntimeError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise ModelError(f"the keys and values of this model cannot be kept in pages: {reason}") from error
-        self._cache.drop(text.number)
+        """ModelError unless the keys and values of this model are of the kind that can be kept, of prompts and of single tokens."""
+        sampling = Sampling(1)
+        texts = [
+            GrowingText(number, Work((0,) * count, sampling), lambda _word: None, Choosing(sampling), [0] * count)
+            for number, count in enumerate((1, 2))
+        ]
+        for text in texts:
+            self._cache.begin(text.number, text.tokens)
+            self._cache.make_room(text.number, len(text.tokens) + 1)
+        with refusing_others():
+            self._forward(texts, [text.tokens for text in texts])
+            self._forward(texts, [[0]] * len(texts))
+        for text in texts:
+            self._cache.drop(text.number)
+        self.forget()
 
     # ---- prompts
 
@@ -238,7 +243,7 @@ class Steps:
 
 def _cache_for(model: Any, tokens: int) -> PagedCache:
     weight = next(model.parameters())
-    return PagedCache(model.config.get_text_config(), tokens, device=weight.device, dtype=weight.dtype)
+    return PagedCache(kept_sizes(model), tokens, device=weight.device, dtype=weight.dtype)
 
 
 def _masks_of(config: Any, dtype: torch.dtype) -> Callable[[Tensor, int], Any]:
@@ -247,7 +252,9 @@ def _masks_of(config: Any, dtype: torch.dtype) -> Callable[[Tensor, int], Any]:
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or [])
     if unknown := kinds - _KNOWN_LAYERS:
-        raise ModelError(f"models with layers of the kind {min(unknown)} cannot be served by this engine")
+        raise ModelError(
+            f"models with layers of the kind {min(unknown)} cannot be served by this engine", hint=ANOTHER_ENGINE
+        )
     if not kinds:
         kinds = {"sliding_attention" if window else "full_attention"}
 

@@ -56,6 +56,17 @@ def test_an_adapter_is_merged(model_folder: Path, tmp_path: Path) -> None:
         load_served_model(str(tmp_path / "adapter"), CPU)
 
 
+def test_a_model_that_has_no_sdpa_attends_as_it_can(tmp_path: Path) -> None:
+    from tiny_sizes import TINY
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model("gpt_oss", **{**TINY, "head_dim": 8, "num_local_experts": 2})
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    assert load_served_model(str(tmp_path), CPU).config._attn_implementation == "eager"
+    with pytest.raises(ModelError, match=r"(?s)scaled_dot_product.*take auto, or eager"):
+        load_served_model(str(tmp_path), CPU, attention="sdpa")
+
+
 def test_a_device_is_chosen() -> None:
     assert serving_device("cpu") == CPU
     assert serving_device().type in {"cpu", "cuda"}

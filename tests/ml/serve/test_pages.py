@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
-from forge.ml.serve.pages import PagedCache  # noqa: E402 - it needs torch
+from forge.base.errors import ModelError  # noqa: E402 - what follows needs torch
+from forge.ml.serve.pages import KeptSizes, PagedCache, bytes_of_a_token, kept_sizes  # noqa: E402 - it needs torch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +17,8 @@ pytestmark = pytest.mark.torch
 
 
 def _cache(tokens: int = 256, layers: int = 1) -> PagedCache:
-    sizes = {"num_hidden_layers": layers, "num_attention_heads": 1, "num_key_value_heads": 1, "hidden_size": 8}
-    config = SimpleNamespace(**sizes, vocab_size=9)
-    return PagedCache(config, tokens, device=torch.device("cpu"), dtype=torch.float32)
+    sizes = [KeptSizes(heads=1, key=8, value=8)] * layers
+    return PagedCache(sizes, tokens, device=torch.device("cpu"), dtype=torch.float32)
 
 
 def _put(cache: PagedCache, texts: dict[int, Sequence[int]], places: dict[int, int], layer: int = 0) -> Tensor:
@@ -48,6 +47,62 @@ def test_each_text_is_read_as_it_was_written() -> None:
     cache.begin(3, range(40))
     assert _put(cache, {3: range(40)}, {3: 0})[0].tolist() == list(range(40))
     assert _put(cache, {2: [2]}, {2: 2}).tolist() == [[8, 3, 2]]
+
+
+def test_layers_may_keep_heads_of_their_own() -> None:
+    sizes = [KeptSizes(heads=2, key=4, value=3), KeptSizes(heads=1, key=2, value=2)]
+    cache = PagedCache(sizes, 64, device=torch.device("cpu"), dtype=torch.float32)
+    assert bytes_of_a_token(sizes, 4) == 2 * 2 * 8 * 4
+    for number in (1, 2):
+        cache.begin(number, [number] * 20)
+        assert cache.make_room(number, 20)
+    for start, width in ((0, 3), (3, 1)):
+        cache.place([1, 2], start + torch.arange(width).repeat(2, 1), [width, width])
+        for layer, one in enumerate(sizes):
+            keys, values = (torch.randn(2, one.heads, width, size) for size in (one.key, one.value))
+            found = cache.update(keys, values, layer)
+            assert [part.shape for part in found] == [
+                (2, one.heads, start + width, size) for size in (one.key, one.value)
+            ]
+            assert torch.equal(found[0][:, :, start:], keys)
+            assert torch.equal(found[1][:, :, start:], values)
+        for number in (1, 2):
+            cache.note(number, [number] * width)
+
+
+def _model(kind: str, **more: Any) -> Any:
+    from tiny_sizes import TINY
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**TINY, **more})).eval()
+
+
+COMPRESSED = {
+    "q_lora_rank": None,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 6,
+    "num_key_value_heads": 4,
+    "first_k_dense_replace": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "sizes"),
+    [
+        ("llama", {}, KeptSizes(2, 8, 8)),
+        ("falcon", {"multi_query": True, "new_decoder_architecture": False}, KeptSizes(1, 8, 8)),
+        ("deepseek_v2", COMPRESSED, KeptSizes(1, 8, 4)),
+    ],
+)
+def test_what_is_kept_is_seen(kind: str, more: dict[str, Any], sizes: KeptSizes) -> None:
+    assert kept_sizes(_model(kind, **more)) == [sizes] * 2
+
+
+def test_a_model_that_keeps_nothing_of_the_kind_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"(?s)cannot be kept in pages.*--engine vllm"):
+        kept_sizes(_model("openai-gpt"))
 
 
 def test_room_is_taken_by_pages_and_given_back() -> None:

@@ -6,8 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from tiny_sizes import TINY  # noqa: E402 - what follows needs torch
-from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM  # noqa: E402
 
+from forge.base.errors import ModelError  # noqa: E402
 from forge.ml.serve.engine import Ended, Sampled, Sampling, Work  # noqa: E402
 from forge.ml.serve.sampler import Choosing  # noqa: E402
 from forge.ml.serve.steps import GrowingText, Steps  # noqa: E402
@@ -69,6 +70,48 @@ def test_every_attention_computes_the_same(attention: str) -> None:
     for steps, some in zip((plain, other), texts, strict=True):
         _finish(steps, list(some))
     assert [text.tokens for text in texts[0]] == [text.tokens for text in texts[1]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("falcon", {"multi_query": True, "new_decoder_architecture": False}),
+        ("gpt_oss", {"head_dim": 8, "sliding_window": 6, "num_local_experts": 4}),
+        (
+            "deepseek_v2",
+            {
+                "q_lora_rank": None,
+                "kv_lora_rank": 8,
+                "qk_rope_head_dim": 4,
+                "qk_nope_head_dim": 8,
+                "v_head_dim": 6,
+                "num_key_value_heads": 4,
+                "first_k_dense_replace": 2,
+            },
+        ),
+    ],
+)
+def test_keys_and_values_of_any_size_give_the_texts_of_the_model_alone(kind: str, more: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, **{**TINY, "vocab_size": 261, "eos_token_id": None, **more})
+    model = AutoModelForCausalLM.from_config(config).eval()
+    steps = Steps(model, slots=4, prefill=16, tokens=256, longest=64)
+    steps.try_out()
+    texts = [_text(number, range(9 * number, 16 * number), 6) for number in (1, 2, 3)]
+    alone = [list(text.tokens) for text in texts]
+    _finish(steps, list(texts))
+    for tokens in alone:
+        for _ in range(6):
+            tokens.append(int(model(torch.tensor([tokens]), use_cache=False).logits[0, -1].argmax()))
+    assert [text.tokens for text in texts] == alone
+
+
+def test_a_model_that_fails_with_pages_is_refused() -> None:
+    torch.manual_seed(0)
+    bloom = AutoModelForCausalLM.from_config(AutoConfig.for_model("bloom", **TINY))
+    steps = Steps(bloom, slots=1, prefill=16, tokens=64, longest=32)
+    with pytest.raises(ModelError, match=r"(?s)cannot be kept in pages.*--engine vllm"):
+        steps.try_out()
 
 
 def test_the_youngest_gives_way_and_goes_on_later() -> None:
