@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 torch = pytest.importorskip("torch")
-from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, MistralConfig  # noqa: E402 - needs torch
+from transformers import AutoModelForCausalLM, BloomConfig, GenerationConfig, LlamaConfig, MistralConfig  # noqa: E402 - needs torch
 
 from forge.base.errors import ModelError  # noqa: E402 - what follows needs torch
 from forge.ml.serve.batcher import Batcher, BatcherLimits  # noqa: E402
@@ -160,11 +160,11 @@ def test_a_talk_is_not_read_again_at_its_next_turn(begin: Callable[..., Batcher]
     assert sum(read) < 20 < first
 
 
-def test_a_model_whose_states_are_of_another_shape_is_refused() -> None:
-    model = _model()
-    model.config.head_dim = 12
+def test_a_model_that_fails_with_pages_is_refused_at_its_start() -> None:
+    model = AutoModelForCausalLM.from_config(BloomConfig(vocab_size=97, hidden_size=32, n_layer=1, n_head=4))
+    batcher = Batcher(model, BatcherLimits())
     with pytest.raises(ModelError, match="cannot be kept in pages"):
-        Batcher(model, BatcherLimits()).start()
+        batcher.start()
 
 
 def test_a_text_ends_at_its_stop_token(begin: Callable[..., Batcher]) -> None:
