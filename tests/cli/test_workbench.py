@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -119,8 +120,11 @@ def test_progress_is_for_a_terminal() -> None:
 
 
 @pytest.mark.slow
-def test_a_single_line_has_a_process_of_its_own(run: Any, project: Path) -> None:
+def test_a_single_line_has_a_process_of_its_own(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     done = run("step")
     assert done.code == 2
     assert "tiny builds dict, and a run is made by a Trainer" in done.errors or "pip install" in done.errors
-    assert not list((project.parent / "cache" / "looks").iterdir())
+    assert not list(temporary.iterdir())
