@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import os
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
