@@ -41,13 +41,13 @@ demo: $(INSTALLED) ## draw the tiny model that needs no download, and train it; 
 	@echo 'The graph: demo/graph.svg. The same objects as Python: demo/graph.py. The model: demo/model.'
 
 # The quick tests come first, so that most mistakes show within seconds. Several processes with several threads each would wait for
-# one another most of the time. Of the slow tests some wait for what they start, or for clusters of their own, so there are two processes
-# more. What Python compiles is kept, whatever the machine says: the tests start hundreds of processes.
+# one another most of the time. Some tests wait for what they start, and of the slow ones some for clusters of their own, so there is a
+# process more, and with those two. What Python compiles is kept, whatever the machine says: the tests start hundreds of processes.
 test: export OMP_NUM_THREADS = 1
 test: export PYTHONDONTWRITEBYTECODE =
 test: export FORGE_TEST_APART = $(CURDIR)/$(APART)
 test: $(INSTALLED) ## run all tests
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m 'not slow and not torch and not wheel and not browser'
+	$(BIN)/python -m pytest -q -n $$(($(JOBS) + 1)) --dist worksteal -m 'not slow and not torch and not wheel and not browser'
 	$(BIN)/python -m pytest -q -n $$(($(JOBS) + 2)) --dist worksteal -m 'slow or torch or wheel or browser'
 
 test-full: export FORGE_FULL = 1
