@@ -220,7 +220,11 @@ def _made(config: PretrainedConfig, dtype: torch.dtype, attn_implementation: str
             config, dtype=dtype, attn_implementation=attention, trust_remote_code=False
         )
     except (ValueError, ImportError) as error:
-        hint = "take auto, or eager, for attn_implementation" if "attention" in str(error).lower() else None
+        hint = (
+            "take auto, or eager: model.attn_implementation=auto, of a server --attn-implementation auto"
+            if "attention" in str(error).lower()
+            else None
+        )
         # The library explains on many lines and long ones; the beginning says it.
         raise ModelError(f"{type(config).__name__}: {_beginning(error)}", hint=hint) from error
 
