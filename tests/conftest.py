@@ -126,25 +126,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Those that take long come first in the share of each process: at the end nobody would have anything else to do meanwhile."""
-    processes = int(getattr(config, "workerinput", {}).get("workercount", 1))
-    slow = [item for item in items if _takes_long(item)]
-    quick = [item for item in items if not _takes_long(item)]
-    left, ordered = len(items), []
-    for number in range(processes):
-        share = left // (processes - number)
-        left -= share
-        own = slow[number::processes]
-        others = max(share - len(own), 0)
-        ordered += [*own, *quick[:others]]
-        del quick[:others]
-    items[:] = [*ordered, *quick]
-
-
-def _takes_long(item: pytest.Item) -> bool:
-    """Whether it waits for a cluster of its own, trains a real model, or does all that a page of the docs tells."""
-    return item.path.name.startswith("test_real_") or item.path.parent.name in {"docs", "real"}
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that wait for a cluster of their own come first: at the end nobody would have anything else to do meanwhile."""
+    items.sort(key=lambda item: not item.path.name.startswith("test_real_"))
 
 
 def pytest_collection_finish() -> None:
