@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from forge.base.errors import ForgeError, ToolError, UsageError
 from forge.base.files import read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import uvicorn
 
@@ -106,7 +107,7 @@ def _serve(options: argparse.Namespace, keys: Sequence[str]) -> int:
             server = _announced(_config(engine, model, keys), said)
             if follower is not None:
                 follower.start()
-            with contextlib.suppress(KeyboardInterrupt):  # the server has ended in peace, and says so this way
+            with contextlib.suppress(KeyboardInterrupt):  # of the moment before the server hears of signals
                 server.run(sockets=sockets)
         return 0 if server.started else 2
     finally:
@@ -115,10 +116,24 @@ def _serve(options: argparse.Namespace, keys: Sequence[str]) -> int:
 
 
 def _announced(config: uvicorn.Config, said: str) -> uvicorn.Server:
-    """A server that says so when it can be reached."""
+    """A server that says so when it can be reached. Asked twice to end it waits for nobody, and ends in peace all the same."""
     import uvicorn
 
     class Announced(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # uvicorn raises them again when it has ended, in the midst of the end of what is around it.
+            for one in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(one, self.handle_exit)
+            yield
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            if (
+                self.force_exit
+            ):  # what uvicorn leaves out then is the app's own end, which would be an error that is told
+                await self.lifespan.shutdown()
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
