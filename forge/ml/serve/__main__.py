@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -133,6 +134,9 @@ def _announced(config: uvicorn.Config, said: str) -> uvicorn.Server:
                 self.force_exit
             ):  # what uvicorn leaves out then is the app's own end, which would be an error that is told
                 await self.lifespan.shutdown()
+                logging.getLogger("uvicorn.error").setLevel(
+                    logging.CRITICAL
+                )  # of answers that are cut off now, as was asked
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
