@@ -76,3 +76,10 @@ def test_what_the_process_does_not_need_may_be_wrong(
     _with_parts(project)
     assert run("-t", "parts", *words).code == 0
     assert len(started) == 1
+
+
+def test_where_a_run_would_be_is_nothing_to_evaluation(run: Run, project: Path, started: list[Any]) -> None:
+    _with_parts(project)
+    done = run("-t", "parts", "eval", "dataset.read_only=true", "+launch={_target_: no.such.thing}")
+    assert (done.code, len(started)) == (0, 1), done.errors
+    assert run("-t", "parts", "check", "dataset.read_only=true", "+launch={_target_: no.such.thing}").code != 0

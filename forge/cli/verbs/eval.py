@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VERB"]
 
+_OF_A_RUN = ("launch", "parallel")  # where its processes are, which one that evaluates has no need of
+
 
 def _run(context: Context) -> int:
     from forge.cli.frozen_config import run_on_config  # `forge --help` evaluates nothing
@@ -30,7 +32,8 @@ def _run(context: Context) -> int:
             hint="its trainer says what is evaluated: add '- /trainer: default' to the config's defaults",
         )
     config, _ = context.config.with_output()
-    return run_on_config(context, config, "forge.ml.evaluate", lambda folder: [folder, *_arguments(context)])
+    parts = [key for key in config.composed.tree if key not in _OF_A_RUN]
+    return run_on_config(context, config, "forge.ml.evaluate", lambda folder: [folder, *_arguments(context)], parts)
 
 
 def _arguments(context: Context) -> list[str]:
