@@ -13,7 +13,7 @@ from forge.compose.lookups import Lookups
 from forge.graph.check import check_graph, finding_of, in_order
 from forge.graph.lower import lower
 from forge.graph.replaced import replaced_objects
-from forge.plan.findings import layout_findings
+from forge.plan.findings import layout_findings, limit_findings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,6 +59,8 @@ def examine(
         problems=problems,
     )
     found += replaced_objects(composed)
+    judged = {finding.key for finding in found}
+    found += [finding for finding in limit_findings(graph, composed.main) if finding.key not in judged]
     found += layout_findings(graph, composed.main)
     if imports:
         from forge.build.inspected import check_imported  # starting a process is the rare case

@@ -218,6 +218,9 @@ class Topology:
             )
         if any(count < 1 for _, count in self.counted_hosts):
             raise ValueError("a host has at least one process: host:1")
+        names = [host for host, _ in self.counted_hosts]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"hosts has {twice} twice: several processes of one host are written {twice}:2")
 
     def _check_slurm(self) -> None:
         if self.signal_seconds > _LONGEST_WARNING:

@@ -1,20 +1,25 @@
-"""What is wrong with the layout of a config, as findings of ``forge check``: each at the value that it hangs on."""
+"""What is wrong with the layout of a config and the numbers of its trainer, as findings of ``forge check``: each at its value."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from forge.base.paths import dotted
 from forge.graph.call_check import Finding
-from forge.graph.node import Call, Const
+from forge.graph.node import Call, Const, Expr
 from forge.graph.walk import edges, find
+from forge.plan.limits import broken_limits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from forge.graph.node import Graph, Node
     from forge.plan.read import RunReading
     from forge.plan.refusal import Refusal
 
-__all__ = ["layout_findings", "refusal_finding"]
+__all__ = ["layout_findings", "limit_findings", "refusal_finding"]
 
+_OWN: Final = "forge.ml.train."
 _LENGTH: Final = ("dataset", "max_length")
 _POSITIONS: Final = ("model", "config", "max_position_embeddings")
 _FP8: Final = ("model", "fp8")
@@ -33,6 +38,18 @@ def layout_findings(graph: Graph, main: str | None) -> list[Finding]:
     if reading.refused:
         return [Finding(origin_of(reading.parallel, ""), reading.prefix, reading.refused, reading.ways, code="layout")]
     return [refusal_finding(reading, refusal) for refusal in reading.refusals()]
+
+
+def limit_findings(graph: Graph, main: str | None) -> Iterator[Finding]:
+    """A finding for each number of forge's own trainer that no run can have."""
+    trainer = find(graph.root, (main,)) if main is not None else None
+    if not isinstance(trainer, Call) or not trainer.target.startswith(_OWN):
+        return
+    given = {str(edge.key): edge for edge in trainer.kwargs}
+    values = {name: edge.node.value for name, edge in given.items() if isinstance(edge.node, (Const, Expr))}
+    for name, what in broken_limits(values):
+        origin = given[name].origin or given[name].node.origin
+        yield Finding(origin, dotted((*trainer.path, name)), what, code="limit")
 
 
 def refusal_finding(reading: RunReading, refusal: Refusal, code: str = "layout") -> Finding:

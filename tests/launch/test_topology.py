@@ -29,6 +29,10 @@ JOB = {"kind": "k8s_job", "image": "forge:1"}
         ({"kind": "ssh", "hosts": ["a:x"]}, "written name, or name:processes, not 'a:x'"),
         ({"kind": "ssh", "hosts": ["a:"]}, "name:processes"),
         ({"kind": "ssh", "hosts": ["fe80::1"]}, "addresses with colons"),
+        (
+            {"kind": "ssh", "nodes": 2, "hosts": ["a:2", "a"]},
+            "hosts has a twice: several processes of one host are written a:2",
+        ),
         ({"kind": "slurm", "cpus_per_node": 0}, "cpus_per_node is at least 1"),
         ({"kind": "slurm", "sbatch": {"nodes": 3}}, "sbatch.nodes says how many processes there are"),
         ({"kind": "slurm", "array": "7-0%1"}, "array is written 0-7%1"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import forge
-from forge.plan.findings import layout_findings
+from forge.plan.findings import layout_findings, limit_findings
 
 
 def findings(*changes: str) -> list[str]:
@@ -82,3 +82,25 @@ def test_of_a_model_that_is_not_known_the_layout_alone_is_judged() -> None:
     assert findings("model=pretrained", "model.path=/nowhere", "~model.config", "parallel=tp") == []
     config = forge.open("pydoc").config("chat/full", "parallel=tp", "launch.nproc_per_node=3")
     assert "does not fit 3 processes" in str(layout_findings(config.graph, config.main)[0])
+
+
+def test_a_number_of_the_trainer_that_no_run_can_have_is_found_where_it_is_written() -> None:
+    changes = ("trainer.hang_seconds=-5", "trainer.eval_strategy=steps", "trainer.eval_steps=null")
+    config = forge.open("pydoc").config("pretrain/tiny", *changes)
+    assert [str(finding) for finding in limit_findings(config.graph, config.main)] == [
+        "override 'trainer.hang_seconds=-5': trainer.hang_seconds: hang_seconds is a number above 0, or null to wait for ever, not -5",
+        "override 'trainer.eval_steps=null': trainer.eval_steps: eval_strategy is steps: eval_steps has to say how many",
+    ]
+    assert {finding.key for finding in config.check()} >= {"trainer.hang_seconds", "trainer.eval_steps"}
+
+
+def test_a_number_that_breaks_the_rule_of_a_flag_is_found_once() -> None:
+    found = forge.open("pydoc").config("pretrain/tiny", "trainer.per_device_train_batch_size=0").check()
+    assert [finding.key for finding in found] == ["trainer.per_device_train_batch_size"]
+
+
+def test_numbers_of_somebody_elses_trainer_are_not_judged() -> None:
+    config = forge.open("pydoc").config(
+        "pretrain/tiny", "trainer._target_=my_package.Trainer", "trainer.hang_seconds=-5"
+    )
+    assert list(limit_findings(config.graph, config.main)) == []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from forge.plan.layout import Layout
+from forge.plan.limits import broken_limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,18 +15,6 @@ __all__ = ["Strategy", "Trainer"]
 
 Strategy = Literal["no", "steps", "epoch"]
 
-_AT_LEAST_ONE = (
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "gradient_accumulation_steps",
-    "logging_steps",
-    "eval_steps",
-    "save_steps",
-    "save_total_limit",
-    "save_processes",
-)
-_ABOVE_ZERO = ("num_train_epochs", "max_grad_norm", "max_grad_value", "hang_seconds", "first_step_seconds")
-_OFF = {"hang_seconds": ", or null to wait for ever", "first_step_seconds": ", or null to wait for ever"}
 _PATHS = {
     "output_dir": "the path of a folder",
     "resume_from_checkpoint": "auto or the path of a checkpoint",
@@ -95,22 +83,10 @@ class Trainer:
     loss: Literal["auto", "linear", "logits", "whole"] = "auto"
 
     def __post_init__(self) -> None:
-        self._check_numbers()
+        for _, what in broken_limits(vars(self)):
+            raise ValueError(what)
         self._check_choices()
         self._check_fused()
-
-    def _check_numbers(self) -> None:
-        for name in _AT_LEAST_ONE:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is at least 1, not {value}")
-        for name in _ABOVE_ZERO:
-            value = getattr(self, name)
-            if value is not None and not 0 < value < inf:
-                off = "" if name == "num_train_epochs" else _OFF.get(name, ", or null for no clipping")
-                raise ValueError(f"{name} is a number above 0{off}, not {value}")
-        if self.max_steps < 1 and self.max_steps != -1:
-            raise ValueError(f"max_steps is at least 1, or -1 to go by num_train_epochs, not {self.max_steps}")
 
     def _check_choices(self) -> None:
         for name, what in _PATHS.items():  # empty is what a variable of a shell gives that is not set
@@ -120,9 +96,6 @@ class Trainer:
             value = getattr(self, name)
             if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in choices):
                 raise ValueError(f"{name} is {', '.join(map(str, choices[:-1]))} or {choices[-1]}, not {value!r}")
-        for what in ("eval", "save"):
-            if getattr(self, f"{what}_strategy") == "steps" and getattr(self, f"{what}_steps") is None:
-                raise ValueError(f"{what}_strategy is steps: {what}_steps has to say how many")
 
     def _check_fused(self) -> None:
         if not self.fuse_optim_with_backward:
