@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from forge.base.ending import run_program
 from forge.base.errors import ForgeError, UsageError
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
@@ -143,4 +144,4 @@ def _print_json(value: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(main)

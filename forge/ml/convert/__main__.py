@@ -9,7 +9,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.collector import collector_paused, leave
+from forge.base.collector import collector_paused
+from forge.base.ending import run_program
 from forge.base.errors import ForgeError, ModelError, UsageError
 from forge.base.origin import shown_path
 from forge.base.sizes import shown_size
@@ -223,4 +224,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    run_program(main)

@@ -10,7 +10,7 @@ import traceback
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Final
 
-from forge.base.collector import leave
+from forge.base.ending import run_program
 from forge.base.errors import ForgeError
 from forge.base.files import write_atomic
 
@@ -153,4 +153,4 @@ def _refused(text: str) -> int:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    run_program(main)

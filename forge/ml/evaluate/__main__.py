@@ -9,7 +9,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from forge.base.collector import collector_paused, leave
+from forge.base.collector import collector_paused
+from forge.base.ending import run_program
 from forge.base.errors import ForgeError
 
 if TYPE_CHECKING:
@@ -88,4 +89,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    run_program(main)

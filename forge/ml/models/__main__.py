@@ -8,7 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from forge.base.collector import collector_paused, leave
+from forge.base.collector import collector_paused
+from forge.base.ending import run_program
 from forge.base.errors import ForgeError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -169,4 +170,4 @@ def _plain_values(frozen: Frozen | None, key: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    run_program(main)

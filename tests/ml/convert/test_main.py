@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,3 +81,39 @@ def test_a_mistake_is_two_lines_and_no_traceback(
     assert message in said
     assert len(said.splitlines()) <= 3
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_and_no_traceback(
+    model_folder: Callable[..., Path], tmp_path: Path, sent: signal.Signals
+) -> None:
+    source, room = model_folder(), tmp_path / "room"
+    room.mkdir()
+    slow = """
+import time
+from forge.ml.convert import convert
+from forge.base.ending import run_program
+from forge.ml.convert.__main__ import main
+
+def writes_for_long(folder, *_):
+    with folder.file("model.safetensors") as file:
+        file.write(b"half")
+        print("writing", flush=True)
+        time.sleep(60)
+
+convert.write_shards = writes_for_long
+run_program(main)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, "convert", str(source), str(room / "new")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert any(line == "writing\n" for line in process.stdout)
+    assert len(os.listdir(room)) == 1
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (128 + sent, "")
+    assert os.listdir(room) == []
