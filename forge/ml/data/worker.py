@@ -192,14 +192,21 @@ def write_frame(stream: BinaryIO, *frames: bytes) -> None:
     stream.flush()
 
 
-def _answer_batches() -> int:
-    """Answer batches until the input ends."""
+def _work() -> int:
+    """Answer batches until the input ends, or nobody reads the answers any more."""
     # They reach all processes of a terminal or of a job; what they mean for this one is said by who started it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not get among the frames
-    source = sys.stdin.buffer
+    try:
+        return _answer_batches(sys.stdin.buffer, output)
+    except BrokenPipeError:  # who started this process was killed, and nobody is left to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())  # for what has not been written yet
+        return 1
+
+
+def _answer_batches(source: BinaryIO, output: BinaryIO) -> int:
     described = read_frame(source)
     if described is None:
         return 0
@@ -216,4 +223,4 @@ def _answer_batches() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_answer_batches())
+    sys.exit(_work())

@@ -126,6 +126,26 @@ def test_the_process_answers_batches_until_its_input_ends(byte_tokenizer: Callab
     assert frames[7] is None
 
 
+def test_the_process_ends_without_a_word_when_nobody_reads_its_answers(byte_tokenizer: Callable[..., Any]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "forge.ml.data.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    worker.write_frame(process.stdin, _text_job(byte_tokenizer()).to_json())
+    assert worker.read_frame(process.stdout) == b'""'
+    process.stdout.close()  # as when the process that started it was killed
+    worker.write_frame(process.stdin, b'["abc"]')
+    assert process.wait(timeout=60) == 1
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stdin.close()
+    process.stderr.close()
+
+
 def test_a_job_that_cannot_be_done_is_refused_with_a_sentence(byte_tokenizer: Callable[..., Any]) -> None:
     tokenizer = byte_tokenizer("{% if %}")
     done = _process(_chat_job(tokenizer).to_json())
