@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, final
 
 from forge.base.errors import FileError, ForgeError, ModelError
+from forge.base.file_errors import unwritable
 from forge.base.files import force_to_disk, make_folder, make_new_folder, move_folder, remove_file, remove_tree
 from forge.base.free_space import free_space
 from forge.base.locks import claim
@@ -32,7 +33,7 @@ _SPARE: Final = 1 << 20
 
 def refuse_present(path: str) -> None:
     """ModelError when nothing may be written here: what is there is never written over, nor added to when it is a checkpoint."""
-    if os.path.lexists(path):
+    if _is_there(path):
         raise ModelError(f"{shown_path(path)} is there already", hint="name a new folder, or move that one away")
     for above in map(str, PurePath(os.path.realpath(path)).parents):
         if is_checkpoint(above) and os.path.isfile(os.path.join(above, MANIFEST)):
@@ -41,6 +42,17 @@ def refuse_present(path: str) -> None:
                 f"{shown_path(path)} is inside of the checkpoint {shown_path(above)}",
                 hint="name a folder in another place",
             )
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is something; a name that nothing can have is refused now, and not when all of the model has been written."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error) from error
+    return True
 
 
 @final
@@ -56,6 +68,7 @@ class NewModelFolder:
         refuse_present(self.path)
         self.parent = os.path.dirname(self.path)
         make_folder(self.parent, durable=True)
+        refuse_present(self.path)  # again: of a name in a folder that was not there the system had nothing to say
         _sweep(self.parent, self._mark())
         _check_room(self.parent, size)
         self.staged = os.path.join(self.parent, f"{self._mark()}{os.getpid()}-{os.urandom(4).hex()}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forge.base.errors import ModelError
+from forge.base.errors import FileError, ModelError
 from forge.ml.convert.new_model import NewModelFolder, refuse_present
 
 if TYPE_CHECKING:
@@ -59,6 +59,17 @@ def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model").symlink_to("nowhere")
     with pytest.raises(ModelError, match="is there already"):
         refuse_present(str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "a\0b"])
+def test_a_name_that_nothing_can_have_is_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileError, match="cannot write"):
+        NewModelFolder(str(tmp_path / name))
+    with pytest.raises(FileError, match="cannot write"):
+        refuse_present(str(tmp_path / name))
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(FileError, match="cannot write"):
+        NewModelFolder(str(tmp_path / "deep" / name))
 
 
 def test_a_disk_without_room_is_said_before_anything_is_written(
