@@ -147,7 +147,8 @@ def _config(folder: str) -> PretrainedConfig:
 def _made(config: PretrainedConfig) -> PreTrainedModel:
     try:
         return AutoModelForCausalLM.from_config(deepcopy(config), trust_remote_code=False)
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, RuntimeError, ArithmeticError, LookupError) as error:
+        # Also what torch and the model's own code make of sizes that cannot be.
         raise ModelError(f"{type(config).__name__}: {_beginning(error)}") from error
 
 

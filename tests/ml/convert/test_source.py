@@ -61,6 +61,15 @@ def test_what_is_no_model_is_refused(model_folder: Callable[..., Path], tmp_path
         pass
 
 
+@pytest.mark.parametrize("wrong", [{"hidden_size": -64}, {"vocab_size": -5}, {"hidden_act": "nope"}])
+def test_a_config_that_makes_no_model_is_refused(model_folder: Callable[..., Path], wrong: dict[str, Any]) -> None:
+    folder = model_folder()
+    config: dict[str, Any] = source.plain_config(str(folder))
+    (folder / "config.json").write_text(json.dumps({**config, **wrong}))
+    with pytest.raises(ModelError, match=r"LlamaConfig: .*(negative dimension|nope)"), source.open_source(str(folder)):
+        pass
+
+
 def test_a_missing_part_is_hinted_at(
     model_folder: Callable[..., Path], as_meta: Callable[..., Path], tmp_path: Path
 ) -> None:
