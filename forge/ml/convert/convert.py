@@ -83,6 +83,7 @@ class Converted:
     new: list[NewRow] = field(default_factory=list)
     known: int = 0
     tokenizer: PreTrainedTokenizerBase | None = None
+    source: SourceModel | None = None
 
     @property
     def size(self) -> int:
@@ -132,6 +133,8 @@ def write_model(
         write_shards(new, made.tensors, limit, advance)
         for name, content in made.files.items():
             new.write(name, content)
+        if made.source is not None:
+            made.source.refuse_changed()
         # The last: without it a folder is no model.
         new.write("config.json", as_json(made.plain))
         if check is not None:
@@ -142,6 +145,7 @@ def write_model(
 def convert(source: SourceModel, changes: Changes) -> Converted:
     """The model as it will be written; no weight is read for this."""
     made = renamed(source, changes.to)
+    made.source = source
     if changes.max_length is not None:
         _set_length(made, changes.max_length)
     made.files |= dict(carried_files(source.folder, tokenizer=not changes.tokenizer))

@@ -84,6 +84,7 @@ def exported(
     origin = what.folder if adapter is None else _base(adapter, base)
     with open_source(origin) as source:
         made = renamed(source, None) if adapter is None else _with_adapter(source, adapter)
+        made.source = source
         made.files |= dict(carried_files(source.folder, tokenizer=False))
         tokenizer = pretrained(_texts(what.folder, origin), chat_template=template)
         counted_tokens(what.folder, tokenizer, _rows(made))

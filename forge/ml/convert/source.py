@@ -6,7 +6,7 @@ import json
 import os
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
@@ -50,6 +50,17 @@ class SourceModel:
     plain: dict[str, Any]
     tensors: Mapping[str, Stored]
     remarks: tuple[str, ...] = ()
+    seen: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Its files as they were before anything was read of them."""
+
+    def refuse_changed(self) -> None:
+        """ModelError when somebody has written to its files since: what was read would be of two models, and look like one."""
+        now = _seen(self.folder)
+        if changed := [name for name, before in self.seen.items() if now.get(name, before) != before]:
+            raise ModelError(
+                f"{os.path.join(self.folder, changed[0])} has changed while it was read",
+                hint="start again when nothing writes to it",
+            )
 
 
 @contextmanager
@@ -58,6 +69,7 @@ def open_source(folder: str, max_length: int | None = None) -> Iterator[SourceMo
     if not os.path.isdir(folder):
         raise ModelError(f"there is no folder {folder}", hint="name the folder of a model: config.json and its weights")
     refuse_adapter(folder)
+    seen = _seen(folder)
     with open_weights(folder) as weights:
         source = _source(folder, weights, max_length)
         model = empty_model(source.config)
@@ -70,7 +82,7 @@ def open_source(folder: str, max_length: int | None = None) -> Iterator[SourceMo
         except ModelError as error:
             count = len(weights.parts)
             raise ModelError(error.what, hint=_parts_hint(count) if weights.consolidated else error.hint) from error
-        yield replace(source, tensors=_without_doubles(model, tensors))
+        yield replace(source, tensors=_without_doubles(model, tensors), seen=seen)
 
 
 def empty_model(config: PretrainedConfig) -> PreTrainedModel:
@@ -109,6 +121,16 @@ def plain_config(folder: str) -> dict[str, Any]:
 
 class _FirstRead(BaseException):
     """The sign that a comparison has ended well; no library on the way may take it for an error of its own."""
+
+
+def _seen(folder: str) -> dict[str, tuple[int, int, int]]:
+    """What a write changes of each file in a folder; a file that is gone has been opened before, and can be read to its end."""
+    found = {}
+    for entry in os.scandir(folder):
+        if entry.is_file():
+            stat = entry.stat()
+            found[entry.name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return found
 
 
 def _source(folder: str, weights: Weights, max_length: int | None) -> SourceModel:

@@ -347,3 +347,40 @@ def test_a_conversion_that_is_killed_leaves_nothing_that_looks_whole(
     assert any(found)
     converted(source, target)
     assert os.listdir(target.parent) == ["model"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_model_that_somebody_writes_to_meanwhile_is_not_taken_for_one(
+    model_folder: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    from forge.ml.convert.convert import Changes, convert_folder
+
+    source = model_folder()
+    content = (source / name).read_bytes()
+
+    def begin(*_: Any) -> Callable[[int], None]:
+        with (source / name).open("r+b") as file:  # in place, as rsync --inplace does, and of the same size
+            file.seek(-4, os.SEEK_END)
+            file.write(b"\0\0\0\0")
+        return lambda _size: None
+
+    with pytest.raises(ModelError, match=rf"(?s){name} has changed while it was read.*nothing writes to it"):
+        convert_folder(str(source), str(tmp_path / "new"), Changes(), begin=begin)
+    assert len((source / name).read_bytes()) == len(content)
+    assert [entry for entry in os.listdir(tmp_path) if entry.startswith((".", "new"))] == []
+
+
+def test_a_source_that_is_removed_meanwhile_is_read_to_its_end(
+    model_folder: Callable[..., Path], tensors_of: Callable[[Any], dict[str, Any]], tmp_path: Path
+) -> None:
+    from forge.ml.convert.convert import Changes, convert_folder
+
+    source = model_folder()
+    before = tensors_of(source)
+
+    def begin(*_: Any) -> Callable[[int], None]:
+        (source / "model.safetensors").unlink()
+        return lambda _size: None
+
+    convert_folder(str(source), str(tmp_path / "new"), Changes(), begin=begin)
+    assert _same(before, tensors_of(tmp_path / "new"))
