@@ -21,18 +21,21 @@ _ENDING: Final = tuple(
 )  # not every system has all
 # A terminal sends a signal to all its processes, and who started this one may pass it on: both are one request.
 _ONE_REQUEST: Final = 0.5
+_FAILED: Final = 1
+_CLOSED_PIPE: Final = 141
 
 
 def run_program(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a program with the words of its command line, and end this process with its exit code.
 
     Ctrl-C, SIGTERM and the end of the terminal leave it as an error would, but without a word: what it has half written is removed, and
-    the exit code is the one that a shell gives to such an end. Asked again, it ends at once.
+    the exit code is the one that a shell gives to such an end. Asked again, it ends at once. A closed pipe is silent, and output that cannot be
+    written is an error of one line.
     """
     asked = _Asked()
     asked.listen()
     try:
-        code = main(sys.argv[1:])
+        code = _told(main)
     except BaseException:
         # Also what a library has made of it, such as an import that failed.
         if asked.number is None:
@@ -41,6 +44,28 @@ def run_program(main: Callable[[Sequence[str]], int]) -> NoReturn:
     finally:
         asked.hear_no_more()
     leave(code)
+
+
+def _told(main: Callable[[Sequence[str]], int]) -> int:
+    """The exit code of the program once all that it says has been said; output that cannot be written is no traceback."""
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever was reading has seen enough
+        _let_go_of_output()
+        return _CLOSED_PIPE
+    except OSError as error:
+        if os.environ.get("FORGE_DEBUG"):
+            raise
+        _let_go_of_output()
+        sys.stderr.write(f"error: {error}\n")
+        return _FAILED
+    return code
+
+
+def _let_go_of_output() -> None:
+    """What has not been written is not tried again when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @final

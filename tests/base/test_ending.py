@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -49,6 +50,35 @@ def _begun(what: str, mark: Path) -> subprocess.Popen[str]:
 def test_a_program_that_is_done_ends_with_its_code(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, "code", str(tmp_path / "mark")], check=False)
     assert done.returncode == 3
+
+
+TELLS = """
+import sys
+from forge.base.ending import run_program
+
+def main(arguments):
+    sys.stdout.write("figures")
+    return 0
+
+run_program(main)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk that is always full")
+def test_output_that_cannot_be_written_is_an_error_of_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", TELLS], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_a_closed_pipe_is_silent() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", TELLS], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("what", ["plain", "library"])
