@@ -1,4 +1,4 @@
-"""How a program that forge starts ends: with an exit code, and tidied up also when a signal ends it before it is done."""
+"""How a program that forge starts ends: with an exit code, and tidied up also when a signal or its parent's end comes first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final, NoReturn, final
 
 from forge.base.collector import leave
+from forge.base.parent import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,10 +31,11 @@ def run_program(main: Callable[[Sequence[str]], int]) -> NoReturn:
 
     Ctrl-C, SIGTERM and the end of the terminal leave it as an error would, but without a word: what it has half written is removed, and
     the exit code is the one that a shell gives to such an end. Asked again, it ends at once. A closed pipe is silent, and output that cannot be
-    written is an error of one line.
+    written is an error of one line. The end of the process that has started it is such a request too: nobody waits for this one then.
     """
     asked = _Asked()
     asked.listen()
+    end_with_parent(signal.SIGTERM)
     try:
         code = _told(main)
     except BaseException:

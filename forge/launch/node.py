@@ -31,10 +31,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from forge.base.errors import FileError, ForgeError, ToolError
 from forge.base.files import make_folder, read_bounded, remove_file, write_atomic
 from forge.base.json_file import read_json
+from forge.base.parent import adopt_orphans, end_with_parent
 from forge.control.aborting import ABORT_GRACE, obeying_abort
 from forge.control.processes import end_family, family, identity
 from forge.control.requests import ABORT_FILE, ENDING_FILE, STOP_FILE, ask_to_stop
-from forge.launch.parent import adopt_orphans, end_with_parent
 from forge.launch.process import say, wait_for
 from forge.launch.surroundings import MASTER_PORT
 from forge.launch.watchdog import Watchdog

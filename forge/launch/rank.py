@@ -15,8 +15,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from forge.base.files import make_folder, open_append, remove_file
+from forge.base.parent import end_with_parent
 from forge.control.heartbeat import HEARTBEATS, own_heart, stack_file
-from forge.launch.parent import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

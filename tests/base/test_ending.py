@@ -6,9 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+
+from forge.control.processes import identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,3 +124,35 @@ def test_what_was_ignored_from_the_start_stays_so(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGTERM
+
+
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], start_new_session=True)
+print(child.pid, file=sys.stderr, flush=True)
+child.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
+def test_the_end_of_its_parent_unwinds_it(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, PROGRAM, "plain", str(mark)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    assert parent.stderr is not None
+    with parent.stdout, parent.stderr:
+        child = int(parent.stderr.readline())
+        assert parent.stdout.readline() == "begun\n"
+        parent.kill()
+        parent.wait()
+        assert parent.stdout.read() == "tidying up\n"
+    end = time.monotonic() + 20
+    while identity(child) is not None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert mark.exists()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forge.base.errors import ForgeError, ToolError, UsageError
 from forge.base.files import read_bounded
+from forge.base.parent import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -286,6 +287,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent(signal.SIGTERM)  # a server that nobody can find any more keeps its port and its memory
     code = main(sys.argv[1:])
     with contextlib.suppress(OSError):
         sys.stdout.flush()

@@ -11,7 +11,7 @@ from forge.control.processes import identity
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
 
-CHILD = "import time, signal; from forge.launch.parent import end_with_parent; end_with_parent(signal.SIGKILL); print('here', flush=True); time.sleep(60)"
+CHILD = "import time, signal; from forge.base.parent import end_with_parent; end_with_parent(signal.SIGKILL); print('here', flush=True); time.sleep(60)"
 PARENT = f"""
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", {CHILD!r}], stdout=subprocess.PIPE, start_new_session=True)
@@ -21,7 +21,7 @@ time.sleep(60)
 """
 GRANDPARENT = """
 import os, subprocess, sys
-from forge.launch.parent import adopt_orphans
+from forge.base.parent import adopt_orphans
 adopt_orphans()
 quick = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import os, time; time.sleep(0.2); print(os.getppid(), flush=True)']).pid, flush=True)"
 child = subprocess.Popen([sys.executable, "-c", quick], stdout=subprocess.PIPE, text=True)
